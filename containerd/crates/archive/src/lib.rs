@@ -1,0 +1,1 @@
+//! Layer archives: apply and diff.

@@ -1,0 +1,1 @@
+//! The manager's durable records over redb.

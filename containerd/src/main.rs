@@ -1,0 +1,3 @@
+//! Manager: containerd's API over shims, snapshots and content.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Containers: records, life cycle, OCI spec, streams.

@@ -1,0 +1,1 @@
+//! Images as Docker users know them, over a containerd.

@@ -1,0 +1,1 @@
+//! Networks: namespaces, bridges, addresses, NAT.

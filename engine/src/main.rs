@@ -1,0 +1,3 @@
+//! Engine: the Docker API over a containerd.
+
+fn main() {}

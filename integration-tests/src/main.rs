@@ -1,0 +1,3 @@
+//! Black-box tests and cargo xtask.
+
+fn main() {}

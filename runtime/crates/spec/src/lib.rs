@@ -1,0 +1,1 @@
+//! The runtime's reading of config.json.

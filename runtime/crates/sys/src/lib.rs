@@ -1,0 +1,1 @@
+//! Kernel calls: the only home of unsafe.

@@ -1,0 +1,3 @@
+//! OCI runtime.
+
+fn main() {}

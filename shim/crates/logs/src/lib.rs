@@ -1,0 +1,1 @@
+//! Container log formats and rotation.
