@@ -1,3 +1,52 @@
-//! Black-box tests and cargo xtask.
+//! `cargo xtask`: build, try, test and measure.
 
-fn main() {}
+mod quickstart;
+mod verify;
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Result, bail};
+use davit_integration_tests::{packages, peers, workspace};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
+  test [ARG...]    check and run every test; ARGs go to `cargo test`
+  build [--debug]  build all programs into target/programs/release (or debug)
+  peers            install the real Docker, containerd and runc that the tests compare with
+  enter CMD...     run CMD among the peers";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let Some((command, rest)) = arguments.split_first() else {
+        bail!("{USAGE}")
+    };
+    match (command.as_str(), rest) {
+        ("quickstart", []) => quickstart::run(),
+        ("test", arguments) => verify::test(arguments),
+        ("build", []) => build(workspace::Profile::Release),
+        ("build", [flag]) if flag == "--debug" => build(workspace::Profile::Debug),
+        ("peers", []) => peers::set_up(),
+        ("enter", [program, arguments @ ..]) => {
+            peers::set_up()?;
+            peers::enter(program, arguments)
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn build(profile: workspace::Profile) -> Result<()> {
+    packages::install(packages::BUILD)?;
+    println!("{}", workspace::build(profile)?.display());
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Where the sources and the built programs are, and building them.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// How the programs are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// For tests.
+    Debug,
+    /// For users and benchmarks.
+    Release,
+}
+
+/// Package, program, and whether it is linked statically: a shim and a runtime are started once per container, a static program
+/// starts in half the time, and it needs nothing of the file system that it runs in.
+const PROGRAMS: &[(&str, &str, bool)] = &[
+    ("davit", "davit", false),
+    ("davitd", "davitd", false),
+    ("davit-containerd", "davit-containerd", false),
+    ("containerd-shim-davit-v1", "containerd-shim-davit-v1", true),
+    ("davit-runtime", "davit-runtime", true),
+];
+
+/// The top of the source tree.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().expect("the crate lies in the workspace").to_owned()
+}
+
+/// Cargo's target folder.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The folder in which [`build`] leaves the programs of a profile.
+///
+/// Not cargo's own folder: there a later `cargo test` puts dynamic builds over the static ones.
+pub fn programs(profile: Profile) -> PathBuf {
+    target().join("programs").join(match profile {
+        Profile::Debug => "debug",
+        Profile::Release => "release",
+    })
+}
+
+/// The programs that tests run: those named by `DAVIT_PROGRAMS`, else the debug ones.
+///
+/// # Panics
+/// Where they are not built: `cargo xtask test` builds them before it starts the tests.
+pub fn tested_programs() -> PathBuf {
+    let folder = env::var_os("DAVIT_PROGRAMS").map_or_else(|| programs(Profile::Debug), PathBuf::from);
+    assert!(
+        folder.join("davitd").exists(),
+        "no programs in {folder:?}: run `cargo xtask build` first"
+    );
+    folder
+}
+
+/// Builds every program and puts it into [`programs`].
+pub fn build(profile: Profile) -> Result<PathBuf> {
+    let folder = programs(profile);
+    fs::create_dir_all(&folder)?;
+    let mut dynamic = cargo("build", profile);
+    for (package, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| !is_static) {
+        dynamic.args(["-p", package, "--bin", program]);
+    }
+    run(&mut dynamic)?;
+    for (package, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| *is_static) {
+        // RUSTFLAGS would reach the procedural macros, which cannot be static: only the program itself is linked so.
+        run(cargo_static(profile).args([
+            "-p",
+            package,
+            "--bin",
+            program,
+            "--",
+            "-C",
+            "target-feature=+crt-static",
+        ]))?;
+        stage(program, profile, &folder)?;
+    }
+    for (_, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| !is_static) {
+        stage(program, profile, &folder)?;
+    }
+    Ok(folder)
+}
+
+fn cargo_static(profile: Profile) -> Command {
+    let mut cargo = cargo("rustc", profile);
+    cargo
+        .env("LIBSECCOMP_LINK_TYPE", "static")
+        .env("LIBSECCOMP_LIB_PATH", library_folder());
+    cargo
+}
+
+/// Debian's folder for libraries of this architecture.
+fn library_folder() -> String {
+    format!("/usr/lib/{}-linux-gnu", env::consts::ARCH)
+}
+
+fn cargo(verb: &str, profile: Profile) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).arg(verb).arg("--locked");
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    cargo
+}
+
+/// Puts a fresh copy in place by rename: the old one may be running.
+fn stage(program: &str, profile: Profile, folder: &Path) -> Result<()> {
+    let built = target()
+        .join(if profile == Profile::Release {
+            "release"
+        } else {
+            "debug"
+        })
+        .join(program);
+    let fresh = folder.join(format!(".{program}"));
+    fs::copy(&built, &fresh).with_context(|| format!("{built:?} was not built"))?;
+    fs::rename(&fresh, folder.join(program))?;
+    Ok(())
+}
+
+/// Runs a command that prints for the user.
+pub fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    ensure!(status.success(), "{command:?}: {status}");
+    Ok(())
+}
