@@ -1,0 +1,1 @@
+//! Which blobs, snapshots and images something still needs.
