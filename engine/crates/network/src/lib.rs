@@ -1,1 +1,19 @@
-//! Networks: namespaces, bridges, addresses, NAT.
+//! Networks: namespaces, the bridge, addresses, NAT.
+//!
+//! A container's network namespace is a bind-mounted file made before the task, so that it outlives every process of
+//! this project. The default bridge gives it an address, a route and masquerading. All links are made over netlink; the
+//! one program executed is `nft`, for one atomic transaction when the network opens.
+//!
+//! Not here: published ports, other networks than the default bridge, names, IPv6.
+
+pub mod error;
+pub mod ipam;
+pub mod model;
+pub mod network;
+
+pub use error::NetworkError;
+pub use model::{Endpoint, MacAddress, NetworkConfig};
+pub use network::Network;
+
+/// What calls of this crate return.
+pub type Result<T> = std::result::Result<T, NetworkError>;

@@ -1,0 +1,119 @@
+//! The door of the crate: [`Images`].
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use davit_vocabulary::{Digest, Namespace};
+use futures::Stream;
+use tokio::sync::mpsc;
+use tonic::transport::Channel;
+
+use crate::{
+    Credentials, Deleted, HistoryEntry, ImageDetails, ImageError, ImageSummary, ImageUse, Import, ListFilters,
+    Platform, Progress, Pulled, Reference, RemoveOptions, ResolvedImage, Result, store::Store,
+};
+
+/// Where progress goes. A receiver that went away changes nothing.
+pub type ProgressSender = mpsc::Sender<Progress>;
+
+/// The images of one containerd namespace. Cheap to clone.
+#[derive(Clone)]
+pub struct Images {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Store,
+    pub(crate) settings: ImagesConfig,
+}
+
+/// What does not change while the engine runs.
+#[derive(Clone, Debug)]
+pub struct ImagesConfig {
+    /// containerd's namespace.
+    pub namespace: Namespace,
+    /// Where layers are unpacked.
+    pub snapshotter: String,
+    /// Registries (host or host:port) that may be spoken to without TLS, besides those on the loopback addresses.
+    pub insecure_registries: Vec<String>,
+}
+
+impl Images {
+    /// Images behind this channel. Makes no call.
+    pub fn new(channel: Channel, settings: ImagesConfig) -> Self {
+        let store = Store::new(channel, &settings.namespace);
+        Self {
+            inner: Arc::new(Inner { store, settings }),
+        }
+    }
+
+    /// Finds an image by name or id (a prefix is enough where it is unique). One call to containerd for a name whose
+    /// content is known already; an id needs the list of images.
+    pub async fn resolve(&self, name_or_id: &str) -> Result<ResolvedImage> {
+        Err(ImageError::NotOffered("resolve", name_or_id.into()))
+    }
+
+    /// Makes sure that the image's layers are snapshots. Transfer has unpacked what it pulled or loaded, so call this
+    /// only where preparing a snapshot on [`ResolvedImage::chain_id`] found no parent.
+    pub async fn ensure_unpacked(&self, image: &ResolvedImage) -> Result<()> {
+        Err(ImageError::NotOffered("unpack", image.name.clone()))
+    }
+
+    /// Fetches an image and unpacks it. Without `platform` it is this machine's.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        credentials: Option<Credentials>,
+        progress: ProgressSender,
+    ) -> Result<Pulled> {
+        let _ = (platform, credentials, progress);
+        Err(ImageError::NotOffered("pull", reference.familiar()))
+    }
+
+    /// Reads the images of a `docker save` or OCI archive (plain, gzip or zstd tar). Returns the ids.
+    pub async fn load<S>(&self, archive: S, progress: ProgressSender) -> Result<Vec<Digest>>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let _ = (archive, progress);
+        Err(ImageError::NotOffered("load", String::new()))
+    }
+
+    /// Makes an image of one layer from a root file system (plain or gzip tar). Returns its id.
+    pub async fn import<S>(&self, archive: S, import: Import) -> Result<Digest>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let _ = (archive, import);
+        Err(ImageError::NotOffered("import", String::new()))
+    }
+
+    /// All images that pass the filters, newest first.
+    pub async fn list(&self, filters: &ListFilters) -> Result<Vec<ImageSummary>> {
+        let _ = filters;
+        Err(ImageError::NotOffered("list", String::new()))
+    }
+
+    /// All about one image.
+    pub async fn inspect(&self, name_or_id: &str) -> Result<ImageDetails> {
+        Err(ImageError::NotOffered("inspect", name_or_id.into()))
+    }
+
+    /// How the image came about, newest step first.
+    pub async fn history(&self, name_or_id: &str) -> Result<Vec<HistoryEntry>> {
+        Err(ImageError::NotOffered("history", name_or_id.into()))
+    }
+
+    /// Gives an image another name. An image that had the name keeps living without it.
+    pub async fn tag(&self, name_or_id: &str, target: &Reference) -> Result<()> {
+        let _ = target;
+        Err(ImageError::NotOffered("tag", name_or_id.into()))
+    }
+
+    /// Takes a name away, and the image with its last name; or the image with all names, where it is named by id.
+    pub async fn remove(&self, name_or_id: &str, options: RemoveOptions, uses: &[ImageUse]) -> Result<Vec<Deleted>> {
+        let _ = (options, uses);
+        Err(ImageError::NotOffered("remove", name_or_id.into()))
+    }
+}
