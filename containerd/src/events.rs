@@ -1,0 +1,132 @@
+//! The bus that carries events from services and shims to subscribers.
+//!
+//! Publishing never waits: each subscriber reads at its own pace from one bounded ring, and one that falls a whole ring
+//! behind is told so and dropped. Nothing is kept for subscribers that come later.
+
+use std::{sync::Arc, time::SystemTime};
+
+use davit_containerd_api::{any, types::Envelope};
+use davit_vocabulary::Namespace;
+use prost::{Message, Name};
+use prost_types::Any;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// How many events a subscriber may be behind.
+const CAPACITY: usize = 8192;
+
+/// The sending side, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventBus {
+    sender: broadcast::Sender<Arc<Envelope>>,
+}
+
+/// The receiving side.
+#[derive(Debug)]
+pub struct Subscription {
+    receiver: broadcast::Receiver<Arc<Envelope>>,
+}
+
+/// Why a subscription ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscriptionEnd {
+    /// The subscriber was too slow.
+    #[error("subscriber is too slow: {0} events are lost to it")]
+    TooSlow(u64),
+    /// The daemon shuts down.
+    #[error("event bus is closed")]
+    Closed,
+}
+
+impl Default for EventBus {
+    fn default() -> Self {
+        let (sender, _) = broadcast::channel(CAPACITY);
+        Self { sender }
+    }
+}
+
+impl EventBus {
+    /// A bus without subscribers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Publishes an event of this daemon, stamped with the time of now. `topic` is like `/containers/create`.
+    pub fn publish<M: Message + Name>(&self, namespace: &Namespace, topic: &str, event: &M) {
+        self.publish_any(namespace, topic, Some(any::pack(event)));
+    }
+
+    /// Publishes an event whose type is not known here.
+    pub fn publish_any(&self, namespace: &Namespace, topic: &str, event: Option<Any>) {
+        self.forward(Envelope {
+            timestamp: Some(SystemTime::now().into()),
+            namespace: namespace.as_str().into(),
+            topic: topic.into(),
+            event,
+        });
+    }
+
+    /// Passes on an event as another process has stamped it.
+    pub fn forward(&self, envelope: Envelope) {
+        tracing::debug!(namespace = envelope.namespace, topic = envelope.topic, "event");
+        // An error says that nobody listens, which is no fault.
+        let _ = self.sender.send(Arc::new(envelope));
+    }
+
+    /// Events from now on, of all namespaces.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription {
+            receiver: self.sender.subscribe(),
+        }
+    }
+}
+
+impl Subscription {
+    /// The next event.
+    pub async fn next(&mut self) -> Result<Arc<Envelope>, SubscriptionEnd> {
+        self.receiver.recv().await.map_err(|error| match error {
+            RecvError::Lagged(lost) => SubscriptionEnd::TooSlow(lost),
+            RecvError::Closed => SubscriptionEnd::Closed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_containerd_api::events::TaskStart;
+
+    use super::*;
+
+    fn start(bus: &EventBus, pid: u32) {
+        let namespace = "n".parse().unwrap();
+        let event = TaskStart {
+            container_id: "c".into(),
+            pid,
+        };
+        bus.publish(&namespace, "/tasks/start", &event);
+    }
+
+    #[tokio::test]
+    async fn a_subscriber_gets_what_is_published_after_it_came() {
+        let bus = EventBus::new();
+        start(&bus, 1);
+        let mut subscription = bus.subscribe();
+        start(&bus, 2);
+        let envelope = subscription.next().await.unwrap();
+        assert_eq!(
+            (envelope.namespace.as_str(), envelope.topic.as_str()),
+            ("n", "/tasks/start")
+        );
+        let event: TaskStart = any::unpack(envelope.event.as_ref().unwrap()).unwrap().unwrap();
+        assert_eq!(event.pid, 2);
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_is_told_and_publishing_never_waits() {
+        let bus = EventBus::new();
+        let mut subscription = bus.subscribe();
+        for pid in 0..=CAPACITY as u32 {
+            start(&bus, pid);
+        }
+        assert_eq!(subscription.next().await.unwrap_err(), SubscriptionEnd::TooSlow(1));
+    }
+}

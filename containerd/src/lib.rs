@@ -1,0 +1,15 @@
+//! The manager: containerd's API over snapshots, content and shims.
+//!
+//! It owns no container. Every container hangs from its shim, a process of its own session that outlives this one; what is
+//! kept here is the record of what a client asked for, and the way to the shims. After a restart the record is reconciled
+//! with the shims that are found, never the other way round.
+//!
+//! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`services`] (one file a gRPC
+//! service, each converting at its edge), [`events`] (the bus between them), [`filter`] (containerd's filter language).
+
+pub mod config;
+pub mod events;
+pub mod filter;
+pub mod server;
+pub mod services;
+pub mod version;
