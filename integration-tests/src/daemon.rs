@@ -184,16 +184,27 @@ impl Containerd {
     }
 }
 
+/// A dockerd that leaves the machine's network alone.
+const WITHOUT_NETWORK: &[&str] = &["--bridge", "none", "--iptables=false", "--ip6tables=false"];
+
 impl Dockerd {
     /// Starts the real dockerd with our runtime registered under the name `davit`, without a bridge.
     pub fn start(scratch: &Scratch) -> Self {
-        Self::start_with(scratch, &["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+        Self::start_with(scratch, WITHOUT_NETWORK)
     }
 
     /// Starts the real dockerd with more arguments.
     pub fn start_with(scratch: &Scratch, arguments: &[&str]) -> Self {
+        Self::run(scratch, peers::command("dockerd"), arguments)
+    }
+
+    /// Starts the real dockerd from a process that is among the peers already.
+    pub fn start_here(scratch: &Scratch) -> Self {
+        Self::run(scratch, Command::new("dockerd"), WITHOUT_NETWORK)
+    }
+
+    fn run(scratch: &Scratch, mut command: Command, arguments: &[&str]) -> Self {
         let socket = scratch.join("rd.sock");
-        let mut command = peers::command("dockerd");
         command.arg("--host").arg(format!("unix://{}", socket.display()));
         command
             .arg("--data-root")

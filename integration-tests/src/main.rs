@@ -1,9 +1,10 @@
 //! `cargo xtask`: build, try, test and measure.
 
+mod bench;
 mod quickstart;
 mod verify;
 
-use std::{env, process::ExitCode};
+use std::{env, path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use davit_integration_tests::{packages, peers, workspace};
@@ -12,6 +13,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
   test [ARG...]    check and run every test; ARGs go to `cargo test`
+  bench [NAME...]  measure ours against the originals: oci, engine, memory
   build [--debug]  build all programs into target/programs/release (or debug)
   peers            install the real Docker, containerd and runc that the tests compare with
   enter CMD...     run CMD among the peers";
@@ -34,6 +36,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     match (command.as_str(), rest) {
         ("quickstart", []) => quickstart::run(),
         ("test", arguments) => verify::test(arguments),
+        ("bench", arguments) => bench::run(arguments),
+        ("bench-among-peers", [folder, arguments @ ..]) => bench::run_among_peers(Path::new(folder), arguments),
         ("build", []) => build(workspace::Profile::Release),
         ("build", [flag]) if flag == "--debug" => build(workspace::Profile::Debug),
         ("peers", []) => peers::set_up(),
