@@ -96,7 +96,11 @@ fn the_repository_names_no_place_outside_itself() {
         let Ok(text) = fs::read_to_string(workspace::root().join(name)) else {
             continue;
         };
-        for absent in [concat!("../", "shared"), concat!("/work/", "main"), concat!("/work/", "shared")] {
+        for absent in [
+            concat!("../", "shared"),
+            concat!("/work/", "main"),
+            concat!("/work/", "shared"),
+        ] {
             assert!(!text.contains(absent), "{name} mentions {absent}");
         }
     }
