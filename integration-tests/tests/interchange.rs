@@ -29,7 +29,11 @@ fn a_real_containerd_runs_our_shim_with_our_runtime() {
     let scratch = Scratch::new();
     let containerd = Containerd::start(&scratch);
     let shim = scratch.shared_programs().join("containerd-shim-davit-v1");
-    ctr_runs(&scratch, containerd.socket(), &["--runtime", shim.to_str().expect("ASCII")]);
+    ctr_runs(
+        &scratch,
+        containerd.socket(),
+        &["--runtime", shim.to_str().expect("ASCII")],
+    );
     containerd.stop();
 }
 
@@ -68,9 +72,24 @@ fn a_real_dockerd_runs_our_runtime() {
     let run = ["run", "--rm", "--runtime", "davit", "--network", "none", "busybox"];
     let finished = docker(&[&run[..], HELLO].concat()).code_is(3);
     assert_eq!(finished.stdout, "hello\n");
-    docker(&[&run[..], &["no-such-program"]].concat()).code_is(127).says("executable file not found in $PATH");
-    docker(&[&run[..], &["/etc/passwd"]].concat()).code_is(126).says("permission denied");
-    let id = docker(&["run", "-d", "--runtime", "davit", "--network", "none", "busybox", "sleep", "600"]).ok();
+    docker(&[&run[..], &["no-such-program"]].concat())
+        .code_is(127)
+        .says("executable file not found in $PATH");
+    docker(&[&run[..], &["/etc/passwd"]].concat())
+        .code_is(126)
+        .says("permission denied");
+    let id = docker(&[
+        "run",
+        "-d",
+        "--runtime",
+        "davit",
+        "--network",
+        "none",
+        "busybox",
+        "sleep",
+        "600",
+    ])
+    .ok();
     assert_eq!(docker(&["exec", &id, "hostname"]).ok(), id[..12]);
     docker(&["rm", "--force", &id]).ok();
     dockerd.stop();
@@ -87,7 +106,17 @@ fn our_engine_runs_a_container_on_a_real_containerd() {
     let run = ["run", "--rm", "--network", "none", "busybox"];
     let finished = docker(&[&run[..], HELLO].concat()).code_is(3);
     assert_eq!(finished.stdout, "hello\n");
-    let id = docker(&["run", "-d", "--network", "none", "busybox", "sh", "-c", "echo kept; sleep 600"]).ok();
+    let id = docker(&[
+        "run",
+        "-d",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo kept; sleep 600",
+    ])
+    .ok();
     davit_integration_tests::wait::until_true("the log has the line", 10, || docker(&["logs", &id]).stdout == "kept\n");
     docker(&["rm", "--force", &id]).ok();
     engine.stop();

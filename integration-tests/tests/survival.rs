@@ -56,15 +56,33 @@ fn check(disaster: impl FnOnce(&Scratch, Engine) -> Engine) {
     docker(&["load", "--input", archive.to_str().expect("ASCII")]).ok();
 
     let run = |name: &str, script: &str| {
-        docker(&["run", "-d", "--network", "none", "--name", name, "busybox", "sh", "-c", script]).ok();
+        docker(&[
+            "run",
+            "-d",
+            "--network",
+            "none",
+            "--name",
+            name,
+            "busybox",
+            "sh",
+            "-c",
+            script,
+        ])
+        .ok();
     };
     let writers: Vec<String> = (0..WRITERS).map(|n| format!("writer{n}")).collect();
     for name in &writers {
         run(name, "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done");
     }
-    let pids: Vec<String> = writers.iter().map(|name| docker(&["inspect", "-f", "{{.State.Pid}}", name]).ok()).collect();
+    let pids: Vec<String> = writers
+        .iter()
+        .map(|name| docker(&["inspect", "-f", "{{.State.Pid}}", name]).ok())
+        .collect();
     for code in EXITS {
-        run(&format!("exit{code}"), &format!("sleep 3; echo last words; exit {code}"));
+        run(
+            &format!("exit{code}"),
+            &format!("sleep 3; echo last words; exit {code}"),
+        );
     }
 
     let engine = disaster(&scratch, engine);
@@ -75,15 +93,28 @@ fn check(disaster: impl FnOnce(&Scratch, Engine) -> Engine) {
         wait::until_true(&format!("{name} is known to have ended"), 30, || {
             docker(&["inspect", "-f", "{{.State.Status}}", &name]).stdout.trim() == "exited"
         });
-        assert_eq!(docker(&["inspect", "-f", "{{.State.ExitCode}}", &name]).ok(), code.to_string());
+        assert_eq!(
+            docker(&["inspect", "-f", "{{.State.ExitCode}}", &name]).ok(),
+            code.to_string()
+        );
         assert_eq!(docker(&["logs", &name]).ok(), "last words");
     }
     for (name, pid) in writers.iter().zip(&pids) {
-        assert_eq!(&docker(&["inspect", "-f", "{{.State.Pid}} {{.State.Status}}", name]).ok(), &format!("{pid} running"));
+        assert_eq!(
+            &docker(&["inspect", "-f", "{{.State.Pid}} {{.State.Status}}", name]).ok(),
+            &format!("{pid} running")
+        );
     }
-    let still: usize = docker(&["logs", "--tail", "1", &writers[0]]).ok().parse().expect("a number");
+    let still: usize = docker(&["logs", "--tail", "1", &writers[0]])
+        .ok()
+        .parse()
+        .expect("a number");
     wait::until_true("the writers write on", 10, || {
-        docker(&["logs", "--tail", "1", &writers[0]]).ok().parse::<usize>().expect("a number") > still
+        docker(&["logs", "--tail", "1", &writers[0]])
+            .ok()
+            .parse::<usize>()
+            .expect("a number")
+            > still
     });
     for name in &writers {
         let log = docker(&["logs", name]).ok();
