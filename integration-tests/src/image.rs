@@ -57,24 +57,31 @@ pub fn busybox_tar(path: &Path) -> Result<()> {
 
 /// A docker-archive of `busybox:latest` with one layer, for `docker load` and `ctr images import`.
 pub fn busybox_archive(path: &Path) -> Result<()> {
+    let layer = path.with_extension("layer");
+    busybox_tar(&layer)?;
+    archive(&layer, "busybox:latest", path)?;
+    fs::remove_file(layer)?;
+    Ok(())
+}
+
+/// A docker-archive at `path` of an image with this layer alone.
+pub fn archive(layer: &Path, name: &str, path: &Path) -> Result<()> {
     let folder = path.with_extension("archive");
     fs::create_dir_all(&folder)?;
-    busybox_tar(&folder.join("layer.tar"))?;
-    let sum = Command::new("sha256sum").arg(folder.join("layer.tar")).output()?;
-    let digest = String::from_utf8(sum.stdout)?
-        .split_whitespace()
-        .next()
-        .context("sha256sum printed nothing")?
-        .to_owned();
+    if fs::hard_link(layer, folder.join("layer.tar")).is_err() {
+        fs::copy(layer, folder.join("layer.tar"))?;
+    }
+    let sum = Command::new("sha256sum").arg(layer).output()?;
+    let digest = String::from_utf8(sum.stdout)?;
+    let digest = digest.split_whitespace().next().context("sha256sum printed nothing")?;
     let config = serde_json::json!({
         "architecture": architecture(), "os": "linux", "created": "2026-01-01T00:00:00Z",
         "config": {"Cmd": ["sh"], "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
-        "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "busybox-static"}],
+        "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "one layer"}],
     });
     fs::write(folder.join("config.json"), config.to_string())?;
-    let manifest =
-        serde_json::json!([{"Config": "config.json", "RepoTags": ["busybox:latest"], "Layers": ["layer.tar"]}]);
+    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]);
     fs::write(folder.join("manifest.json"), manifest.to_string())?;
     let files = ["manifest.json", "config.json", "layer.tar"];
     run(Command::new("tar")
