@@ -18,10 +18,27 @@ use nix::{
     unistd::{chdir, pivot_root},
 };
 
-use crate::{packages, workspace::run};
+use crate::{packages, sweep, workspace::run};
 
-const PACKAGES: &str = "busybox-static,ca-certificates,containerd,crun,docker-cli,docker-registry,docker.io,hyperfine,iproute2,iptables,\
-                        nftables,procps,runc,skopeo,umoci";
+/// netavark is here because skopeo's dependency on any container network stack is one that debootstrap cannot resolve.
+const PACKAGES: &[&str] = &[
+    "busybox-static",
+    "ca-certificates",
+    "containerd",
+    "crun",
+    "docker-cli",
+    "docker-registry",
+    "docker.io",
+    "hyperfine",
+    "iproute2",
+    "iptables",
+    "netavark",
+    "nftables",
+    "procps",
+    "runc",
+    "skopeo",
+    "umoci",
+];
 
 /// Folders of this machine that a peer sees.
 const SHARED: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
@@ -49,14 +66,17 @@ pub fn set_up() -> Result<()> {
         "installing Docker, containerd and runc into {} (two minutes, once)",
         root.display()
     );
-    // What an interrupted run left is of no use to debootstrap.
+    // What an interrupted run left is of no use to debootstrap, which mounts /proc in there while it works.
+    sweep::mounts_below(&root)
+        .iter()
+        .try_for_each(|mount| umount2(mount, MntFlags::MNT_DETACH))?;
     if root.exists() {
         fs::remove_dir_all(&root)?;
     }
     let mut debootstrap = Command::new("debootstrap");
     debootstrap
         .arg("--variant=minbase")
-        .arg(format!("--include={PACKAGES}"))
+        .arg(format!("--include={}", PACKAGES.join(",")))
         .arg("sid")
         .arg(&root)
         .arg(mirror()?);
