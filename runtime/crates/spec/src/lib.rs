@@ -1,1 +1,24 @@
 //! The runtime's reading of config.json.
+//!
+//! The fields are plain and public, JSON's `null` reads as absence (Go writes it for empty lists), and what the
+//! runtime cannot do is an error that names the field ([`Config::validate`]), never a silently weaker container.
+//! The big subtrees with a crate of their own (resources, seccomp) keep oci-spec's types.
+
+mod capabilities;
+mod config;
+mod hooks;
+mod linux;
+mod namespaces;
+mod null;
+mod process;
+mod sysctl;
+mod validate;
+
+pub use capabilities::{Capabilities, CapabilityList, NAMES as CAPABILITY_NAMES};
+pub use config::{Config, DEFAULT, Mount, Root};
+pub use hooks::{Hook, Hooks};
+pub use linux::{Device, DeviceKind, Linux, Personality};
+pub use namespaces::{Namespace, NamespaceKind};
+pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
+pub use sysctl::path as sysctl_path;
+pub use validate::SpecError;

@@ -1,0 +1,146 @@
+//! What the runtime refuses, before it has done anything.
+
+use crate::{Config, NamespaceKind, Process, sysctl};
+
+/// Why a config.json or process.json is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// Not JSON, or not of the right shape.
+    #[error("invalid json: {0}")]
+    Json(serde_json::Error),
+    /// A version of the specification that this runtime does not follow.
+    #[error("unsupported spec version {0:?}: only 1.x is known")]
+    Version(String),
+    /// A field that must be there.
+    #[error("{0}")]
+    Missing(&'static str),
+    /// A value that cannot be.
+    #[error("{field} {value:?} {problem}")]
+    Value {
+        /// Its name in the file.
+        field: &'static str,
+        /// What the file says.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Two namespaces of one kind.
+    #[error("malformed spec file: duplicated ns {0}")]
+    DuplicateNamespace(NamespaceKind),
+    /// Something that needs a namespace which the container does not have.
+    #[error("unable to {action} without a private {namespace} namespace")]
+    NeedsNamespace {
+        /// What was asked for.
+        action: &'static str,
+        /// The namespace it would change.
+        namespace: &'static str,
+    },
+    /// A kernel parameter of a namespace that the container shares with the host.
+    #[error("sysctl {name:?} is not allowed in the hosts {place} namespace")]
+    SysctlOfHost {
+        /// The parameter.
+        name: String,
+        /// The namespace it belongs to.
+        place: &'static str,
+    },
+    /// A kernel parameter of the whole machine.
+    #[error("sysctl {0:?} is not in a separate kernel namespace")]
+    SysctlOutside(String),
+    /// The host name, twice.
+    #[error("sysctl {0:?} conflicts with the OCI hostname setting")]
+    SysctlHostname(String),
+    /// A part of the specification that is not built yet.
+    #[error("{0} is not supported by davit-runtime yet")]
+    Unsupported(&'static str),
+}
+
+impl Config {
+    /// Refuses what cannot be done, with the name of the field.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        if !self.oci_version.starts_with("1.") {
+            return Err(SpecError::Version(self.oci_version.clone()));
+        }
+        if self.root.as_ref().is_none_or(|root| root.path.as_os_str().is_empty()) {
+            return Err(SpecError::Missing("root must be specified"));
+        }
+        self.process.as_ref().ok_or(SpecError::Missing("process property must be set"))?.validate()?;
+        self.validate_namespaces()?;
+        self.refuse_unsupported()?;
+        for mount in &self.mounts {
+            if mount.destination.is_empty() {
+                return Err(SpecError::Missing("mounts: destination must not be empty"));
+            }
+            if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+                return Err(SpecError::Unsupported("mounts.uidMappings (idmapped mount)"));
+            }
+        }
+        sysctl::validate(&self.linux, &self.hostname)
+    }
+
+    fn validate_namespaces(&self) -> Result<(), SpecError> {
+        let linux = &self.linux;
+        for (at, namespace) in linux.namespaces.iter().enumerate() {
+            if linux.namespaces[..at].iter().any(|earlier| earlier.kind == namespace.kind) {
+                return Err(SpecError::DuplicateNamespace(namespace.kind));
+            }
+        }
+        let needs = |kind, wanted: bool, action, namespace| match wanted && linux.namespace(kind).is_none() {
+            true => Err(SpecError::NeedsNamespace { action, namespace }),
+            false => Ok(()),
+        };
+        needs(NamespaceKind::Uts, !self.hostname.is_empty(), "set hostname", "UTS")?;
+        needs(NamespaceKind::Uts, !self.domainname.is_empty(), "set domainname", "UTS")?;
+        let restricts = !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty();
+        needs(NamespaceKind::Mount, restricts, "restrict sys entries", "MNT")?;
+        needs(NamespaceKind::Mount, true, "set up a root file system", "MNT")
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), SpecError> {
+        let linux = &self.linux;
+        let refusals = [
+            (linux.namespace(NamespaceKind::User).is_some(), "the user namespace (linux.namespaces)"),
+            (linux.namespace(NamespaceKind::Time).is_some(), "the time namespace (linux.namespaces)"),
+            (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
+            (!linux.gid_mappings.is_empty(), "linux.gidMappings"),
+            (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
+            (!linux.mount_label.is_empty(), "linux.mountLabel (SELinux)"),
+            (linux.intel_rdt.is_some(), "linux.intelRdt"),
+            (!linux.net_devices.is_empty(), "linux.netDevices"),
+            (linux.memory_policy.is_some(), "linux.memoryPolicy"),
+        ];
+        match refusals.into_iter().find(|(present, _)| *present) {
+            Some((_, name)) => Err(SpecError::Unsupported(name)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Process {
+    /// Refuses what cannot be done, with the name of the field.
+    pub fn validate(&self) -> Result<(), SpecError> {
+        if self.args.is_empty() {
+            return Err(SpecError::Missing("args must not be empty"));
+        }
+        if self.cwd.is_empty() {
+            return Err(SpecError::Missing("Cwd property must not be empty"));
+        }
+        if !self.cwd.starts_with('/') {
+            return Err(SpecError::Value {
+                field: "cwd",
+                value: self.cwd.clone(),
+                problem: "must be an absolute path",
+            });
+        }
+        let has_nul = |text: &String| text.contains('\0');
+        if self.args.iter().any(has_nul) || self.env.iter().any(has_nul) || has_nul(&self.cwd) {
+            return Err(SpecError::Missing("process: a NUL byte in args, env or cwd"));
+        }
+        if !self.selinux_label.is_empty() {
+            return Err(SpecError::Unsupported("process.selinuxLabel (SELinux)"));
+        }
+        if self.exec_cpu_affinity.is_some() {
+            return Err(SpecError::Unsupported("process.execCPUAffinity"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! Signals of the calling process: what a program must find as it would after a login.
+
+use std::{io, mem::MaybeUninit, ptr};
+
+/// Blocks every signal; what arrives stays pending until it is taken or the mask is lifted.
+pub fn block_all() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set; sigprocmask reads it.
+    check(unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut())
+    })
+}
+
+/// Blocks none.
+pub fn unblock_all() -> io::Result<()> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set; sigprocmask reads it.
+    check(unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, set.as_ptr(), ptr::null_mut())
+    })
+}
+
+/// Gives SIGPIPE its default action back: Rust's start-up ignores it, and an ignored signal stays so across execve.
+pub fn default_pipe() {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Takes one pending signal, waiting for it; all signals must be blocked.
+pub fn wait() -> io::Result<i32> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset initialises the set; sigwaitinfo reads it and may be given no place for details.
+    let signal = unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        libc::sigwaitinfo(set.as_ptr(), ptr::null_mut())
+    };
+    if signal < 0 { Err(io::Error::last_os_error()) } else { Ok(signal) }
+}
+
+/// Sends `signal` to the process behind `pidfd`. Real-time signals included, which is why the number is plain.
+pub fn send(pidfd: std::os::fd::BorrowedFd, signal: i32) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let nothing: *const libc::siginfo_t = ptr::null();
+    // SAFETY: a null siginfo is allowed and means the usual one.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
