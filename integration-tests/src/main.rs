@@ -40,7 +40,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("bench-among-peers", [folder, arguments @ ..]) => bench::run_among_peers(Path::new(folder), arguments),
         ("build", []) => build(workspace::Profile::Release),
         ("build", [flag]) if flag == "--debug" => build(workspace::Profile::Debug),
-        ("peers", []) => peers::set_up(),
+        ("peers", []) => verify::set_up(),
         ("enter", [program, arguments @ ..]) => {
             peers::set_up()?;
             peers::enter(program, arguments)

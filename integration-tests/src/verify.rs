@@ -3,14 +3,11 @@
 use std::{env, process::Command};
 
 use anyhow::{Context, Result};
-use davit_integration_tests::{packages, peers, workspace};
+use davit_integration_tests::{image, packages, peers, workspace};
 
 /// Sets the machine up, checks form, builds the programs, runs every test.
 pub fn test(arguments: &[String]) -> Result<()> {
-    packages::install(packages::BUILD)?;
-    packages::install(packages::RUN)?;
-    packages::install(packages::TEST)?;
-    peers::set_up()?;
+    set_up()?;
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&[
         "clippy",
@@ -27,6 +24,15 @@ pub fn test(arguments: &[String]) -> Result<()> {
     let mut test = vec!["test", "--locked", "--workspace"];
     test.extend(arguments.iter().map(String::as_str));
     cargo(&test)
+}
+
+/// Installs what the tests need: packages, the peers, and a Debian with nginx to make an image of. Once per machine.
+pub fn set_up() -> Result<()> {
+    packages::install(packages::BUILD)?;
+    packages::install(packages::RUN)?;
+    packages::install(packages::TEST)?;
+    peers::set_up()?;
+    image::debian_nginx_tar().map(drop)
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
