@@ -10,7 +10,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
-pub use generated::containerd::{events, runc, services, types};
+pub use generated::containerd::{events, runc, services, types, v1};
 pub use generated::google::rpc;
 pub use generated::grpc::health;
 pub use generated::io::containerd::cgroups;

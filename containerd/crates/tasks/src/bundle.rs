@@ -1,0 +1,194 @@
+//! The folder that a shim works in.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use davit_vocabulary::{ContainerId, Namespace};
+
+use crate::{PLUGIN, TaskError, mounts};
+
+/// A bundle: `config.json`, `rootfs/`, the link `work` to a folder that survives a reboot, and what the shim keeps there.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The namespace of the container.
+    pub namespace: Namespace,
+    /// The container.
+    pub id: ContainerId,
+    /// Where it lies.
+    pub path: PathBuf,
+    work: PathBuf,
+}
+
+impl Bundle {
+    /// The bundle of a container, whether it exists or not.
+    pub fn at(root: &Path, state: &Path, namespace: &Namespace, id: &ContainerId) -> Self {
+        let below = |folder: &Path| folder.join(PLUGIN).join(namespace.as_str()).join(id.as_str());
+        Self {
+            namespace: namespace.clone(),
+            id: id.clone(),
+            path: below(state),
+            work: below(root),
+        }
+    }
+
+    /// A file in the bundle.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Makes the bundle with `spec` as its config.json. On failure nothing of it is left.
+    pub fn create(&self, spec: Option<&[u8]>) -> Result<(), TaskError> {
+        let parent = self.path.parent().expect("a bundle lies in a namespace's folder");
+        make_parents(parent).map_err(|source| self.error(parent, source))?;
+        make(&self.path, 0o700).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => TaskError::Exists(self.id.to_string()),
+            _ => self.error(&self.path, source),
+        })?;
+        self.fill(spec).inspect_err(|_| {
+            if let Err(error) = self.remove() {
+                tracing::warn!(id = %self.id, %error, "remove half-made bundle");
+            }
+        })
+    }
+
+    fn fill(&self, spec: Option<&[u8]>) -> Result<(), TaskError> {
+        let rootfs = self.file("rootfs");
+        make(&rootfs, 0o711).map_err(|source| self.error(&rootfs, source))?;
+        self.make_work().map_err(|source| self.error(&self.work, source))?;
+        let link = self.file("work");
+        symlink(&self.work, &link).map_err(|source| self.error(&link, source))?;
+        if let Some(spec) = spec {
+            let config = self.file("config.json");
+            fs::write(&config, spec).map_err(|source| self.error(&config, source))?;
+        }
+        Ok(())
+    }
+
+    /// A work folder may be left over from before a reboot, which took the bundle away.
+    fn make_work(&self) -> io::Result<()> {
+        make_parents(self.work.parent().expect("a work folder lies in a namespace's folder"))?;
+        match make(&self.work, 0o711) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_dir_all(&self.work)?;
+                make(&self.work, 0o711)
+            }
+            result => result,
+        }
+    }
+
+    /// Unmounts what is mounted on the root file system and removes bundle and work folder; none of it need exist.
+    ///
+    /// The folder is renamed before it is emptied, so that a bundle is there whole or not at all.
+    pub fn remove(&self) -> Result<(), TaskError> {
+        let rootfs = self.file("rootfs");
+        mounts::unmount_below(&rootfs).map_err(|source| self.error(&rootfs, source))?;
+        // Not recursive: should a mount be left after all, its files must survive this.
+        absent(fs::remove_dir(&rootfs)).map_err(|source| self.error(&rootfs, source))?;
+        remove_whole(&self.path).map_err(|source| self.error(&self.path, source))?;
+        remove_whole(&self.work).map_err(|source| self.error(&self.work, source))
+    }
+
+    fn error(&self, path: &Path, source: io::Error) -> TaskError {
+        TaskError::Bundle {
+            path: path.into(),
+            source,
+        }
+    }
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<()> {
+    fs::DirBuilder::new().mode(mode).create(path)
+}
+
+/// Parents can be passed by a container's remapped root, but not listed.
+fn make_parents(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+}
+
+/// What a bundle is called while it is being removed: hidden, so that a restoration passes over it.
+pub(crate) const DOOMED_PREFIX: char = '.';
+
+fn remove_whole(path: &Path) -> io::Result<()> {
+    let name = path.file_name().expect("a bundle has a name").to_string_lossy();
+    let doomed = path.with_file_name(format!("{DOOMED_PREFIX}{name}"));
+    match fs::rename(path, &doomed) {
+        Ok(()) => fs::remove_dir_all(&doomed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // A folder of an earlier removal that was cut off stands in the way.
+        Err(_) => {
+            absent(fs::remove_dir_all(&doomed))?;
+            fs::rename(path, &doomed)?;
+            fs::remove_dir_all(&doomed)
+        }
+    }
+}
+
+fn absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn bundle(folder: &Path) -> Bundle {
+        Bundle::at(
+            &folder.join("root"),
+            &folder.join("state"),
+            &"n".parse().unwrap(),
+            &"c".parse().unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_bundle_is_made_private_and_removed_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(folder.path());
+        assert!(bundle.path.ends_with("state/io.containerd.runtime.v2.task/n/c"));
+        bundle.create(Some(b"{}")).unwrap();
+        assert_eq!(fs::metadata(&bundle.path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::read(bundle.file("config.json")).unwrap(), b"{}");
+        assert_eq!(fs::read_link(bundle.file("work")).unwrap(), bundle.work);
+        bundle.remove().unwrap();
+        assert!(!bundle.path.exists() && !bundle.work.exists());
+        bundle.remove().unwrap();
+    }
+
+    #[test]
+    fn a_second_bundle_of_the_same_id_is_refused_and_the_first_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(folder.path());
+        bundle.create(Some(b"first")).unwrap();
+        assert!(matches!(bundle.create(Some(b"second")), Err(TaskError::Exists(_))));
+        assert_eq!(fs::read(bundle.file("config.json")).unwrap(), b"first");
+    }
+
+    #[test]
+    fn a_root_file_system_that_is_not_empty_survives_a_removal() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(folder.path());
+        bundle.create(None).unwrap();
+        fs::write(bundle.file("rootfs/precious"), b"x").unwrap();
+        assert!(bundle.remove().is_err());
+        assert!(bundle.file("rootfs/precious").exists());
+    }
+
+    #[test]
+    fn leftovers_of_a_removal_that_was_cut_off_do_not_stand_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = bundle(folder.path());
+        bundle.create(None).unwrap();
+        let doomed = bundle.path.with_file_name(".c");
+        fs::create_dir_all(doomed.join("x")).unwrap();
+        bundle.remove().unwrap();
+        assert!(!doomed.exists());
+    }
+}

@@ -1,0 +1,214 @@
+//! The connection to a shim's socket.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use davit_vocabulary::{ErrorKind, Namespace};
+use protobuf::Message;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
+use tokio_util::sync::CancellationToken;
+use ttrpc::{r#async::Client, asynchronous::transport::Socket};
+
+use crate::bootstrap::{Endpoint, NEWEST};
+
+/// The ttrpc header that names the namespace of a call.
+const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
+
+/// Why a call to a shim failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The shim answered with an error, whose words are passed on.
+    #[error("{text}")]
+    Refused {
+        /// What kind of error.
+        kind: ErrorKind,
+        /// The shim's words.
+        text: String,
+    },
+    /// The connection broke before an answer came.
+    #[error("ttrpc: closed")]
+    Closed,
+    /// The answer did not come in time.
+    #[error("shim did not answer {0} in time: deadline exceeded")]
+    Late(&'static str),
+    /// Request or answer cannot be coded.
+    #[error("{method}: {reason}")]
+    Malformed {
+        /// The call.
+        method: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CallError {
+    /// The kind of this error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { kind, .. } => *kind,
+            Self::Closed => ErrorKind::Unavailable,
+            Self::Late(_) => ErrorKind::DeadlineExceeded,
+            Self::Malformed { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
+/// An open connection, cheap to clone. It closes when the last clone is gone.
+///
+/// The two generations of the task service differ in the service's name alone, so calls of both carry the same messages.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    client: Client,
+    namespace: Namespace,
+    version: Arc<AtomicU32>,
+    closed: CancellationToken,
+}
+
+impl Connection {
+    /// Connects, with the generation that the shim announced.
+    pub(crate) async fn open(endpoint: &Endpoint, namespace: &Namespace) -> io::Result<Self> {
+        let stream = UnixStream::connect(endpoint.socket()).await?;
+        let closed = CancellationToken::new();
+        let watched = Watched {
+            stream,
+            closed: closed.clone(),
+        };
+        Ok(Self {
+            client: Client::new(Socket::new(watched)),
+            namespace: namespace.clone(),
+            version: Arc::new(AtomicU32::new(endpoint.version)),
+            closed,
+        })
+    }
+
+    /// Returns once the connection is closed, by whichever side.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    /// A call that also finds out the generation: a shim that announced the newest, but does not offer it, is called as of
+    /// the one before from then on.
+    pub(crate) async fn call_negotiated<Q: Message, A: Message>(
+        &self,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
+        let result = self.call(method, request).await;
+        let is_missing = matches!(&result, Err(error) if error.kind() == ErrorKind::Unimplemented);
+        if !is_missing || self.version.load(Ordering::Relaxed) < NEWEST {
+            return result;
+        }
+        self.version.store(NEWEST - 1, Ordering::Relaxed);
+        self.call(method, request).await
+    }
+
+    /// A call without a limit in time.
+    pub(crate) async fn call<Q: Message, A: Message>(&self, method: &'static str, request: &Q) -> Result<A, CallError> {
+        let request = self.request(method, request)?;
+        let reply = tokio::select! {
+            biased;
+            reply = self.client.request(request) => reply.map_err(|error| refusal(method, error))?,
+            () = self.closed.cancelled() => return Err(CallError::Closed),
+        };
+        A::parse_from_bytes(&reply.payload).map_err(|error| malformed(method, error))
+    }
+
+    /// A call that must be answered within `limit`.
+    pub(crate) async fn call_within<Q: Message, A: Message>(
+        &self,
+        limit: Duration,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
+        tokio::time::timeout(limit, self.call(method, request))
+            .await
+            .unwrap_or(Err(CallError::Late(method)))
+    }
+
+    fn request<Q: Message>(&self, method: &'static str, message: &Q) -> Result<ttrpc::Request, CallError> {
+        let mut namespace = ttrpc::proto::KeyValue::new();
+        namespace.key = NAMESPACE_HEADER.into();
+        namespace.value = self.namespace.to_string();
+        let mut request = ttrpc::Request::new();
+        request.service = format!("containerd.task.v{}.Task", self.version.load(Ordering::Relaxed));
+        request.method = method.into();
+        request.metadata = vec![namespace];
+        request.payload = message.write_to_bytes().map_err(|error| malformed(method, error))?;
+        Ok(request)
+    }
+}
+
+fn refusal(method: &'static str, error: ttrpc::Error) -> CallError {
+    match error {
+        ttrpc::Error::RpcStatus(status) => CallError::Refused {
+            kind: ErrorKind::from_code(status.code.value()),
+            text: status.message,
+        },
+        ttrpc::Error::Others(reason) => malformed(method, reason),
+        _ => CallError::Closed,
+    }
+}
+
+fn malformed(method: &'static str, reason: impl ToString) -> CallError {
+    CallError::Malformed {
+        method,
+        reason: reason.to_string(),
+    }
+}
+
+/// A stream that tells when it ends, which the ttrpc client does not.
+struct Watched {
+    stream: UnixStream,
+    closed: CancellationToken,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let ended = match &result {
+            Poll::Ready(Ok(())) => buffer.filled().len() == before && buffer.remaining() > 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if ended {
+            self.closed.cancel();
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

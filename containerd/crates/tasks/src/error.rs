@@ -1,0 +1,57 @@
+use std::{io, path::PathBuf};
+
+use davit_vocabulary::ErrorKind;
+
+use crate::{CallError, InvalidRuntime};
+
+/// Why a task could not be made, found or taken down. The words are containerd's, since its clients read them.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// No such task.
+    #[error("task {0} not found")]
+    NotFound(String),
+    /// A task of this id exists.
+    #[error("task {0}: already exists")]
+    Exists(String),
+    /// A bundle cannot be made or removed.
+    #[error("bundle {path}: {source}")]
+    Bundle {
+        /// The file or folder concerned.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The runtime's name leads to no shim.
+    #[error("failed to start shim: failed to resolve runtime path: {0}")]
+    Runtime(#[from] InvalidRuntime),
+    /// The shim's program did not start a shim.
+    #[error("failed to start shim: start failed: {0}")]
+    Start(String),
+    /// The shim started, but its task could not be made.
+    #[error("failed to create shim task: {0}")]
+    Create(CallError),
+    /// The shim refused a call.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A shim's program refused a request that is no start.
+    #[error("shim {action}: {reason}")]
+    Shim {
+        /// What was asked of it.
+        action: &'static str,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl TaskError {
+    /// The kind of this error.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) => ErrorKind::NotFound,
+            Self::Exists(_) => ErrorKind::AlreadyExists,
+            Self::Bundle { .. } => ErrorKind::Internal,
+            Self::Runtime(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,
+            Self::Create(error) | Self::Call(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A shim's program: `start`, `delete` and `-info`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use davit_shim_api::task_v2::shim::DeleteResponse;
+use protobuf::{Message, well_known_types::any::Any};
+use tokio::{io::AsyncWriteExt, process::Command};
+
+use crate::{
+    Bundle, Exit, TaskError,
+    bootstrap::{self, Endpoint},
+};
+
+/// How long a shim may take to start; generous, since a machine under load starts hundreds at once.
+const START: Duration = Duration::from_secs(60);
+/// How long the cleaning up after a dead shim, or the asking for information, may take.
+const CLEAN_UP: Duration = Duration::from_secs(10);
+
+/// What every shim's program is told about this daemon.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    /// This daemon's version.
+    pub version: String,
+    /// This daemon's program, which publishes events for shims that cannot do so themselves.
+    pub program: PathBuf,
+    /// This daemon's gRPC socket.
+    pub address: PathBuf,
+    /// Where shims forward their events.
+    pub ttrpc_address: PathBuf,
+    /// Where shims make their sockets.
+    pub socket_dir: PathBuf,
+    /// Whether shims log at debug level.
+    pub debug: bool,
+}
+
+impl Launcher {
+    /// Starts a shim in its bundle and returns where it listens.
+    pub(crate) async fn start(
+        &self,
+        binary: &Path,
+        bundle: &Bundle,
+        options: Option<&Any>,
+    ) -> Result<Endpoint, TaskError> {
+        let mut command = self.command(binary, bundle);
+        command.arg("start");
+        let input = bootstrap::parameters(self, bundle, options);
+        let output = run(command, &input, START).await.map_err(TaskError::Start)?;
+        Endpoint::parse(&output.stdout).map_err(|error| {
+            let said = String::from_utf8_lossy(&output.stdout);
+            TaskError::Start(format!("{error}: {:?}", said.chars().take(200).collect::<String>()))
+        })
+    }
+
+    /// Cleans up after a shim that is no more and returns the exit of its task.
+    pub(crate) async fn delete(&self, binary: &Path, bundle: &Bundle) -> Result<Exit, TaskError> {
+        let mut command = self.command(binary, bundle);
+        command.arg("-bundle").arg(&bundle.path).arg("delete");
+        let refused = |reason: String| TaskError::Shim {
+            action: "delete",
+            reason,
+        };
+        let output = run(command, &[], CLEAN_UP).await.map_err(refused)?;
+        let response = DeleteResponse::parse_from_bytes(&output.stdout).map_err(|error| refused(error.to_string()))?;
+        Ok(Exit {
+            pid: response.pid,
+            status: response.exit_status,
+            at: response.exited_at.into_option(),
+        })
+    }
+
+    fn command(&self, binary: &Path, bundle: &Bundle) -> Command {
+        let mut command = Command::new(binary);
+        command
+            .arg("-namespace")
+            .arg(bundle.namespace.as_str())
+            .arg("-address")
+            .arg(&self.address)
+            .arg("-publish-binary")
+            .arg(&self.program)
+            .arg("-id")
+            .arg(bundle.id.as_str())
+            .args(self.debug.then_some("-debug"))
+            .current_dir(&bundle.path)
+            .env("GOMAXPROCS", "2")
+            .env("MAX_SHIM_VERSION", "2")
+            .env("TTRPC_ADDRESS", &self.ttrpc_address)
+            .env("GRPC_ADDRESS", &self.address)
+            .env("NAMESPACE", bundle.namespace.as_str());
+        command
+    }
+}
+
+/// What a runtime says about itself, with `options` for it: the bytes of a `containerd.types.RuntimeInfo`.
+pub async fn runtime_info(runtime: &str, options: Option<&[u8]>) -> Result<Vec<u8>, TaskError> {
+    let binary = crate::resolve(runtime)?;
+    let mut command = Command::new(binary);
+    command.arg("-info");
+    let output = run(command, options.unwrap_or_default(), CLEAN_UP)
+        .await
+        .map_err(|reason| TaskError::Shim {
+            action: "-info",
+            reason,
+        })?;
+    Ok(output.stdout)
+}
+
+/// Runs a command with `input` on its standard input. In a process group of its own, so that a signal from a terminal to this
+/// daemon does not reach what the command leaves running.
+async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Output, String> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("fork/exec {program}: {error}"))?;
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    let feed = async {
+        // A program that does not read its input is no fault.
+        let _ = stdin.write_all(input).await;
+        drop(stdin);
+    };
+    let both = async { tokio::join!(feed, child.wait_with_output()).1 };
+    let output = tokio::time::timeout(limit, both)
+        .await
+        .map_err(|_| format!("{program} did not end within {} s and was killed", limit.as_secs()))?
+        .map_err(|error| format!("{program}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = [output.stderr, output.stdout].concat();
+    let said = String::from_utf8_lossy(&said);
+    Err(match said.trim() {
+        "" => format!("{program}: {}", output.status),
+        said => format!("{said}: {}", output.status),
+    })
+}

@@ -1,0 +1,162 @@
+//! Finding the shims of an earlier run.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use davit_shim_api::task_v3::shim::{ConnectRequest, ConnectResponse, StateRequest, StateResponse};
+use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
+use tokio::task::JoinSet;
+
+use crate::{
+    Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
+    log_pipe::LogPipe, tasks::remove_bundle,
+};
+
+/// How long one shim may take. All are asked at the same time, so that one that hangs does not hold up the others.
+const BUDGET: Duration = Duration::from_secs(5);
+
+impl Tasks {
+    /// Finds the shims of an earlier run again, and cleans up after those that have died since.
+    ///
+    /// # Errors
+    /// The folder of the bundles cannot be read.
+    pub async fn restore(self: &Arc<Self>) -> io::Result<()> {
+        let mut loads = JoinSet::new();
+        for bundle in self.bundles()? {
+            loads.spawn(self.clone().restore_one(bundle));
+        }
+        loads.join_all().await;
+        let tasks = self.clone();
+        tokio::task::spawn_blocking(move || tasks.remove_orphaned_work())
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    async fn restore_one(self: Arc<Self>, bundle: Bundle) {
+        let kept = fs::read(bundle.file("shim-binary-path")).ok();
+        let Some(binary) = kept.and_then(|bytes| String::from_utf8(bytes).ok()).map(PathBuf::from) else {
+            tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "bundle without a shim is removed");
+            return remove_bundle(&bundle).await;
+        };
+        match find(&bundle, &binary).await {
+            Ok(Found::Task(shim)) => {
+                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim found");
+                self.adopt(shim);
+            }
+            Ok(Found::NoTask(shim)) => {
+                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim without a task is taken down");
+                self.dismiss(&shim).await;
+                remove_bundle(&bundle).await;
+            }
+            Err(error) => {
+                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, %error, "shim not found");
+                self.bury(&binary, &bundle).await;
+            }
+        }
+    }
+
+    fn bundles(&self) -> io::Result<Vec<Bundle>> {
+        let folder = self.state.join(PLUGIN);
+        let mut bundles = Vec::new();
+        for namespace in children(&folder)? {
+            for name in children(&folder.join(&namespace))? {
+                match bundle(self, &namespace, &name) {
+                    Some(bundle) => bundles.push(bundle),
+                    None => remove_doomed(&folder.join(&namespace).join(name)),
+                }
+            }
+        }
+        Ok(bundles)
+    }
+
+    /// A reboot takes the bundles, but not the work folders.
+    fn remove_orphaned_work(&self) -> io::Result<()> {
+        let (works, bundles) = (self.root.join(PLUGIN), self.state.join(PLUGIN));
+        for namespace in children(&works)? {
+            for name in children(&works.join(&namespace))? {
+                if !bundles.join(&namespace).join(&name).exists() {
+                    fs::remove_dir_all(works.join(&namespace).join(name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Found {
+    /// A shim and its task.
+    Task(Arc<Shim>),
+    /// A shim whose task was never made, because this daemon died in the middle.
+    NoTask(Arc<Shim>),
+}
+
+/// Connects to the shim of a bundle.
+///
+/// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
+async fn find(bundle: &Bundle, binary: &Path) -> io::Result<Found> {
+    let log = LogPipe::open(bundle)?;
+    // Shims before containerd 1.7 write a bare address themselves, and so may one that has started a moment ago.
+    let kept = fs::read(bundle.file("bootstrap.json")).or_else(|_| fs::read(bundle.file("address")))?;
+    let endpoint = Endpoint::parse(&kept).map_err(io::Error::other)?;
+    let connection = Connection::open(&endpoint, &bundle.namespace).await?;
+    let shim = Arc::new(Shim::new(bundle.clone(), binary.into(), connection.clone(), log));
+    match tokio::time::timeout(BUDGET, ask(&connection, &shim)).await {
+        Ok(Ok(())) => Ok(Found::Task(shim)),
+        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(Found::NoTask(shim)),
+        Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Err(io::Error::other(error)),
+        Ok(Err(error)) => {
+            tracing::warn!(id = %bundle.id, %error, "shim answers with an error");
+            Ok(Found::Task(shim))
+        }
+        Err(_) => {
+            tracing::warn!(id = %bundle.id, "shim does not answer");
+            Ok(Found::Task(shim))
+        }
+    }
+}
+
+async fn ask(connection: &Connection, shim: &Shim) -> Result<(), CallError> {
+    let id = shim.bundle.id.to_string();
+    let connect = ConnectRequest {
+        id: id.clone(),
+        ..Default::default()
+    };
+    connection
+        .call_negotiated::<_, ConnectResponse>("Connect", &connect)
+        .await?;
+    let state = StateRequest {
+        id,
+        ..Default::default()
+    };
+    connection.call::<_, StateResponse>("State", &state).await.map(drop)
+}
+
+/// The bundle behind a folder's name, unless it is one that was being removed, or is none of ours.
+fn bundle(tasks: &Tasks, namespace: &OsString, name: &OsString) -> Option<Bundle> {
+    let namespace: Namespace = namespace.to_str()?.parse().ok()?;
+    let id: ContainerId = name.to_str()?.parse().ok()?;
+    Some(Bundle::at(&tasks.root, &tasks.state, &namespace, &id))
+}
+
+fn remove_doomed(path: &Path) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if !name.starts_with(DOOMED_PREFIX) {
+        return;
+    }
+    if let Err(error) = fs::remove_dir_all(path) {
+        tracing::warn!(path = %path.display(), %error, "remove what was left of a bundle");
+    }
+}
+
+fn children(folder: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.file_name())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}

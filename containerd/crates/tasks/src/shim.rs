@@ -1,0 +1,299 @@
+//! One shim and the calls to it.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use davit_shim_api::task_v3::shim as api;
+use protobuf::{
+    Message, MessageField,
+    well_known_types::{any::Any, empty::Empty, timestamp::Timestamp},
+};
+use tokio::sync::watch;
+
+use crate::{Bundle, CallError, TaskError, connection::Connection, log_pipe::LogPipe};
+
+/// How long a shim may take to say in what state a process is.
+const STATE: Duration = Duration::from_secs(2);
+/// How long a shim may take to agree to end.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// The end of a process.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exit {
+    /// Its process id; 0 where it is not known any more.
+    pub pid: u32,
+    /// Its exit status; 128 and the signal's number where a signal ended it.
+    pub status: u32,
+    /// When.
+    pub at: Option<Timestamp>,
+}
+
+/// What is known of a shim's life.
+enum Life {
+    /// It can be called.
+    Connected(Connection),
+    /// It is gone, and this was the exit of its task.
+    Gone(Exit),
+}
+
+/// A shim that is known: the holder of one container.
+pub struct Shim {
+    /// Its folder.
+    pub bundle: Bundle,
+    /// Its program.
+    pub(crate) binary: PathBuf,
+    life: watch::Sender<Life>,
+    /// Whether somebody is taking it down already.
+    ending: AtomicBool,
+    _log: LogPipe,
+}
+
+impl Shim {
+    pub(crate) fn new(bundle: Bundle, binary: PathBuf, connection: Connection, log: LogPipe) -> Self {
+        Self {
+            bundle,
+            binary,
+            life: watch::Sender::new(Life::Connected(connection)),
+            ending: AtomicBool::new(false),
+            _log: log,
+        }
+    }
+
+    /// The connection, while the shim lives.
+    pub(crate) fn connection(&self) -> Result<Connection, Exit> {
+        match &*self.life.borrow() {
+            Life::Connected(connection) => Ok(connection.clone()),
+            Life::Gone(exit) => Err(exit.clone()),
+        }
+    }
+
+    /// Replaces a broken connection.
+    pub(crate) fn reconnected(&self, connection: Connection) {
+        self.life.send_replace(Life::Connected(connection));
+    }
+
+    /// Says that the shim is gone. Whoever waits for its task gets this exit.
+    pub(crate) fn gone(&self, exit: Exit) {
+        self.life.send_replace(Life::Gone(exit));
+    }
+
+    /// Claims the right to take the shim down; only one caller ever gets it.
+    pub(crate) fn claim_end(&self) -> bool {
+        !self.ending.swap(true, Ordering::SeqCst)
+    }
+
+    /// Waits, after a broken connection, until there is a new one or the shim is known to be gone.
+    async fn fate(&self) -> Option<Exit> {
+        let mut life = self.life.subscribe();
+        let settled = |life: &Life| match life {
+            Life::Connected(connection) => !connection.is_closed(),
+            Life::Gone(_) => true,
+        };
+        match life.wait_for(settled).await.as_deref() {
+            Ok(Life::Gone(exit)) => Some(exit.clone()),
+            Ok(Life::Connected(_)) | Err(_) => None,
+        }
+    }
+
+    /// A call. A shim that dies of it, or has died before, has no task any more.
+    async fn call<Q: Message, A: Message>(&self, method: &'static str, request: &Q) -> Result<A, TaskError> {
+        let Ok(connection) = self.connection() else {
+            return Err(self.not_found());
+        };
+        match connection.call(method, request).await {
+            Err(CallError::Closed) => match self.fate().await {
+                Some(_) => Err(self.not_found()),
+                None => Err(CallError::Closed.into()),
+            },
+            result => Ok(result?),
+        }
+    }
+
+    fn not_found(&self) -> TaskError {
+        TaskError::NotFound(self.bundle.id.to_string())
+    }
+
+    fn id(&self) -> String {
+        self.bundle.id.to_string()
+    }
+
+    /// Makes the task, without starting it, and returns its process id.
+    pub(crate) async fn create(&self, request: &api::CreateTaskRequest) -> Result<u32, CallError> {
+        let connection = self.connection().map_err(|_| CallError::Closed)?;
+        let response: api::CreateTaskResponse = connection.call_negotiated("Create", request).await?;
+        Ok(response.pid)
+    }
+
+    /// The state of the task, or of one of its additional processes.
+    pub async fn state(&self, exec_id: &str) -> Result<api::StateResponse, TaskError> {
+        let request = api::StateRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            ..Default::default()
+        };
+        match tokio::time::timeout(STATE, self.call("State", &request)).await {
+            Ok(result) => result,
+            Err(_) => Err(CallError::Late("State").into()),
+        }
+    }
+
+    /// Starts the task, or an additional process, and returns its process id.
+    pub async fn start(&self, exec_id: &str) -> Result<u32, TaskError> {
+        let request = api::StartRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            ..Default::default()
+        };
+        let response: api::StartResponse = self.call("Start", &request).await?;
+        Ok(response.pid)
+    }
+
+    /// Removes the ended task, or an additional process, from the shim. A shim that dies meanwhile has removed its task too.
+    pub async fn delete(&self, exec_id: &str) -> Result<Exit, TaskError> {
+        let request = api::DeleteRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            ..Default::default()
+        };
+        let result: Result<api::DeleteResponse, TaskError> = self.call("Delete", &request).await;
+        match (result, self.connection()) {
+            (Ok(response), _) => Ok(Exit {
+                pid: response.pid,
+                status: response.exit_status,
+                at: response.exited_at.into_option(),
+            }),
+            (Err(_), Err(exit)) if exec_id.is_empty() => Ok(exit),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Waits for the end of the task, or of an additional process.
+    pub async fn wait(&self, exec_id: &str) -> Result<Exit, TaskError> {
+        let request = api::WaitRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            ..Default::default()
+        };
+        loop {
+            let connection = match self.connection() {
+                Ok(connection) => connection,
+                Err(exit) if exec_id.is_empty() => return Ok(exit),
+                Err(_) => return Err(self.not_found()),
+            };
+            let result: Result<api::WaitResponse, _> = connection.call("Wait", &request).await;
+            match result {
+                Ok(response) => {
+                    return Ok(Exit {
+                        pid: 0,
+                        status: response.exit_status,
+                        at: response.exited_at.into_option(),
+                    });
+                }
+                Err(CallError::Closed) => drop(self.fate().await),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Signals the task or an additional process; with `all`, every process of the container.
+    pub async fn kill(&self, exec_id: &str, signal: u32, all: bool) -> Result<(), TaskError> {
+        let request = api::KillRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            signal,
+            all,
+            ..Default::default()
+        };
+        self.call::<_, Empty>("Kill", &request).await.map(drop)
+    }
+
+    /// Adds a process, without starting it.
+    pub async fn exec(&self, mut request: api::ExecProcessRequest) -> Result<(), TaskError> {
+        request.id = self.id();
+        self.call::<_, Empty>("Exec", &request).await.map(drop)
+    }
+
+    /// Sets the size of a terminal, in characters.
+    pub async fn resize(&self, exec_id: &str, width: u32, height: u32) -> Result<(), TaskError> {
+        let request = api::ResizePtyRequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            width,
+            height,
+            ..Default::default()
+        };
+        self.call::<_, Empty>("ResizePty", &request).await.map(drop)
+    }
+
+    /// Ends the standard input of a process.
+    pub async fn close_stdin(&self, exec_id: &str) -> Result<(), TaskError> {
+        let request = api::CloseIORequest {
+            id: self.id(),
+            exec_id: exec_id.into(),
+            stdin: true,
+            ..Default::default()
+        };
+        self.call::<_, Empty>("CloseIO", &request).await.map(drop)
+    }
+
+    /// Freezes the container.
+    pub async fn pause(&self) -> Result<(), TaskError> {
+        let request = api::PauseRequest {
+            id: self.id(),
+            ..Default::default()
+        };
+        self.call::<_, Empty>("Pause", &request).await.map(drop)
+    }
+
+    /// Thaws the container.
+    pub async fn resume(&self) -> Result<(), TaskError> {
+        let request = api::ResumeRequest {
+            id: self.id(),
+            ..Default::default()
+        };
+        self.call::<_, Empty>("Resume", &request).await.map(drop)
+    }
+
+    /// The processes of the container.
+    pub async fn pids(&self) -> Result<api::PidsResponse, TaskError> {
+        let request = api::PidsRequest {
+            id: self.id(),
+            ..Default::default()
+        };
+        self.call("Pids", &request).await
+    }
+
+    /// Changes the limits of the container.
+    pub async fn update(&self, mut request: api::UpdateTaskRequest) -> Result<(), TaskError> {
+        request.id = self.id();
+        self.call::<_, Empty>("Update", &request).await.map(drop)
+    }
+
+    /// A sample of what the container uses, in a message whose type depends on the cgroup version.
+    pub async fn stats(&self) -> Result<Option<Any>, TaskError> {
+        let request = api::StatsRequest {
+            id: self.id(),
+            ..Default::default()
+        };
+        let response: api::StatsResponse = self.call("Stats", &request).await?;
+        Ok(MessageField::into_option(response.stats))
+    }
+
+    /// Asks the shim to end, if it has no task left.
+    pub(crate) async fn shutdown(&self) -> Result<(), CallError> {
+        let Ok(connection) = self.connection() else {
+            return Ok(());
+        };
+        let request = api::ShutdownRequest {
+            id: self.id(),
+            ..Default::default()
+        };
+        match connection.call_within::<_, Empty>(SHUTDOWN, "Shutdown", &request).await {
+            Ok(_) | Err(CallError::Closed) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
