@@ -27,14 +27,18 @@ pub mod gc;
 pub mod namespaces;
 
 mod bucket;
+mod changes;
 mod database;
 mod error;
+mod labels;
 mod records;
 mod scope;
 
 pub use bucket::{Bucket, Reader, Records, Writer};
+pub use changes::{Change, Listener, deaf};
 pub use database::Database;
 pub use error::StoreError;
+pub use labels::{LabelChange, NotALabel};
 pub use records::{
     AnyRecord, Blob, CONTAINERS, CONTENT, ContainerRecord, ContentRecord, Descriptor, IMAGES, INGESTS, ImageRecord,
     IngestRecord, LEASES, Labels, LeaseRecord, NamespaceRecord, OVERLAY_SNAPSHOTS, Resource, RuntimeRecord,

@@ -1,0 +1,99 @@
+use std::{io, path::Path};
+
+use davit_metadata::StoreError;
+use davit_vocabulary::{Digest, ErrorKind};
+
+/// Why the content store refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentError {
+    /// The namespace has no such blob.
+    #[error("content {0}: not found")]
+    NotFound(Digest),
+    /// There is no write under this ref.
+    #[error("ingest ref {0:?}: not found")]
+    NoIngest(String),
+    /// The namespace has the blob already.
+    #[error("content {0}: already exists")]
+    Exists(Digest),
+    /// Another call writes under this ref now.
+    #[error("ref {0:?} is locked by another write: unavailable")]
+    Locked(String),
+    /// A write must name its ref.
+    #[error("ref must not be empty")]
+    EmptyRef,
+    /// Data or a commit came for another place than the end.
+    #[error("write @{asked} must occur at current offset {current}: out of range")]
+    Offset {
+        /// Where the client wants to write.
+        asked: u64,
+        /// Where the write stands.
+        current: u64,
+    },
+    /// A read begins after the end.
+    #[error("read past content length of {size} bytes: out of range")]
+    ReadOffset {
+        /// The blob's size.
+        size: u64,
+    },
+    /// The committed bytes have another length than was promised.
+    #[error("unexpected commit size {found}, expected {expected}: failed precondition")]
+    Size {
+        /// The bytes written.
+        found: u64,
+        /// The bytes promised.
+        expected: u64,
+    },
+    /// The committed bytes have another digest than was promised.
+    #[error("unexpected commit digest {found}, expected {expected}: failed precondition")]
+    Digest {
+        /// The digest of what was written.
+        found: Digest,
+        /// The digest promised.
+        expected: Digest,
+    },
+    /// Blobs are named by SHA-256 only.
+    #[error("digest {0} uses an algorithm that this store does not write: only sha256 is supported")]
+    Algorithm(Digest),
+    /// A field that cannot be changed was to be changed.
+    #[error("cannot update {0:?} field on content: only labels can be updated")]
+    Immutable(String),
+    /// A file operation failed.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The record store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ContentError {
+    /// The kind of this failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) | Self::NoIngest(_) => ErrorKind::NotFound,
+            Self::Exists(_) => ErrorKind::AlreadyExists,
+            Self::Locked(_) => ErrorKind::Unavailable,
+            Self::EmptyRef | Self::Immutable(_) | Self::Algorithm(_) => ErrorKind::InvalidArgument,
+            Self::Offset { .. } | Self::ReadOffset { .. } => ErrorKind::OutOfRange,
+            Self::Size { .. } | Self::Digest { .. } => ErrorKind::FailedPrecondition,
+            Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::ResourceExhausted,
+            Self::File { .. } => ErrorKind::Internal,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// Names the file and what was done to it in an I/O error.
+pub(crate) fn file<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> ContentError + 'a {
+    move |source| ContentError::File {
+        action,
+        path: path.display().to_string(),
+        source,
+    }
+}
