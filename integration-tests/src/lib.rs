@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod daemon;
+pub mod http;
 pub mod image;
 pub mod packages;
 pub mod peers;
