@@ -42,6 +42,6 @@ pub use labels::{LabelChange, NotALabel};
 pub use records::{
     AnyRecord, Blob, CONTAINERS, CONTENT, ContainerRecord, ContentRecord, Descriptor, IMAGES, INGESTS, ImageRecord,
     IngestRecord, LEASES, Labels, LeaseRecord, NamespaceRecord, OVERLAY_SNAPSHOTS, Resource, RuntimeRecord,
-    SnapshotKind, SnapshotRecord,
+    SnapshotKind, SnapshotRecord, SnapshotUsage,
 };
 pub use scope::{Scope, check_labels};

@@ -241,8 +241,15 @@ pub struct SnapshotRecord {
     pub created_at: SystemTime,
     /// When it was last changed.
     pub updated_at: SystemTime,
-    /// Bytes on disk, of a committed snapshot.
+    /// Its disk usage, once somebody asked after it was committed.
+    pub usage: Option<SnapshotUsage>,
+}
+
+/// The disk usage of a snapshot alone, without its parents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotUsage {
+    /// Bytes on disk.
     pub size: u64,
-    /// Inodes on disk, of a committed snapshot.
+    /// Inodes.
     pub inodes: u64,
 }

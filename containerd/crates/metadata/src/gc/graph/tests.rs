@@ -43,8 +43,7 @@ fn snapshot(writer: &Writer, id: u64, key: &str, parent: Option<&str>) {
         labels: Labels::new(),
         created_at: now,
         updated_at: now,
-        size: 0,
-        inodes: 0,
+        usage: None,
     };
     writer.put(&OVERLAY_SNAPSHOTS, "n", key, &record).unwrap();
 }
