@@ -11,9 +11,6 @@ pub enum ImageError {
     /// No image has this name or id.
     #[error("No such image: {0}")]
     NoSuchImage(String),
-    /// The id's beginning fits several images.
-    #[error("multiple IDs found with provided prefix: {0}")]
-    Ambiguous(String),
     /// Not a reference.
     #[error(transparent)]
     InvalidReference(#[from] InvalidReference),
@@ -29,6 +26,9 @@ pub enum ImageError {
     /// The registry does not let us in, or has no such repository.
     #[error("pull access denied for {0}, repository does not exist or may require 'docker login'")]
     AccessDenied(String),
+    /// The registry cannot be reached, or fails.
+    #[error("{0}")]
+    Registry(String),
     /// The registry has the image, not for this platform.
     #[error("no matching manifest for {0} in the manifest list entries")]
     NoMatchingPlatform(String),
@@ -72,9 +72,6 @@ pub enum ImageError {
     /// The archive holds no image.
     #[error("the archive holds no image")]
     EmptyArchive,
-    /// Not built yet.
-    #[error("{0} is not offered yet ({1})")]
-    NotOffered(&'static str, String),
     /// containerd refused.
     #[error("containerd: {call}: {}", status.message())]
     Containerd {
@@ -95,12 +92,11 @@ impl ImageError {
             Self::InvalidReference(_)
             | Self::InvalidArgument(_)
             | Self::InvalidChange(_)
-            | Self::Ambiguous(_)
             | Self::Archive(_)
             | Self::EmptyArchive => ErrorKind::InvalidArgument,
             Self::ReferenceInUse { .. } | Self::DeleteConflict { .. } => ErrorKind::Conflict,
             Self::InvalidContent { .. } | Self::InvalidDigest(_) => ErrorKind::DataLoss,
-            Self::NotOffered(..) => ErrorKind::Unimplemented,
+            Self::Registry(_) => ErrorKind::Unknown,
             Self::Containerd { status, .. } => ErrorKind::from_code(status.code() as i32),
         }
     }

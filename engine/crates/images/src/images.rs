@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
 use crate::{
-    Credentials, Deleted, HistoryEntry, ImageDetails, ImageError, ImageSummary, ImageUse, Import, ListFilters,
-    Platform, Progress, Pulled, Reference, RemoveOptions, ResolvedImage, Result, store::Store,
+    Credentials, Deleted, HistoryEntry, ImageDetails, ImageSummary, ImageUse, Import, ListFilters, Platform, Progress,
+    Pulled, Reference, RemoveOptions, ResolvedImage, Result, history, import, list, load, manifest::Manifests, pull,
+    remove, resolve, size::Sizes, store::Store, tag, unpack,
 };
 
 /// Where progress goes. A receiver that went away changes nothing.
@@ -25,6 +26,8 @@ pub struct Images {
 pub(crate) struct Inner {
     pub(crate) store: Store,
     pub(crate) settings: ImagesConfig,
+    pub(crate) manifests: Manifests,
+    pub(crate) sizes: Sizes,
 }
 
 /// What does not change while the engine runs.
@@ -43,20 +46,25 @@ impl Images {
     pub fn new(channel: Channel, settings: ImagesConfig) -> Self {
         let store = Store::new(channel, &settings.namespace);
         Self {
-            inner: Arc::new(Inner { store, settings }),
+            inner: Arc::new(Inner {
+                store,
+                settings,
+                manifests: Manifests::default(),
+                sizes: Sizes::default(),
+            }),
         }
     }
 
     /// Finds an image by name or id (a prefix is enough where it is unique). One call to containerd for a name whose
     /// content is known already; an id needs the list of images.
     pub async fn resolve(&self, name_or_id: &str) -> Result<ResolvedImage> {
-        Err(ImageError::NotOffered("resolve", name_or_id.into()))
+        resolve::resolve(self, name_or_id).await
     }
 
     /// Makes sure that the image's layers are snapshots. Transfer has unpacked what it pulled or loaded, so call this
     /// only where preparing a snapshot on [`ResolvedImage::chain_id`] found no parent.
     pub async fn ensure_unpacked(&self, image: &ResolvedImage) -> Result<()> {
-        Err(ImageError::NotOffered("unpack", image.name.clone()))
+        unpack::ensure(self, &image.target).await
     }
 
     /// Fetches an image and unpacks it. Without `platform` it is this machine's.
@@ -67,8 +75,7 @@ impl Images {
         credentials: Option<Credentials>,
         progress: ProgressSender,
     ) -> Result<Pulled> {
-        let _ = (platform, credentials, progress);
-        Err(ImageError::NotOffered("pull", reference.familiar()))
+        pull::pull(self, reference, platform, credentials, progress).await
     }
 
     /// Reads the images of a `docker save` or OCI archive (plain, gzip or zstd tar). Returns the ids.
@@ -76,8 +83,7 @@ impl Images {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let _ = (archive, progress);
-        Err(ImageError::NotOffered("load", String::new()))
+        load::load(self, archive, progress).await
     }
 
     /// Makes an image of one layer from a root file system (plain or gzip tar). Returns its id.
@@ -85,35 +91,32 @@ impl Images {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let _ = (archive, import);
-        Err(ImageError::NotOffered("import", String::new()))
+        import::import(self, archive, import).await
     }
 
     /// All images that pass the filters, newest first.
     pub async fn list(&self, filters: &ListFilters) -> Result<Vec<ImageSummary>> {
-        let _ = filters;
-        Err(ImageError::NotOffered("list", String::new()))
+        list::check_patterns(&filters.references)?;
+        list::list(self, filters).await
     }
 
     /// All about one image.
     pub async fn inspect(&self, name_or_id: &str) -> Result<ImageDetails> {
-        Err(ImageError::NotOffered("inspect", name_or_id.into()))
+        list::inspect(self, name_or_id).await
     }
 
     /// How the image came about, newest step first.
     pub async fn history(&self, name_or_id: &str) -> Result<Vec<HistoryEntry>> {
-        Err(ImageError::NotOffered("history", name_or_id.into()))
+        history::history(self, name_or_id).await
     }
 
     /// Gives an image another name. An image that had the name keeps living without it.
     pub async fn tag(&self, name_or_id: &str, target: &Reference) -> Result<()> {
-        let _ = target;
-        Err(ImageError::NotOffered("tag", name_or_id.into()))
+        tag::tag(self, name_or_id, target).await
     }
 
     /// Takes a name away, and the image with its last name; or the image with all names, where it is named by id.
     pub async fn remove(&self, name_or_id: &str, options: RemoveOptions, uses: &[ImageUse]) -> Result<Vec<Deleted>> {
-        let _ = (options, uses);
-        Err(ImageError::NotOffered("remove", name_or_id.into()))
+        remove::remove(self, name_or_id, options, uses).await
     }
 }

@@ -10,13 +10,36 @@
 //! - every name in the store is canonical (`docker.io/library/busybox:latest`); familiar forms exist only at the edge;
 //! - an image that lost its last name lives on under a `moby-dangling@sha256:…` name until it is removed.
 
+mod catalog;
+mod changes;
 pub mod config;
+mod content;
+mod dangling;
 pub mod error;
+mod glob;
+mod hasher;
+mod history;
 pub mod images;
+mod import;
+mod lease;
+mod list;
+mod load;
+mod manifest;
 pub mod model;
+mod names;
+mod platform;
 pub mod progress;
+mod pull;
 pub mod reference;
+mod remove;
+mod resolve;
+mod size;
 mod store;
+mod stream;
+mod tag;
+mod transfer;
+mod unique;
+mod unpack;
 
 pub use config::{ContainerConfig, HealthConfig, ImageConfig};
 pub use error::ImageError;

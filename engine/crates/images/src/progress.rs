@@ -1,6 +1,11 @@
 //! What a pull or a load tells while it works.
 
+use std::collections::HashMap;
+
+use davit_containerd_api::types::transfer;
 use davit_vocabulary::Digest;
+
+use crate::{ProgressSender, Reference};
 
 /// One thing to tell the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,4 +79,83 @@ impl LayerState {
             _ => None,
         }
     }
+}
+
+/// Turns containerd's events about content into Docker's lines about layers, each state once.
+pub(crate) struct LayerLines {
+    reference: Reference,
+    has_begun: bool,
+    states: HashMap<Digest, LayerState>,
+}
+
+impl LayerLines {
+    pub(crate) fn new(reference: &Reference) -> Self {
+        Self {
+            reference: reference.clone(),
+            has_begun: false,
+            states: HashMap::new(),
+        }
+    }
+
+    /// Tells what an event means for a layer; events about other content mean nothing.
+    pub(crate) async fn tell(&mut self, event: transfer::Progress, progress: &ProgressSender) {
+        let Some(descriptor) = &event.desc else { return };
+        self.begin(progress).await;
+        let Ok(digest) = descriptor.digest.parse::<Digest>() else {
+            return;
+        };
+        if !is_layer(&descriptor.media_type) {
+            return;
+        }
+        let state = match event.event.as_str() {
+            "waiting" => LayerState::Queued,
+            "already exists" => LayerState::AlreadyExists,
+            "downloading" => LayerState::Downloading {
+                current: event.progress,
+                total: event.total,
+            },
+            "complete" => LayerState::Downloaded,
+            "extracting" => LayerState::Extracting {
+                current: event.progress,
+                total: event.total,
+            },
+            "extracted" => LayerState::Done,
+            _ => return,
+        };
+        self.move_to(digest, state, progress).await;
+    }
+
+    /// The layer is unpacked, whatever was told of it.
+    pub(crate) async fn finish(&mut self, digest: &Digest, progress: &ProgressSender) {
+        let state = match self.states.get(digest) {
+            None | Some(LayerState::AlreadyExists) => LayerState::AlreadyExists,
+            Some(_) => LayerState::Done,
+        };
+        self.begin(progress).await;
+        self.move_to(digest.clone(), state, progress).await;
+    }
+
+    /// The first line is due when the registry has answered: before that a failure is a failure of the whole call.
+    async fn begin(&mut self, progress: &ProgressSender) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let tag = match (self.reference.digest(), self.reference.tag()) {
+                (Some(digest), _) => digest.to_string(),
+                (None, tag) => tag.unwrap_or("latest").into(),
+            };
+            let repository = self.reference.path().to_owned();
+            let _ = progress.send(Progress::PullingFrom { tag, repository }).await;
+        }
+    }
+
+    async fn move_to(&mut self, digest: Digest, state: LayerState, progress: &ProgressSender) {
+        let id = digest.hex()[..12].to_owned();
+        if self.states.insert(digest, state) != Some(state) {
+            let _ = progress.send(Progress::Layer { id, state }).await;
+        }
+    }
+}
+
+/// Layers of Docker's and the OCI's media types, compressed or not.
+fn is_layer(media_type: &str) -> bool {
+    media_type.starts_with("application/vnd.oci.image.layer.") || media_type.contains("docker.image.rootfs.")
 }
