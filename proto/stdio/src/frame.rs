@@ -20,9 +20,15 @@
 //! where that is older than what is kept, `Opened` says where output begins instead. A client that falls [`KEPT_OUTPUT`] behind with
 //! `OutputTaken` slows the writer (Docker's back-pressure); one that closes its connection does not. Input below the offset that
 //! the shim already has is dropped, so that a client may send again what was not acknowledged.
+//!
+//! A client keeps at most [`INPUT_WINDOW`] bytes of input unacknowledged. The shim stops reading from one that sends more, and then
+//! does not see its `OutputTaken` either: with a process that does not read before it has written, both would wait for ever.
 
 /// How much output the shim keeps for clients that come back, and how far a client may fall behind, in bytes.
 pub const KEPT_OUTPUT: usize = 1 << 20;
+
+/// How much input a client may send beyond the last `StdinTaken`, in bytes.
+pub const INPUT_WINDOW: usize = 256 << 10;
 
 /// The largest payload of a frame, in bytes.
 pub const MAX_PAYLOAD: usize = 64 << 10;
@@ -125,7 +131,7 @@ impl Frame {
         match self {
             Self::Open { from } => header(out, 1, 0, from.unwrap_or(NONE), &[]),
             Self::Opened { output, stdin } => header(out, 2, 0, *output, &stdin.to_be_bytes()),
-            Self::Output { stream, offset, data } => header(out, 3, stream_number(*stream), *offset, data),
+            Self::Output { stream, offset, data } => Self::encode_output(out, *stream, *offset, data),
             Self::OutputTaken { offset } => header(out, 4, 0, *offset, &[]),
             Self::OutputEnded { offset } => header(out, 5, 0, *offset, &[]),
             Self::Stdin { offset, data } => header(out, 6, 0, offset.unwrap_or(NONE), data),
@@ -137,6 +143,11 @@ impl Frame {
                 header(out, 9, 0, 0, &[a, b, c, d]);
             }
         }
+    }
+
+    /// Appends an [`Frame::Output`] whose payload need not be copied first.
+    pub fn encode_output(out: &mut Vec<u8>, stream: Stream, offset: u64, data: &[u8]) {
+        header(out, 3, stream_number(stream), offset, data);
     }
 
     /// The frame's bytes alone.

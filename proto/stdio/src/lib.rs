@@ -6,5 +6,5 @@
 mod frame;
 mod uri;
 
-pub use frame::{Decoder, Frame, FrameError, KEPT_OUTPUT, MAX_PAYLOAD, Stream};
+pub use frame::{Decoder, Frame, FrameError, INPUT_WINDOW, KEPT_OUTPUT, MAX_PAYLOAD, Stream};
 pub use uri::{InvalidUri, LogDriver, LogTarget, STDIN_ATTACHED, Stdio};
