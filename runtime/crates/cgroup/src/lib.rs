@@ -1,1 +1,38 @@
 //! Control groups: v1, hybrid and v2.
+//!
+//! A [`Cgroup`] is planned from `linux.cgroupsPath` and `linux.resources`, made, limited, entered and removed:
+//!
+//! ```text
+//! plan ──▶ create ──▶ apply ──▶ clone3(clone_fd) ──▶ child: join_self ──▶ … ──▶ kill_all ──▶ destroy
+//! ```
+//!
+//! What is mounted is read from `/proc/self/mountinfo`; no controller is assumed to be anywhere, or together with
+//! another one. On a hybrid machine the container enters the unified hierarchy too, but limits are written to v1.
+//!
+//! Limits are written before the container's process enters: memory is charged from its first page on, real-time
+//! tasks find their budget, and a cpuset is never entered empty. Entering is on the hot path: the unified hierarchy
+//! by `clone3`, v1 by the still single-threaded child that writes `0` to each `tasks` file. A write to `cgroup.procs`
+//! waits for an RCU grace period, milliseconds each on an idle machine.
+//!
+//! Nothing here knows systemd's slices or talks to it; no thread is started, no state is kept but the paths.
+
+mod cgroup;
+mod control_file;
+mod devices;
+mod error;
+mod host;
+mod mount_table;
+mod path;
+mod processes;
+mod stats;
+mod v1;
+mod v2;
+
+pub use cgroup::{Cgroup, Version};
+pub use error::CgroupError;
+pub use mount_table::{HierarchyMount, MountTable};
+pub use stats::{
+    Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, IntelRdt, Memory, MemoryEntry, Pids, Stats, Throttling,
+};
+
+type Result<T> = std::result::Result<T, CgroupError>;

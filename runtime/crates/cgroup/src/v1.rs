@@ -1,0 +1,350 @@
+//! v1 hierarchies, and the v2 one beside them on a hybrid machine.
+//!
+//! One file per controller; this one knows where they are and which come first.
+
+mod blkio;
+mod cpu;
+pub(crate) mod cpuset;
+mod devices;
+mod freezer;
+mod hugetlb;
+mod memory;
+mod network;
+pub(crate) mod pids;
+pub(crate) mod rdma;
+mod stats;
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, DirBuilder},
+    io::ErrorKind,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    path::{Path, PathBuf},
+};
+
+use oci_spec::runtime::LinuxResources;
+
+use crate::{
+    CgroupError, HierarchyMount, MountTable, Result, Stats, control_file, host::Hierarchy, path::CgroupPath, processes,
+    v2,
+};
+
+/// The container's directory in every mounted hierarchy.
+#[derive(Debug)]
+pub(crate) struct Hierarchies {
+    members: Vec<Member>,
+}
+
+/// The container's directory in one hierarchy.
+#[derive(Debug)]
+struct Member {
+    controllers: Vec<String>,
+    mount_point: PathBuf,
+    dir: PathBuf,
+}
+
+impl Member {
+    fn is_unified(&self) -> bool {
+        self.controllers == [""]
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        self.controllers.iter().any(|name| name == controller)
+    }
+}
+
+impl Hierarchies {
+    pub(crate) fn plan(mounted: &[Hierarchy], path: &CgroupPath) -> Self {
+        let members = mounted.iter().map(|hierarchy| Member {
+            controllers: hierarchy.controllers.clone(),
+            mount_point: hierarchy.mount_point.clone(),
+            dir: hierarchy.directory(path),
+        });
+        Hierarchies {
+            members: members.collect(),
+        }
+    }
+
+    pub(crate) fn from_paths(mounted: &[Hierarchy], paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let members: Vec<Member> = mounted
+            .iter()
+            .filter_map(|hierarchy| {
+                let dir = hierarchy.controllers.iter().find_map(|name| paths.get(name))?.clone();
+                let (controllers, mount_point) = (hierarchy.controllers.clone(), hierarchy.mount_point.clone());
+                // A stored path is a file's word: nothing but what lies below the hierarchy is touched, or removed.
+                below(&mount_point, &dir).then_some(Member {
+                    controllers,
+                    mount_point,
+                    dir,
+                })
+            })
+            .collect();
+        if members.is_empty() {
+            Err(CgroupError::NoPaths)
+        } else {
+            Ok(Hierarchies { members })
+        }
+    }
+
+    pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        let each = |member: &Member| {
+            let dir = member.dir.clone();
+            member
+                .controllers
+                .clone()
+                .into_iter()
+                .map(move |name| (name, dir.clone()))
+        };
+        self.members.iter().flat_map(each).collect()
+    }
+
+    /// Refuses limits whose controller is not mounted; controllers without limits may be missing.
+    pub(crate) fn check(&self, resources: &LinuxResources) -> Result<()> {
+        if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
+            return Err(CgroupError::UnifiedNeedsV2);
+        }
+        cpu::needs(resources)
+            .into_iter()
+            .chain(memory::needs(resources))
+            .try_for_each(|n| self.check_need(n))?;
+        let others = [
+            pids::needs(resources),
+            cpuset::needs(resources),
+            devices::needs(resources),
+            blkio::needs(resources),
+            hugetlb::needs(resources),
+            rdma::needs(resources),
+        ];
+        others
+            .into_iter()
+            .flatten()
+            .chain(network::needs(resources))
+            .try_for_each(|need| self.check_need(need))
+    }
+
+    fn check_need(&self, (controller, limit): Need) -> Result<()> {
+        match self.find(controller) {
+            Some(_) => Ok(()),
+            None => Err(CgroupError::MissingController { controller, limit }),
+        }
+    }
+
+    pub(crate) fn create(&self, resources: &LinuxResources) -> Result<()> {
+        let mut made = Vec::new();
+        let result = self.make_directories(&mut made).and_then(|()| {
+            // A real-time task cannot enter a cgroup without a budget, so it is given before anybody enters.
+            self.find("cpu")
+                .map_or(Ok(()), |dir| cpu::apply_realtime(dir, resources))
+        });
+        if result.is_err() {
+            for dir in made {
+                let _ = fs::remove_dir(dir);
+            }
+        }
+        result
+    }
+
+    fn make_directories(&self, made: &mut Vec<PathBuf>) -> Result<()> {
+        for member in &self.members {
+            if make_directory(&member.dir)? {
+                made.push(member.dir.clone());
+            }
+            if member.has("cpuset") {
+                cpuset::inherit(&member.mount_point, &member.dir)?;
+            }
+        }
+        // What was there before may be somebody's.
+        if made.len() < self.members.len() {
+            self.check_unused()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_unused(&self) -> Result<()> {
+        for member in &self.members {
+            match processes::in_tree(&member.dir)?.len() {
+                0 => {}
+                count => return Err(CgroupError::NotEmpty(count)),
+            }
+        }
+        if self.frozen()? {
+            Err(CgroupError::Frozen)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        if let Some(dir) = self.find("devices") {
+            devices::apply(dir, resources)?;
+        }
+        self.update(resources)
+    }
+
+    /// All limits but the device rules.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        let controllers: [(&str, fn(&Path, &LinuxResources) -> Result<()>); 9] = [
+            ("cpuset", cpuset::apply),
+            ("memory", memory::apply),
+            ("cpu", cpu::apply),
+            ("pids", pids::apply),
+            ("blkio", blkio::apply),
+            ("hugetlb", hugetlb::apply),
+            ("net_cls", network::apply_class),
+            ("net_prio", network::apply_priorities),
+            ("rdma", rdma::apply),
+        ];
+        for (controller, apply) in controllers {
+            if let Some(dir) = self.find(controller) {
+                apply(dir, resources)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {
+        let unified = self.members.iter().find(|member| member.is_unified());
+        unified.map(|member| v2::open_directory(&member.dir)).transpose()
+    }
+
+    pub(crate) fn join_self(&self) -> Result<()> {
+        let v1 = self.members.iter().filter(|member| !member.is_unified());
+        v1.map(|member| control_file::write(&member.dir, "tasks", "0"))
+            .collect()
+    }
+
+    pub(crate) fn join(&self, pid: i32) -> Result<()> {
+        let pid = pid.to_string();
+        self.members
+            .iter()
+            .try_for_each(|member| control_file::write(&member.dir, "cgroup.procs", &pid))
+    }
+
+    /// The hierarchy that is asked for the processes: one that every process of the container is in.
+    pub(crate) fn leader(&self) -> &Path {
+        let preferred = ["devices", "freezer", "pids", "memory", "name=systemd"];
+        preferred
+            .iter()
+            .find_map(|name| self.find(name))
+            .unwrap_or_else(|| &self.members[0].dir)
+    }
+
+    pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
+        const SIGKILL: i32 = 9;
+        if !self.leader().exists() {
+            return Ok(());
+        }
+        // Stopped processes cannot fork out of the list; where they cannot be stopped, the signal goes out anyway.
+        let was_frozen = self.frozen().unwrap_or(false);
+        let _ = self.freeze();
+        let result = processes::signal_tree(self.leader(), signal);
+        // A frozen process only dies once it is thawed.
+        if signal == SIGKILL || !was_frozen {
+            self.thaw()?;
+        }
+        result
+    }
+
+    pub(crate) fn freeze(&self) -> Result<()> {
+        let dir = self.find("freezer").ok_or(FREEZER_MISSING)?;
+        freezer::freeze(dir)
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.find("freezer").map_or(Ok(()), freezer::thaw)
+    }
+
+    pub(crate) fn frozen(&self) -> Result<bool> {
+        self.find("freezer").map_or(Ok(false), freezer::is_frozen)
+    }
+
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        stats::read(self)
+    }
+
+    pub(crate) fn mount_table(&self) -> MountTable {
+        let mut mounts = Vec::new();
+        let mut symlinks = Vec::new();
+        for member in self.members.iter().filter(|member| !member.is_unified()) {
+            let Some(name) = member
+                .mount_point
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+            else {
+                continue;
+            };
+            let plain = member.controllers.iter().filter(|controller| **controller != name);
+            if member.controllers.len() > 1 {
+                symlinks.extend(plain.map(|controller| (controller.clone(), name.clone())));
+            }
+            let list = member.controllers.join(",");
+            let data = if list.starts_with("name=") {
+                format!("none,{list}")
+            } else {
+                list
+            };
+            mounts.push(HierarchyMount {
+                name,
+                data,
+                source: member.dir.clone(),
+            });
+        }
+        MountTable::Hierarchies { mounts, symlinks }
+    }
+
+    pub(crate) fn destroy(&self) -> Result<()> {
+        // The rest is removed even where one resists.
+        let results: Vec<_> = self
+            .members
+            .iter()
+            .map(|member| processes::remove_tree(&member.dir))
+            .collect();
+        results.into_iter().collect()
+    }
+
+    fn find(&self, controller: &str) -> Option<&Path> {
+        self.members
+            .iter()
+            .find(|member| member.has(controller))
+            .map(|member| member.dir.as_path())
+    }
+}
+
+/// A limit and the controller it needs.
+type Need = (&'static str, &'static str);
+
+const FREEZER_MISSING: CgroupError = CgroupError::MissingController {
+    controller: "freezer",
+    limit: "freeze",
+};
+
+/// Makes `dir` and what is missing above it; whether `dir` is new.
+fn make_directory(dir: &Path) -> Result<bool> {
+    let failed = |source| CgroupError::Create {
+        path: dir.into(),
+        source,
+    };
+    match fs::create_dir(dir) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(err) if err.kind() == ErrorKind::NotFound => DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(dir)
+            .map(|()| true)
+            .map_err(failed),
+        Err(err) => Err(failed(err)),
+    }
+}
+
+/// Whether `dir` names something below `mount_point`, and not by way of `..`.
+pub(crate) fn below(mount_point: &Path, dir: &Path) -> bool {
+    use std::path::Component;
+    dir.strip_prefix(mount_point).is_ok_and(|rest| {
+        !rest.as_os_str().is_empty() && rest.components().all(|part| matches!(part, Component::Normal(_)))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+//! freezer: stopping all processes at once, as far as v1 can.
+//!
+//! A cgroup whose processes fork all the time may never get from FREEZING to FROZEN: the kernel looks only when the
+//! state is written or read. So it is asked again and again, with thaws in between, which let the fork finish.
+
+use std::{path::Path, thread::sleep, time::Duration};
+
+use crate::{CgroupError, Result, control_file};
+
+const STATE: &str = "freezer.state";
+const ATTEMPTS: u32 = 1000;
+
+pub(super) fn freeze(dir: &Path) -> Result<()> {
+    let result = try_to_freeze(dir);
+    if result.is_err() {
+        // Half frozen is the one state to leave nobody in.
+        let _ = thaw(dir);
+    }
+    result
+}
+
+pub(super) fn thaw(dir: &Path) -> Result<()> {
+    control_file::write(dir, STATE, "THAWED")
+}
+
+pub(super) fn is_frozen(dir: &Path) -> Result<bool> {
+    // A frozen parent says FROZEN here too, and thawing this one would not help.
+    Ok(control_file::read_if_exists(dir, STATE)?.is_some_and(|state| state != "THAWED"))
+}
+
+fn try_to_freeze(dir: &Path) -> Result<()> {
+    for attempt in 0..ATTEMPTS {
+        if attempt % 50 == 49 {
+            thaw(dir)?;
+            sleep(Duration::from_millis(10));
+        }
+        control_file::write(dir, STATE, "FROZEN")?;
+        if attempt % 25 == 24 {
+            sleep(Duration::from_micros(10));
+        }
+        match control_file::read(dir, STATE)?.as_str() {
+            "FROZEN" => return Ok(()),
+            "FREEZING" => {}
+            other => {
+                return Err(CgroupError::Contents {
+                    path: dir.join(STATE),
+                    contents: other.into(),
+                });
+            }
+        }
+    }
+    Err(CgroupError::FreezeTimeout(dir.into()))
+}

@@ -1,0 +1,197 @@
+//! The v2 hierarchy on its own.
+//!
+//! One file per controller; this one makes the directory and enables the controllers on the way to it.
+
+mod cpu;
+mod devices;
+mod freezer;
+mod hugetlb;
+mod io;
+mod memory;
+mod stats;
+mod tree;
+mod unified;
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use oci_spec::runtime::LinuxResources;
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    io::Errno,
+};
+
+use crate::{
+    CgroupError, MountTable, Result, Stats, control_file,
+    host::Hierarchy,
+    path::CgroupPath,
+    processes,
+    v1::{below, cpuset, pids, rdma},
+};
+
+/// The container's directory in the v2 hierarchy.
+#[derive(Debug)]
+pub(crate) struct Unified {
+    mount_point: PathBuf,
+    dir: PathBuf,
+}
+
+impl Unified {
+    pub(crate) fn plan(mounted: &Hierarchy, path: &CgroupPath) -> Self {
+        Unified {
+            mount_point: mounted.mount_point.clone(),
+            dir: mounted.directory_beside(path),
+        }
+    }
+
+    pub(crate) fn from_paths(mounted: &Hierarchy, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        match paths.get("") {
+            Some(dir) if below(&mounted.mount_point, dir) => Ok(Unified {
+                mount_point: mounted.mount_point.clone(),
+                dir: dir.clone(),
+            }),
+            _ => Err(CgroupError::NoPaths),
+        }
+    }
+
+    pub(crate) fn paths(&self) -> BTreeMap<String, PathBuf> {
+        BTreeMap::from([(String::new(), self.dir.clone())])
+    }
+
+    /// Refuses what v2 cannot express.
+    pub(crate) fn check(&self, resources: &LinuxResources) -> Result<()> {
+        cpu::check(resources)?;
+        memory::check(resources)?;
+        unified::check(resources)?;
+        let network = resources.network().as_ref();
+        if network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)) {
+            return Err(CgroupError::NotOnV2("network.classID"));
+        }
+        if network.is_some_and(|n| n.priorities().as_ref().is_some_and(|list| !list.is_empty())) {
+            return Err(CgroupError::NotOnV2("network.priorities"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create(&self, resources: &LinuxResources) -> Result<()> {
+        let is_new = tree::create(&self.mount_point, &self.dir, resources)?;
+        if is_new {
+            return Ok(());
+        }
+        match processes::in_tree(&self.dir)?.len() {
+            0 if self.frozen()? => Err(CgroupError::Frozen),
+            0 => Ok(()),
+            count => Err(CgroupError::NotEmpty(count)),
+        }
+    }
+
+    pub(crate) fn apply(&self, resources: &LinuxResources) -> Result<()> {
+        devices::apply(&self.dir, resources)?;
+        self.update(resources)
+    }
+
+    /// All limits but the device rules; `unified` last, for it may override any of them.
+    pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
+        let controllers: [(&str, fn(&Path, &LinuxResources) -> Result<()>); 7] = [
+            ("pids", pids::apply),
+            ("memory", memory::apply),
+            ("io", io::apply),
+            ("cpu", cpu::apply),
+            ("cpuset", cpuset::apply),
+            ("hugetlb", hugetlb::apply),
+            ("rdma", rdma::apply),
+        ];
+        for (controller, apply) in controllers {
+            apply(&self.dir, resources).map_err(|err| self.explain(controller, err))?;
+        }
+        unified::apply(&self.dir, resources)
+    }
+
+    /// A missing file most often means a controller that an ancestor does not hand down.
+    fn explain(&self, controller: &'static str, err: CgroupError) -> CgroupError {
+        let enabled = control_file::read(&self.dir, "cgroup.controllers").unwrap_or_default();
+        match err.is(Errno::NOENT) && !enabled.split(' ').any(|name| name == controller) {
+            true => CgroupError::MissingController {
+                controller,
+                limit: controller,
+            },
+            false => err,
+        }
+    }
+
+    pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {
+        open_directory(&self.dir).map(Some)
+    }
+
+    pub(crate) fn join(&self, pid: i32) -> Result<()> {
+        control_file::write(&self.dir, "cgroup.procs", &pid.to_string())
+    }
+
+    pub(crate) fn leader(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
+        const SIGKILL: i32 = 9;
+        if !self.dir.exists() {
+            return Ok(());
+        }
+        if signal == SIGKILL {
+            // The kernel kills the whole tree at once, frozen or not. Linux 5.14.
+            match control_file::write(&self.dir, "cgroup.kill", "1") {
+                Err(err) if err.is(Errno::NOENT) || err.is(Errno::OPNOTSUPP) => {}
+                result => return result,
+            }
+        }
+        let was_frozen = self.frozen().unwrap_or(false);
+        let _ = self.freeze();
+        let result = processes::signal_tree(&self.dir, signal);
+        if !was_frozen {
+            self.thaw()?;
+        }
+        result
+    }
+
+    pub(crate) fn freeze(&self) -> Result<()> {
+        freezer::freeze(&self.dir)
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        freezer::thaw(&self.dir)
+    }
+
+    pub(crate) fn frozen(&self) -> Result<bool> {
+        freezer::is_frozen(&self.dir)
+    }
+
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        stats::read(&self.dir)
+    }
+
+    pub(crate) fn mount_table(&self) -> MountTable {
+        MountTable::Unified {
+            source: self.dir.clone(),
+        }
+    }
+
+    pub(crate) fn destroy(&self) -> Result<()> {
+        processes::remove_tree(&self.dir)
+    }
+}
+
+/// A cgroup's directory as `clone3` takes it.
+pub(crate) fn open_directory(dir: &Path) -> Result<OwnedFd> {
+    openat(
+        CWD,
+        dir,
+        OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|err| CgroupError::Read {
+        path: dir.into(),
+        source: err.into(),
+    })
+}

@@ -1,0 +1,319 @@
+//! The crate against the kernel it runs on. Needs root and a cgroup file system; skips itself elsewhere.
+//!
+//! Each test has a cgroup of its own, removed at its end, and processes of its own in it.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use davit_cgroup::{Cgroup, CgroupError, MountTable, Version};
+use oci_spec::runtime::LinuxResources;
+
+/// A cgroup that goes away with the test, and the processes started in it.
+struct Trial {
+    cgroup: Cgroup,
+    children: Vec<Child>,
+}
+
+impl Trial {
+    /// `None` where cgroups cannot be made.
+    fn new(name: &str, resources: &str) -> Option<Trial> {
+        let path = format!("/davit-test-{}-{name}", std::process::id());
+        if !rustix::process::geteuid().is_root() {
+            return None;
+        }
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        let cgroup = match Cgroup::plan(&path, Some(&resources)) {
+            Err(CgroupError::NotMounted) => return None,
+            result => result.unwrap(),
+        };
+        cgroup.create().unwrap();
+        let trial = Trial {
+            cgroup,
+            children: Vec::new(),
+        };
+        trial.cgroup.apply().unwrap();
+        Some(trial)
+    }
+
+    /// Starts `script` in the cgroup. It waits for a line on its input, which it gets when it has been moved.
+    fn shell(&mut self, script: &str) -> i32 {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("read go; {script}")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = child.id() as i32;
+        self.cgroup.join(pid).unwrap();
+        use std::io::Write;
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        self.children.push(child);
+        pid
+    }
+
+    /// Runs `script` in the cgroup to its end: whether it succeeded, and what it said on its error output.
+    fn run(&mut self, script: &str) -> (bool, String) {
+        self.shell(script);
+        let output = self.children.pop().unwrap().wait_with_output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// The contents of the first of the files, v1's name and v2's, that is there.
+    fn file(&self, controller: &str, v1: &str, v2: &str) -> String {
+        let paths = self.cgroup.paths();
+        let path = match self.cgroup.version() {
+            Version::V1 => paths[controller].join(v1),
+            Version::V2 => paths[""].join(v2),
+        };
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        let _ = self.cgroup.kill_all(9);
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        self.cgroup.destroy().unwrap();
+        assert!(self.cgroup.paths().values().all(|dir| !dir.exists()));
+    }
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn limits_arrive_in_the_kernel() {
+    let resources = r#"{"memory": {"limit": 67108864}, "cpu": {"shares": 1024, "quota": 50000, "period": 100000},
+        "pids": {"limit": 17}, "devices": [{"allow": false, "access": "rwm"}]}"#;
+    let Some(trial) = Trial::new("limits", resources) else {
+        return;
+    };
+    assert_eq!(trial.file("memory", "memory.limit_in_bytes", "memory.max"), "67108864");
+    assert_eq!(trial.file("pids", "pids.max", "pids.max"), "17");
+    match trial.cgroup.version() {
+        Version::V1 => {
+            assert_eq!(trial.file("cpu", "cpu.shares", ""), "1024");
+            assert_eq!(trial.file("cpu", "cpu.cfs_quota_us", ""), "50000");
+            assert_eq!(trial.file("cpu", "cpu.cfs_period_us", ""), "100000");
+        }
+        Version::V2 => {
+            assert_eq!(trial.file("", "", "cpu.weight"), "100");
+            assert_eq!(trial.file("", "", "cpu.max"), "50000 100000");
+        }
+    }
+}
+
+#[test]
+fn memory_and_swap_limits_can_grow_and_shrink() {
+    let Some(mut trial) = Trial::new("grow", r#"{"memory": {"limit": 33554432, "swap": 33554432}}"#) else {
+        return;
+    };
+    for megabytes in [128u64, 16, 64] {
+        let bytes = megabytes << 20;
+        let resources = format!(r#"{{"memory": {{"limit": {bytes}, "swap": {}}}}}"#, bytes * 2);
+        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        trial.cgroup = cgroup
+            .with_resources(&serde_json::from_str(&resources).unwrap())
+            .unwrap();
+        trial.cgroup.update().unwrap();
+        assert_eq!(
+            trial.file("memory", "memory.limit_in_bytes", "memory.max"),
+            bytes.to_string()
+        );
+    }
+}
+
+#[test]
+fn memory_beyond_the_limit_kills() {
+    let resources = r#"{"memory": {"limit": 16777216, "swap": 16777216}}"#;
+    let Some(mut trial) = Trial::new("oom", resources) else {
+        return;
+    };
+    let (ok, _) = trial.run("head -c 64M /dev/zero | tail -c 48M | wc -c; exit $?");
+    let killed = match trial.cgroup.version() {
+        Version::V1 => trial.file("memory", "memory.oom_control", ""),
+        Version::V2 => trial.file("", "", "memory.events"),
+    };
+    assert!(
+        killed.contains("oom_kill ") && !killed.contains("oom_kill 0"),
+        "{ok} {killed}"
+    );
+}
+
+#[test]
+fn a_fork_beyond_the_limit_fails() {
+    let Some(mut trial) = Trial::new("pids", r#"{"pids": {"limit": 4}}"#) else {
+        return;
+    };
+    let (_, err) = trial.run("for i in 1 2 3 4 5 6; do sleep 1 & done; wait");
+    assert!(err.contains("ork"), "{err}");
+}
+
+#[test]
+fn only_listed_devices_open() {
+    let resources = r#"{"devices": [{"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 10, "minor": 237, "access": "r"}]}"#;
+    let Some(mut trial) = Trial::new("devices", resources) else {
+        return;
+    };
+    let (ok, err) = trial.run("echo > /dev/null && head -c 1 /dev/urandom > /dev/zero");
+    assert!(ok, "{err}");
+    // kmsg is no device that every container has; reading the loop control device was allowed, writing was not.
+    let (ok, err) = trial.run("exec < /dev/kmsg");
+    assert!(!ok && err.contains("not permitted"), "{err}");
+    if PathBuf::from("/dev/loop-control").exists() {
+        let (ok, err) = trial.run("exec < /dev/loop-control");
+        assert!(ok, "{err}");
+        let (ok, err) = trial.run("exec > /dev/loop-control");
+        assert!(!ok && err.contains("not permitted"), "{err}");
+    }
+}
+
+#[test]
+fn a_device_list_can_be_replaced() {
+    let Some(mut trial) = Trial::new("redevices", r#"{"devices": [{"allow": false, "access": "rwm"}]}"#) else {
+        return;
+    };
+    assert!(!trial.run("exec < /dev/kmsg").0);
+    for (rules, expected) in [
+        (r#"[{"allow": true, "access": "rwm"}]"#, true),
+        (
+            r#"[{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]"#,
+            true,
+        ),
+        (
+            r#"[{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}]"#,
+            true,
+        ),
+        (
+            r#"[{"allow": true, "access": "rwm"}, {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "r"}]"#,
+            false,
+        ),
+        (r#"[]"#, false),
+    ] {
+        let resources = serde_json::from_str(&format!(r#"{{"devices": {rules}}}"#)).unwrap();
+        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        trial.cgroup = cgroup.with_resources(&resources).unwrap();
+        trial.cgroup.apply().unwrap();
+        let (ok, err) = trial.run("exec < /dev/kmsg");
+        assert_eq!(ok, expected, "{rules} {err}");
+    }
+}
+
+#[test]
+fn a_frozen_cgroup_stands_still_and_goes_on() {
+    let Some(mut trial) = Trial::new("freeze", "{}") else {
+        return;
+    };
+    let counter = std::env::temp_dir().join(format!("davit-freeze-{}", std::process::id()));
+    trial.shell(&format!("while :; do echo >> {}; sleep 0.01; done", counter.display()));
+    let lines = || fs::metadata(&counter).map_or(0, |meta| meta.len());
+    wait_until("it counts", || lines() > 3);
+    trial.cgroup.freeze().unwrap();
+    assert!(trial.cgroup.frozen().unwrap());
+    let still = lines();
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(lines(), still);
+    trial.cgroup.thaw().unwrap();
+    assert!(!trial.cgroup.frozen().unwrap());
+    wait_until("it counts on", || lines() > still);
+    drop(trial);
+    fs::remove_file(counter).unwrap();
+}
+
+#[test]
+fn a_frozen_cgroup_can_be_killed() {
+    let Some(mut trial) = Trial::new("kill", "{}") else {
+        return;
+    };
+    trial.shell("sleep 100 & sleep 100 & wait");
+    wait_until("three run", || trial.cgroup.pids().unwrap().len() == 3);
+    trial.cgroup.freeze().unwrap();
+    trial.cgroup.kill_all(9).unwrap();
+    for child in &mut trial.children {
+        child.wait().unwrap();
+    }
+    wait_until("none runs", || trial.cgroup.pids().unwrap().is_empty());
+}
+
+#[test]
+fn a_fork_bomb_does_not_outrun_the_kill() {
+    let Some(mut trial) = Trial::new("bomb", r#"{"pids": {"limit": 64}}"#) else {
+        return;
+    };
+    trial.shell("bomb() { bomb 2> /dev/null & bomb 2> /dev/null; }; bomb");
+    wait_until("it grows", || trial.cgroup.pids().unwrap().len() > 20);
+    trial.cgroup.kill_all(9).unwrap();
+    wait_until("none runs", || trial.cgroup.pids().unwrap().is_empty());
+}
+
+#[test]
+fn somebody_elses_cgroup_is_refused_and_left_alone() {
+    let Some(mut trial) = Trial::new("taken", "{}") else {
+        return;
+    };
+    trial.shell("sleep 100");
+    let path = format!("/davit-test-{}-taken", std::process::id());
+    let second = Cgroup::plan(&path, None).unwrap();
+    assert!(matches!(second.create(), Err(CgroupError::NotEmpty(1))));
+    assert_eq!(trial.cgroup.pids().unwrap().len(), 1);
+}
+
+#[test]
+fn cgroups_made_by_the_container_are_counted_and_removed() {
+    let Some(mut trial) = Trial::new("nested", "{}") else {
+        return;
+    };
+    for dir in trial.cgroup.paths().values() {
+        let _ = fs::create_dir_all(dir.join("a/b"));
+    }
+    let pid = trial.shell("sleep 100");
+    let (controller, file) = match trial.cgroup.version() {
+        Version::V1 => ("devices", "a/b/cgroup.procs"),
+        Version::V2 => ("", "a/b/cgroup.procs"),
+    };
+    fs::write(trial.cgroup.paths()[controller].join(file), pid.to_string()).unwrap();
+    assert_eq!(trial.cgroup.pids().unwrap(), [pid]);
+}
+
+#[test]
+fn stats_count_what_runs() {
+    let Some(mut trial) = Trial::new("stats", r#"{"pids": {"limit": 9}, "memory": {"limit": 67108864}}"#) else {
+        return;
+    };
+    trial.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100");
+    wait_until("time is counted", || trial.cgroup.stats().unwrap().cpu.usage.total > 0);
+    let stats = trial.cgroup.stats().unwrap();
+    assert_eq!(stats.pids.limit, 9);
+    assert!((1..=2).contains(&stats.pids.current), "{:?}", stats.pids);
+    assert_eq!(stats.memory.usage.limit, 67108864);
+    assert!(stats.memory.usage.usage > 0 && !stats.memory.raw.is_empty());
+    assert!(!stats.cpuset.cpus.is_empty());
+}
+
+#[test]
+fn the_mount_table_names_every_v1_hierarchy() {
+    let Some(trial) = Trial::new("table", "{}") else { return };
+    match trial.cgroup.mount_table() {
+        MountTable::Hierarchies { mounts, .. } => {
+            let v1 = trial.cgroup.paths().into_iter().filter(|(name, _)| !name.is_empty());
+            for (_, dir) in v1 {
+                assert!(mounts.iter().any(|mount| mount.source == dir), "{dir:?}");
+            }
+        }
+        MountTable::Unified { source } => assert_eq!(source, trial.cgroup.paths()[""]),
+    }
+}
