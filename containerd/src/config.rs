@@ -25,7 +25,7 @@ pub struct Config {
     pub state: PathBuf,
     /// The gRPC socket. The ttrpc socket for shims lies beside it, with `.ttrpc` appended.
     pub address: PathBuf,
-    /// What is logged, as a tracing directive.
+    /// What is logged: off, error, warn, info, debug or trace.
     pub log_level: String,
 }
 

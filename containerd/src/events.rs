@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use davit_containerd_api::{any, types::Envelope};
-use davit_vocabulary::Namespace;
+use davit_vocabulary::{InvalidIdentifier, Namespace};
 use prost::{Message, Name};
 use prost_types::Any;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -72,6 +72,19 @@ impl EventBus {
         let _ = self.sender.send(Arc::new(envelope));
     }
 
+    /// Checks an event that another process has stamped.
+    pub fn check_forwarded(&self, envelope: &Envelope) -> Result<(), InvalidEvent> {
+        envelope
+            .namespace
+            .parse::<Namespace>()
+            .map_err(InvalidEvent::Namespace)?;
+        check_topic(&envelope.topic)?;
+        match envelope.timestamp {
+            Some(_) => Ok(()),
+            None => Err(InvalidEvent::NoTimestamp),
+        }
+    }
+
     /// Events from now on, of all namespaces.
     pub fn subscribe(&self) -> Subscription {
         Subscription {
@@ -88,6 +101,49 @@ impl Subscription {
             RecvError::Closed => SubscriptionEnd::Closed,
         })
     }
+}
+
+/// An event that is not passed on. The words are containerd's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEvent {
+    /// Its namespace is none.
+    #[error("event envelope has invalid namespace: {0}: invalid argument")]
+    Namespace(InvalidIdentifier),
+    /// Its topic is none.
+    #[error("envelope topic {topic:?}: {reason}: invalid argument")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was not stamped.
+    #[error("timestamp must be set on forwarded event: invalid argument")]
+    NoTimestamp,
+}
+
+/// A topic is like a path: identifiers, each after a slash.
+pub fn check_topic(topic: &str) -> Result<(), InvalidEvent> {
+    let invalid = |reason: &str| InvalidEvent::Topic {
+        topic: topic.chars().take(200).collect(),
+        reason: reason.into(),
+    };
+    if topic.is_empty() {
+        return Err(invalid("must not be empty"));
+    }
+    let components = topic.strip_prefix('/').ok_or_else(|| invalid("must start with '/'"))?;
+    if components.is_empty() {
+        return Err(invalid("must have at least one component"));
+    }
+    for component in components.split('/') {
+        // The rule of a namespace is that of every identifier.
+        if let Err(error) = component.parse::<Namespace>() {
+            return Err(invalid(&format!(
+                "failed validation on component {component:?}: {error}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -118,6 +174,16 @@ mod tests {
         );
         let event: TaskStart = any::unpack(envelope.event.as_ref().unwrap()).unwrap().unwrap();
         assert_eq!(event.pid, 2);
+    }
+
+    #[test]
+    fn a_topic_is_identifiers_after_slashes() {
+        for good in ["/tasks/exit", "/a", "/a/b-c/d"] {
+            assert_eq!(check_topic(good), Ok(()), "{good}");
+        }
+        for bad in ["", "/", "tasks", "/tasks/", "//", "/a b", "/../x"] {
+            assert!(check_topic(bad).is_err(), "{bad}");
+        }
     }
 
     #[tokio::test]

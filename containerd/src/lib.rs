@@ -4,12 +4,17 @@
 //! kept here is the record of what a client asked for, and the way to the shims. After a restart the record is reconciled
 //! with the shims that are found, never the other way round.
 //!
-//! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`services`] (one file a gRPC
-//! service, each converting at its edge), [`events`] (the bus between them), [`filter`] (containerd's filter language).
+//! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`daemon`] (what the services
+//! share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
+//! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
+//! shims that cannot do so publish them).
 
 pub mod config;
+pub mod containers;
+pub mod daemon;
 pub mod events;
-pub mod filter;
+pub mod forward;
+pub mod publish;
 pub mod server;
 pub mod services;
 pub mod version;

@@ -6,15 +6,15 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::Context;
-use clap::Parser;
+use anyhow::{Context, anyhow};
+use clap::{Parser, Subcommand};
 use davit_containerd::{
     config::{Config, File},
-    server,
+    publish, server,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The configuration file that is read where none is named, if it exists.
 const DEFAULT_FILE: &str = "/etc/davit/containerd.toml";
@@ -38,6 +38,21 @@ struct Arguments {
     /// Configuration file
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Publish the event on standard input, for shims that cannot do so themselves
+    Publish {
+        /// Topic of the event
+        #[arg(long)]
+        topic: String,
+        /// Namespace of the event
+        #[arg(long)]
+        namespace: String,
+    },
 }
 
 impl Arguments {
@@ -75,22 +90,37 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn run(mut arguments: Arguments) -> anyhow::Result<()> {
+    let command = arguments.command.take();
     let config = arguments.into_config()?;
-    let filter = EnvFilter::try_new(&config.log_level).with_context(|| format!("log level {:?}", config.log_level))?;
+    let filter = log_filter(&config.log_level)?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
+        if let Some(Command::Publish { topic, namespace }) = command {
+            return publish::run(&config.address, &namespace, &topic).await;
+        }
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
-        server::serve(&config, stop).await.context("daemon")
+        Ok(server::serve(config, stop).await?)
     });
     // A blocked file operation must not hold up the end.
     runtime.shutdown_background();
     result
+}
+
+/// One level for all of our own; what the libraries say of every frame is of use to nobody.
+fn log_filter(level: &str) -> anyhow::Result<EnvFilter> {
+    let level: LevelFilter = level
+        .parse()
+        .map_err(|_| anyhow!("log level {level:?} is not one of off, error, warn, info, debug, trace"))?;
+    Ok(["h2", "hyper", "hyper_util", "tonic", "tower", "ttrpc", "rustls", "reqwest"]
+        .into_iter()
+        .map(|library| format!("{library}=warn").parse().expect("a library's directive is well-formed"))
+        .fold(EnvFilter::default().add_directive(level.into()), EnvFilter::add_directive))
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {

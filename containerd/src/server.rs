@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use davit_metadata::StoreError;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
-use crate::{config::Config, events::EventBus, services};
+use crate::{config::Config, daemon::Daemon, forward, services};
 
 /// How long open calls may take to end once the daemon is asked to stop. Waits and subscriptions never end by themselves.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -39,21 +40,47 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
+    /// The store cannot be opened.
+    #[error("open store")]
+    Store(#[from] StoreError),
+    /// The identity of this server cannot be read or stored.
+    #[error("identity of this server")]
+    Identity(#[source] io::Error),
+    /// The bundles of an earlier run cannot be read.
+    #[error("find shims")]
+    Restore(#[source] io::Error),
+    /// The ttrpc server does not start.
+    #[error("serve ttrpc")]
+    Forward(#[from] ttrpc::Error),
     /// Serving ended with an error.
     #[error("serve gRPC")]
     Serve(#[from] tonic::transport::Error),
 }
 
 /// Serves until `stop` is cancelled, then lets open calls end for a moment.
-pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), ServerError> {
+///
+/// The sockets are there before the shims of an earlier run are found again, so that no client is refused meanwhile: it
+/// waits. So do the shims with the events that they have kept.
+pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServerError> {
     make_folder(&config.root, 0o711)?;
     make_folder(&config.state, 0o711)?;
-    let listener = listen(&config.address)?;
-    let events = EventBus::new();
+    let calls = listen(&config.address)?;
+    let forwarded = listen(&config.ttrpc_address())?;
+    let daemon = Daemon::open(config)?;
+    let mut forwarding = forward::serve(forwarded, daemon.events.clone()).await?;
+    daemon.tasks.restore().await.map_err(ServerError::Restore)?;
+    let served = serve_calls(&daemon, calls, stop).await;
+    if let Err(error) = forwarding.shutdown().await {
+        tracing::warn!(%error, "stop the ttrpc server");
+    }
+    served
+}
+
+async fn serve_calls(daemon: &Daemon, listener: UnixListener, stop: CancellationToken) -> Result<(), ServerError> {
     let server = Server::builder()
-        .add_routes(routes(config, events))
+        .add_routes(routes(daemon)?)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
-    tracing::info!(address = %config.address.display(), version = crate::version::PROGRAM, "serving");
+    tracing::info!(address = %daemon.config.address.display(), version = crate::version::PROGRAM, "serving");
     tokio::pin!(server);
     tokio::select! {
         result = &mut server => return Ok(result?),
@@ -68,11 +95,18 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Serve
     }
 }
 
-/// Every service, in the order of the design.
-fn routes(_config: &Config, _events: EventBus) -> Routes {
+/// Every service.
+fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
     let mut routes = Routes::builder();
-    routes.add_service(services::version::service());
-    routes.routes()
+    routes
+        .add_service(services::version::service())
+        .add_service(services::health::service())
+        .add_service(services::introspection::service(daemon).map_err(ServerError::Identity)?)
+        .add_service(services::namespaces::service(daemon))
+        .add_service(services::containers::service(daemon))
+        .add_service(services::tasks::service(daemon))
+        .add_service(services::events::service(daemon));
+    Ok(routes.routes())
 }
 
 /// Makes a folder and its parents, where they are missing.

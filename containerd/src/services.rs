@@ -7,6 +7,12 @@ use std::fmt::Display;
 use davit_vocabulary::{ErrorKind, Namespace};
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
+pub mod containers;
+pub mod events;
+pub mod health;
+pub mod introspection;
+pub mod namespaces;
+pub mod tasks;
 pub mod version;
 
 /// The largest message in either direction, as containerd has it.
@@ -31,6 +37,17 @@ pub(crate) use limited;
 /// The status for an error of this kind.
 pub fn status(kind: ErrorKind, text: impl Display) -> Status {
     Status::new(Code::from_i32(kind.grpc_code()), text.to_string())
+}
+
+/// Runs work that blocks on the disk where it holds nobody up.
+pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .expect("blocking work does not panic")
 }
 
 /// The namespace of a call.

@@ -1,0 +1,76 @@
+//! What the services share, and its life.
+
+use std::{env, path::PathBuf, sync::Arc};
+
+use davit_containerd_api::events::{TaskDelete, TaskExit};
+use davit_metadata::{Database, StoreError};
+use davit_tasks::{Death, Launcher, Tasks};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::{config::Config, events::EventBus, version};
+
+/// The parts of this daemon.
+pub struct Daemon {
+    /// Places.
+    pub config: Config,
+    /// Durable records.
+    pub database: Arc<Database>,
+    /// The bus between services, shims and subscribers.
+    pub events: EventBus,
+    /// The way to the shims.
+    pub tasks: Arc<Tasks>,
+}
+
+impl Daemon {
+    /// Opens the store. Nothing runs yet but the publisher of the deaths of shims.
+    pub fn open(config: Config) -> Result<Self, StoreError> {
+        let database = Arc::new(Database::open(&config.root.join("meta.db"))?);
+        let events = EventBus::new();
+        let (deaths, died) = unbounded_channel();
+        tokio::spawn(publish_deaths(died, events.clone()));
+        let tasks = Tasks::new(config.root.clone(), config.state.clone(), launcher(&config), deaths);
+        Ok(Self {
+            config,
+            database,
+            events,
+            tasks,
+        })
+    }
+}
+
+fn launcher(config: &Config) -> Launcher {
+    Launcher {
+        version: version::API.into(),
+        program: env::current_exe().unwrap_or_else(|_| PathBuf::from("davit-containerd")),
+        address: config.address.clone(),
+        ttrpc_address: config.ttrpc_address(),
+        socket_dir: config.socket_dir(),
+        debug: matches!(config.log_level.as_str(), "debug" | "trace"),
+    }
+}
+
+/// A dead shim cannot tell the end of its task: it is told in its stead.
+async fn publish_deaths(mut died: UnboundedReceiver<Death>, events: EventBus) {
+    while let Some(Death { namespace, id, exit }) = died.recv().await {
+        let at = exit.at.map(|at| prost_types::Timestamp {
+            seconds: at.seconds,
+            nanos: at.nanos,
+        });
+        let exited = TaskExit {
+            container_id: id.to_string(),
+            id: id.to_string(),
+            pid: exit.pid,
+            exit_status: exit.status,
+            exited_at: at,
+        };
+        events.publish(&namespace, "/tasks/exit", &exited);
+        let deleted = TaskDelete {
+            container_id: id.to_string(),
+            pid: exit.pid,
+            exit_status: exit.status,
+            exited_at: at,
+            id: String::new(),
+        };
+        events.publish(&namespace, "/tasks/delete", &deleted);
+    }
+}

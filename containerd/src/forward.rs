@@ -1,0 +1,69 @@
+//! The ttrpc socket on which shims forward their events.
+//!
+//! An event is acknowledged once it is on the bus. A shim of ours keeps it until then, so that none is lost while this
+//! daemon is away.
+
+use std::sync::Arc;
+
+use davit_containerd_api::types::Envelope;
+use davit_shim_api::forward::{
+    events::ForwardRequest,
+    events_ttrpc::{Events, create_events},
+};
+use davit_vocabulary::ErrorKind;
+use protobuf::well_known_types::empty::Empty;
+use tokio::net::UnixListener;
+use ttrpc::{
+    r#async::{Server, TtrpcContext},
+    asynchronous::transport::Listener,
+};
+
+use crate::events::EventBus;
+
+struct Forwarding {
+    events: EventBus,
+}
+
+/// Serves on `listener` until the server that is returned is shut down.
+pub async fn serve(listener: UnixListener, events: EventBus) -> ttrpc::Result<Server> {
+    let service = create_events(Arc::new(Forwarding { events }));
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let mut server = Server::new()
+        .add_listener(Listener::new(incoming))
+        .register_service(service);
+    server.start().await?;
+    Ok(server)
+}
+
+#[async_trait::async_trait]
+impl Events for Forwarding {
+    async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
+        let envelope = envelope(request).ok_or_else(|| refusal("no envelope"))?;
+        self.events.check_forwarded(&envelope).map_err(refusal)?;
+        self.events.forward(envelope);
+        Ok(Empty::new())
+    }
+}
+
+fn envelope(request: ForwardRequest) -> Option<Envelope> {
+    let envelope = request.envelope.into_option()?;
+    Some(Envelope {
+        timestamp: envelope.timestamp.into_option().map(|at| prost_types::Timestamp {
+            seconds: at.seconds,
+            nanos: at.nanos,
+        }),
+        namespace: envelope.namespace,
+        topic: envelope.topic,
+        event: envelope.event.into_option().map(|event| prost_types::Any {
+            type_url: event.type_url,
+            value: event.value,
+        }),
+    })
+}
+
+fn refusal(reason: impl ToString) -> ttrpc::Error {
+    let mut status = ttrpc::Status::new();
+    status.code = protobuf::EnumOrUnknown::from_i32(ErrorKind::InvalidArgument.ttrpc_code());
+    status.message = reason.to_string();
+    ttrpc::Error::RpcStatus(status)
+}

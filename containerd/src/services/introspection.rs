@@ -1,0 +1,150 @@
+//! `containerd.services.introspection.v1.Introspection`.
+
+use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt, path::Path};
+
+use davit_containerd_api::any;
+use davit_containerd_api::{
+    services::introspection::v1::{
+        Plugin, PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
+        introspection_server::{Introspection, IntrospectionServer},
+    },
+    types::{RuntimeInfo, RuntimeRequest},
+};
+use davit_metadata::filter::{Fields, Filters, non_empty};
+use davit_vocabulary::ErrorKind;
+use prost::Message;
+use tonic::{Request, Response, Status};
+
+use super::{blocking, limited, status};
+use crate::daemon::Daemon;
+
+mod plugins;
+
+/// The plugin whose information is a runtime's.
+const TASK_PLUGIN: (&str, &str) = ("io.containerd.runtime.v2", "task");
+
+struct Service {
+    uuid: String,
+    plugins: Vec<Plugin>,
+}
+
+/// The service; it needs no namespace.
+///
+/// # Errors
+/// The identity of this server cannot be read or stored.
+pub fn service(daemon: &Daemon) -> io::Result<IntrospectionServer<impl Introspection>> {
+    Ok(limited!(IntrospectionServer::new(Service {
+        uuid: uuid(&daemon.config.root.join("uuid"))?,
+        plugins: plugins::all(&daemon.config),
+    })))
+}
+
+/// The identity of this server: made once, kept for ever.
+fn uuid(path: &Path) -> io::Result<String> {
+    match fs::read_to_string(path) {
+        Ok(text) if uuid::Uuid::parse_str(text.trim()).is_ok() => return Ok(text.trim().into()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = uuid::Uuid::new_v4().to_string();
+    fs::write(path, &made)?;
+    Ok(made)
+}
+
+/// A plugin as filters see it.
+struct Filtered<'a>(&'a Plugin);
+
+impl Fields for Filtered<'_> {
+    fn field(&self, path: &[String]) -> Option<Cow<'_, str>> {
+        match path.first()?.as_str() {
+            "type" => non_empty(&self.0.r#type),
+            "id" => non_empty(&self.0.id),
+            _ => None,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Introspection for Service {
+    async fn plugins(&self, request: Request<PluginsRequest>) -> Result<Response<PluginsResponse>, Status> {
+        let filters = Filters::parse(&request.into_inner().filters)
+            .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))?;
+        let passing = self.plugins.iter().filter(|plugin| filters.matches(&Filtered(plugin)));
+        Ok(Response::new(PluginsResponse {
+            plugins: passing.cloned().collect(),
+        }))
+    }
+
+    async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
+        let pid_namespace = blocking(|| fs::metadata("/proc/self/ns/pid")).await?;
+        Ok(Response::new(ServerResponse {
+            uuid: self.uuid.clone(),
+            pid: std::process::id().into(),
+            pidns: pid_namespace.ino(),
+            deprecations: Vec::new(),
+        }))
+    }
+
+    async fn plugin_info(&self, request: Request<PluginInfoRequest>) -> Result<Response<PluginInfoResponse>, Status> {
+        let request = request.into_inner();
+        let name = (request.r#type.as_str(), request.id.as_str());
+        let found = self
+            .plugins
+            .iter()
+            .find(|plugin| (plugin.r#type.as_str(), plugin.id.as_str()) == name);
+        let plugin = found
+            .cloned()
+            .ok_or_else(|| Status::not_found(format!("plugin {}.{} not found: not found", name.0, name.1)))?;
+        let extra = match request.options {
+            None => None,
+            Some(options) if name == TASK_PLUGIN => Some(any::pack(&runtime_info(&options).await?)),
+            Some(_) => {
+                return Err(Status::unimplemented(format!(
+                    "plugin {}.{} has no further information: not implemented",
+                    name.0, name.1
+                )));
+            }
+        };
+        Ok(Response::new(PluginInfoResponse {
+            plugin: Some(plugin),
+            extra,
+        }))
+    }
+}
+
+async fn runtime_info(options: &prost_types::Any) -> Result<RuntimeInfo, Status> {
+    let invalid = |reason: String| status(ErrorKind::InvalidArgument, reason);
+    let request = any::unpack::<RuntimeRequest>(options)
+        .ok_or_else(|| {
+            status(
+                ErrorKind::Unimplemented,
+                format!("unknown request type {}: not implemented", options.type_url),
+            )
+        })?
+        .map_err(|error| invalid(error.to_string()))?;
+    let options = request.options.map(|options| options.encode_to_vec());
+    let bytes = davit_tasks::runtime_info(&request.runtime_path, options.as_deref())
+        .await
+        .map_err(|error| status(error.kind(), error))?;
+    RuntimeInfo::decode(bytes.as_slice()).map_err(|error| {
+        status(
+            ErrorKind::Unknown,
+            format!("failed to unmarshal stdout of {} -info: {error}", request.runtime_path),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_of_a_server_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uuid");
+        let made = uuid(&path).unwrap();
+        assert_eq!(uuid(&path).unwrap(), made);
+        fs::write(&path, "torn").unwrap();
+        assert_ne!(uuid(&path).unwrap(), "torn");
+    }
+}

@@ -1,0 +1,99 @@
+//! What this daemon is made of, in the names of containerd's plugins.
+//!
+//! Clients look here for what a daemon can do; nothing that is missing is listed.
+
+use std::{collections::HashMap, env};
+
+use davit_containerd_api::{services::introspection::v1::Plugin, types::Platform};
+
+use crate::config::Config;
+
+/// The services that are listed, by the ids of containerd's plugins.
+const SERVICES: [&str; 14] = [
+    "containers",
+    "content",
+    "diff",
+    "events",
+    "healthcheck",
+    "images",
+    "introspection",
+    "leases",
+    "namespaces",
+    "snapshots",
+    "streaming",
+    "tasks",
+    "transfer",
+    "version",
+];
+
+pub(super) fn all(config: &Config) -> Vec<Plugin> {
+    let root = |plugin: &str| ("root", config.root.join(plugin).display().to_string());
+    let mut plugins = vec![
+        plugin("io.containerd.content.v1", "content").exporting([root("io.containerd.content.v1.content")]),
+        plugin("io.containerd.snapshotter.v1", "overlayfs")
+            .on_this_platform()
+            .exporting([root("io.containerd.snapshotter.v1.overlayfs")]),
+        plugin("io.containerd.metadata.v1", "bolt")
+            .requiring(["io.containerd.content.v1", "io.containerd.snapshotter.v1"]),
+        plugin("io.containerd.differ.v1", "walking")
+            .on_this_platform()
+            .requiring(["io.containerd.metadata.v1"]),
+        plugin("io.containerd.event.v1", "exchange"),
+        plugin("io.containerd.gc.v1", "scheduler").requiring(["io.containerd.metadata.v1"]),
+        plugin("io.containerd.shim.v1", "manager").requiring(["io.containerd.event.v1", "io.containerd.metadata.v1"]),
+        plugin("io.containerd.runtime.v2", "task")
+            .on_this_platform()
+            .requiring(["io.containerd.shim.v1"])
+            .exporting([("log-uri-schemes", "fifo,binary,file,json-file,none".into())]),
+        plugin("io.containerd.streaming.v1", "manager"),
+        plugin("io.containerd.transfer.v1", "local")
+            .requiring(["io.containerd.metadata.v1", "io.containerd.differ.v1"]),
+        plugin("io.containerd.ttrpc.v1", "events"),
+    ];
+    plugins.extend(SERVICES.map(|id| plugin("io.containerd.grpc.v1", id)));
+    plugins
+}
+
+fn plugin(r#type: &str, id: &str) -> Plugin {
+    Plugin {
+        r#type: r#type.into(),
+        id: id.into(),
+        ..Default::default()
+    }
+}
+
+trait With: Sized {
+    fn requiring<const N: usize>(self, types: [&str; N]) -> Self;
+    fn exporting<const N: usize>(self, exports: [(&str, String); N]) -> Self;
+    fn on_this_platform(self) -> Self;
+}
+
+impl With for Plugin {
+    fn requiring<const N: usize>(mut self, types: [&str; N]) -> Self {
+        self.requires = types.map(str::to_owned).into();
+        self
+    }
+
+    fn exporting<const N: usize>(mut self, exports: [(&str, String); N]) -> Self {
+        self.exports = HashMap::from(exports.map(|(key, value)| (key.to_owned(), value)));
+        self
+    }
+
+    fn on_this_platform(mut self) -> Self {
+        self.platforms = vec![Platform {
+            os: "linux".into(),
+            architecture: architecture().into(),
+            ..Default::default()
+        }];
+        self
+    }
+}
+
+/// The name that images have for this machine's architecture.
+fn architecture() -> &'static str {
+    match env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
