@@ -59,17 +59,15 @@ fn apply_entries(stream: &mut PlainStream, tree: &mut Tree) -> Result<(), Archiv
     let mut archive = Archive::new(stream);
     for entry in archive.entries().map_err(ArchiveError::Read)? {
         let mut entry = entry.map_err(ArchiveError::Read)?;
-        let Some(name) = EntryName::parse(&entry.path_bytes()) else { continue };
+        let Some(name) = EntryName::parse(&entry.path_bytes()) else {
+            continue;
+        };
         apply_entry(&mut entry, &name, tree)?;
     }
     Ok(())
 }
 
-fn apply_entry(
-    entry: &mut Entry<'_, &mut PlainStream>,
-    name: &EntryName,
-    tree: &mut Tree,
-) -> Result<(), ArchiveError> {
+fn apply_entry(entry: &mut Entry<'_, &mut PlainStream>, name: &EntryName, tree: &mut Tree) -> Result<(), ArchiveError> {
     if entry.header().entry_type() == EntryType::XGlobalHeader || name.is_in_aufs_folder() {
         return Ok(());
     }

@@ -70,7 +70,11 @@ mod tests {
 
     #[test]
     fn media_types_that_name_no_layer_are_refused() {
-        for good in ["", "application/vnd.oci.image.layer.v1.tar+zstd", "application/vnd.docker.image.rootfs.diff.tar.gzip"] {
+        for good in [
+            "",
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        ] {
             assert!(Compression::check_media_type(good).is_ok(), "{good}");
         }
         for bad in ["text/plain", "application/vnd.oci.image.layer.v1.tar+gzip+encrypted"] {

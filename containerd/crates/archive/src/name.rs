@@ -76,7 +76,10 @@ impl EntryName {
 
     /// Whether the folder is an aufs note (`.wh..wh.plnk/…`).
     pub fn is_in_aufs_folder(&self) -> bool {
-        Path::new(&self.folder).iter().next().is_some_and(|first| first.as_bytes().starts_with(AUFS_PREFIX))
+        Path::new(&self.folder)
+            .iter()
+            .next()
+            .is_some_and(|first| first.as_bytes().starts_with(AUFS_PREFIX))
     }
 }
 

@@ -42,7 +42,11 @@ impl Root {
     }
 
     fn open_inside(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
         for _ in 0..ATTEMPTS {
             match rustix::fs::openat2(&self.folder, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE) {
                 Err(Errno::AGAIN | Errno::INTR) => {}

@@ -1,6 +1,7 @@
 //! Unfinished writes on disk.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
@@ -91,15 +92,20 @@ impl Ingests {
         remove_folder(&self.folder(name))
     }
 
-    /// Removes every write but those of the names given.
-    pub(crate) fn retain<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), ContentError> {
-        let kept: Vec<String> = names.map(folder_name).collect();
-        for entry in fs::read_dir(&self.root).map_err(file("list", &self.root))? {
-            let entry = entry.map_err(file("list", &self.root))?;
-            if !kept.iter().any(|name| entry.file_name() == name.as_str()) {
-                tracing::info!(folder = %entry.path().display(), "removing a write that nobody knows");
-                remove_folder(&entry.path())?;
-            }
+    /// The folders of all writes.
+    pub(crate) fn folders(&self) -> Result<Vec<PathBuf>, ContentError> {
+        let entries = fs::read_dir(&self.root).map_err(file("list", &self.root))?;
+        entries
+            .map(|entry| Ok(entry.map_err(file("list", &self.root))?.path()))
+            .collect()
+    }
+
+    /// Removes those of `folders` that are not of the writes named.
+    pub(crate) fn remove_all_but(&self, folders: Vec<PathBuf>, names: &[String]) -> Result<(), ContentError> {
+        let kept: HashSet<PathBuf> = names.iter().map(|name| self.folder(name)).collect();
+        for folder in folders.into_iter().filter(|folder| !kept.contains(folder)) {
+            tracing::info!(folder = %folder.display(), "removing a write that nobody knows");
+            remove_folder(&folder)?;
         }
         Ok(())
     }

@@ -138,6 +138,15 @@ impl ContentStore {
             .try_for_each(|digest| self.shared.blobs.remove(digest))
     }
 
+    /// Removes the files of writes that have no record any more: the second half of a collection.
+    pub fn remove_forgotten_ingests(&self) -> Result<(), ContentError> {
+        // A write gets its record before its folder; in this order one that begins now is not taken for forgotten.
+        let folders = self.shared.ingests.folders()?;
+        self.shared
+            .ingests
+            .remove_all_but(folders, &self.shared.ingest_names()?)
+    }
+
     /// Opens a blob of the namespace.
     pub fn reader(&self, scope: &Scope, digest: &Digest) -> Result<BlobReader, ContentError> {
         self.info(scope, digest)?;
@@ -329,20 +338,21 @@ impl Shared {
         }))
     }
 
+    /// What all unfinished writes are called below the namespaces.
+    fn ingest_names(&self) -> Result<Vec<String>, ContentError> {
+        let ingests = self.database.read(|view| view.list_all(&INGESTS))?.into_iter();
+        Ok(ingests
+            .map(|(namespace, reference, _)| format!("{namespace}/{reference}"))
+            .collect())
+    }
+
     fn remove_orphans(&self) -> Result<(), ContentError> {
-        let (known, names) = self.database.read(|view| {
-            let known: BTreeSet<String> = view
-                .list_all(&CONTENT)?
-                .into_iter()
-                .map(|(_, digest, _)| digest)
-                .collect();
-            let ingests = view.list_all(&INGESTS)?.into_iter();
-            let names: Vec<String> = ingests
-                .map(|(namespace, reference, _)| format!("{namespace}/{reference}"))
-                .collect();
-            Ok::<_, StoreError>((known, names))
-        })?;
-        self.ingests.retain(names.iter().map(String::as_str))?;
+        self.ingests
+            .remove_all_but(self.ingests.folders()?, &self.ingest_names()?)?;
+        let known: BTreeSet<String> = {
+            let records = self.database.read(|view| view.list_all(&CONTENT))?;
+            records.into_iter().map(|(_, digest, _)| digest).collect()
+        };
         for digest in self
             .blobs
             .all()?

@@ -93,7 +93,13 @@ impl Attributes {
             return Ok(());
         }
         // The only magic link used is our own, to the folder that the gate has opened; the name itself is not followed.
-        let path = [b"/proc/self/fd/", folder.as_raw_fd().to_string().as_bytes(), b"/", name.as_bytes()].concat();
+        let path = [
+            b"/proc/self/fd/",
+            folder.as_raw_fd().to_string().as_bytes(),
+            b"/",
+            name.as_bytes(),
+        ]
+        .concat();
         for (key, value) in &self.xattrs {
             match rustix::fs::lsetxattr(path.as_slice(), key.as_c_str(), value, XattrFlags::empty()) {
                 // Not every file system has them, and links and devices have no user ones.

@@ -50,7 +50,12 @@ pub(super) fn entry<R: Read>(
         EntryType::Block => device(entry, folder.as_fd(), name, FileType::BlockDevice)?,
         EntryType::Fifo => rustix::fs::mknodat(&folder, &name.file, FileType::Fifo, Mode::empty(), 0)
             .map_err(write("make fifo", &path))?,
-        other => return Err(invalid(name, format!("entry type {:#x} is not supported", other.as_byte()))),
+        other => {
+            return Err(invalid(
+                name,
+                format!("entry type {:#x} is not supported", other.as_byte()),
+            ));
+        }
     }
     attributes
         .set(folder.as_fd(), &name.file, kind == EntryType::Symlink)
@@ -67,17 +72,14 @@ fn kind_of<R: Read>(entry: &Entry<'_, R>) -> EntryType {
     }
 }
 
-fn directory(
-    folder: &OwnedFd,
-    name: &EntryName,
-    attributes: &Attributes,
-    tree: &mut Tree,
-) -> Result<(), ArchiveError> {
+fn directory(folder: &OwnedFd, name: &EntryName, attributes: &Attributes, tree: &mut Tree) -> Result<(), ArchiveError> {
     match rustix::fs::mkdirat(folder, &name.file, Mode::from_raw_mode(0o700)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(error) => return Err(write("make folder", name.path())(error)),
     }
-    attributes.set(folder.as_fd(), &name.file, false).map_err(write("set attributes of", name.path()))?;
+    attributes
+        .set(folder.as_fd(), &name.file, false)
+        .map_err(write("set attributes of", name.path()))?;
     tree.note_folder_time(name.path(), attributes.modified);
     Ok(())
 }
@@ -127,17 +129,14 @@ fn copy<R: Read>(entry: &mut Entry<'_, R>, file: &mut File, name: &EntryName) ->
     Ok(())
 }
 
-fn link<R: Read>(
-    entry: &Entry<'_, R>,
-    folder: &OwnedFd,
-    name: &EntryName,
-    tree: &Tree,
-) -> Result<(), ArchiveError> {
+fn link<R: Read>(entry: &Entry<'_, R>, folder: &OwnedFd, name: &EntryName, tree: &Tree) -> Result<(), ArchiveError> {
     let raw = entry.link_name_bytes().unwrap_or_default();
     let target = EntryName::parse(&raw).ok_or_else(|| invalid(name, "hard link to the root"))?;
     check_bytes(&target.path())?;
     let action = "make hard link";
-    let from = tree.existing_folder(&target.folder).map_err(write(action, name.path()))?;
+    let from = tree
+        .existing_folder(&target.folder)
+        .map_err(write(action, name.path()))?;
     rustix::fs::linkat(&from, &target.file, folder, &name.file, AtFlags::empty()).map_err(write(action, name.path()))
 }
 
@@ -158,6 +157,12 @@ fn device<R: Read>(
     let number = |part: io::Result<Option<u32>>| part.ok().flatten().ok_or_else(|| invalid(name, "bad device number"));
     let major = number(entry.header().device_major())?;
     let minor = number(entry.header().device_minor())?;
-    rustix::fs::mknodat(folder, &name.file, kind, Mode::empty(), rustix::fs::makedev(major, minor))
-        .map_err(write("make device", name.path()))
+    rustix::fs::mknodat(
+        folder,
+        &name.file,
+        kind,
+        Mode::empty(),
+        rustix::fs::makedev(major, minor),
+    )
+    .map_err(write("make device", name.path()))
 }

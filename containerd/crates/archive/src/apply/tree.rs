@@ -106,8 +106,14 @@ impl Tree {
             other => other.map_err(write(action, name.path()))?,
         }
         let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-        rustix::fs::chownat(folder.as_fd(), &name.file, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(write(action, name.path()))
+        rustix::fs::chownat(
+            folder.as_fd(),
+            &name.file,
+            Some(uid),
+            Some(gid),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .map_err(write(action, name.path()))
     }
 
     /// Makes all that lower layers have in this folder disappear.
@@ -160,7 +166,9 @@ impl Tree {
 
     /// Gives a folder that the layer takes for granted the attributes it has in the nearest layer below.
     fn inherit(&mut self, parent: &OwnedFd, part: &OsStr, path: &Path) -> Result<(), ArchiveError> {
-        let Some(below) = self.lower.iter().find_map(|lower| lower.folder(path).ok()) else { return Ok(()) };
+        let Some(below) = self.lower.iter().find_map(|lower| lower.folder(path).ok()) else {
+            return Ok(());
+        };
         let stat = rustix::fs::fstat(&below).map_err(write("stat", path))?;
         let attributes = Attributes {
             uid: stat.st_uid,
@@ -172,7 +180,9 @@ impl Tree {
             },
             xattrs: xattrs(&below).map_err(write("read attributes of", path))?,
         };
-        attributes.set(parent.as_fd(), part, false).map_err(write("set attributes of", path))?;
+        attributes
+            .set(parent.as_fd(), part, false)
+            .map_err(write("set attributes of", path))?;
         self.note_folder_time(path.to_owned(), attributes.modified);
         Ok(())
     }
