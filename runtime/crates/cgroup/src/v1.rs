@@ -184,7 +184,7 @@ impl Hierarchies {
 
     /// All limits but the device rules.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
-        let controllers: [(&str, fn(&Path, &LinuxResources) -> Result<()>); 9] = [
+        let controllers: [(&str, Apply); 9] = [
             ("cpuset", cpuset::apply),
             ("memory", memory::apply),
             ("cpu", cpu::apply),
@@ -209,9 +209,8 @@ impl Hierarchies {
     }
 
     pub(crate) fn join_self(&self) -> Result<()> {
-        let v1 = self.members.iter().filter(|member| !member.is_unified());
-        v1.map(|member| control_file::write(&member.dir, "tasks", "0"))
-            .collect()
+        let mut v1 = self.members.iter().filter(|member| !member.is_unified());
+        v1.try_for_each(|member| control_file::write(&member.dir, "tasks", "0"))
     }
 
     pub(crate) fn join(&self, pid: i32) -> Result<()> {
@@ -310,6 +309,9 @@ impl Hierarchies {
             .map(|member| member.dir.as_path())
     }
 }
+
+/// Writes what one controller is to have into the container's directory.
+pub(crate) type Apply = fn(&Path, &LinuxResources) -> Result<()>;
 
 /// A limit and the controller it needs.
 type Need = (&'static str, &'static str);

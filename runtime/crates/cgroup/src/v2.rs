@@ -29,7 +29,7 @@ use crate::{
     host::Hierarchy,
     path::CgroupPath,
     processes,
-    v1::{below, cpuset, pids, rdma},
+    v1::{Apply, below, cpuset, pids, rdma},
 };
 
 /// The container's directory in the v2 hierarchy.
@@ -95,7 +95,7 @@ impl Unified {
 
     /// All limits but the device rules; `unified` last, for it may override any of them.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
-        let controllers: [(&str, fn(&Path, &LinuxResources) -> Result<()>); 7] = [
+        let controllers: [(&'static str, Apply); 7] = [
             ("pids", pids::apply),
             ("memory", memory::apply),
             ("io", io::apply),

@@ -2,6 +2,8 @@
 //!
 //! Each test has a cgroup of its own, removed at its end, and processes of its own in it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs,
     path::PathBuf,
@@ -142,7 +144,7 @@ fn memory_beyond_the_limit_kills() {
     let Some(mut trial) = Trial::new("oom", resources) else {
         return;
     };
-    let (ok, _) = trial.run("head -c 64M /dev/zero | tail -c 48M | wc -c; exit $?");
+    let (ok, _) = trial.run("x=$(head -c 50000000 /dev/zero | tr '\\0' x); echo ${#x}");
     let killed = match trial.cgroup.version() {
         Version::V1 => trial.file("memory", "memory.oom_control", ""),
         Version::V2 => trial.file("", "", "memory.events"),
@@ -261,11 +263,86 @@ fn a_fork_bomb_does_not_outrun_the_kill() {
 }
 
 #[test]
+fn a_thread_that_joins_by_itself_is_in_every_v1_hierarchy() {
+    let Some(trial) = Trial::new("self", "{}") else { return };
+    let own = std::thread::scope(|scope| {
+        let join = scope.spawn(|| {
+            trial.cgroup.join_self().unwrap();
+            fs::read_to_string("/proc/thread-self/cgroup").unwrap()
+        });
+        join.join().unwrap()
+    });
+    let name = format!("/davit-test-{}-self", std::process::id());
+    for line in own.lines().filter(|line| !line.starts_with("0::")) {
+        assert!(
+            line.ends_with(&name) || !trial.cgroup.paths().contains_key(line.split(':').nth(1).unwrap()),
+            "{own}"
+        );
+    }
+}
+
+#[test]
+fn an_empty_cgroup_that_is_there_already_is_taken_over() {
+    let Some(trial) = Trial::new("reuse", "{}") else { return };
+    let path = format!("/davit-test-{}-reuse", std::process::id());
+    Cgroup::plan(&path, None).unwrap().create().unwrap();
+    assert!(trial.cgroup.clone_fd().unwrap().is_some() || !trial.cgroup.paths().contains_key(""));
+    trial.cgroup.freeze().unwrap();
+    assert!(matches!(
+        Cgroup::plan(&path, None).unwrap().create(),
+        Err(CgroupError::Frozen)
+    ));
+    trial.cgroup.thaw().unwrap();
+}
+
+#[test]
+fn a_deep_path_is_made_with_processors_and_memory_nodes() {
+    let Some(mut trial) = Trial::new("deep/er/still", "{}") else {
+        return;
+    };
+    assert!(trial.run("true").0);
+    drop(trial);
+    let top = Cgroup::plan(&format!("/davit-test-{}-deep", std::process::id()), None).unwrap();
+    assert!(top.exists());
+    top.destroy().unwrap();
+    assert!(!top.exists());
+}
+
+#[test]
+fn limits_without_a_controller_are_refused_before_anything_is_made() {
+    let path = format!("/davit-test-{}-refused", std::process::id());
+    let plan = |resources: &str| Cgroup::plan(&path, Some(&serde_json::from_str(resources).unwrap()));
+    let Some(version) = plan("{}").ok().map(|cgroup| cgroup.version()) else {
+        return;
+    };
+    let result = match version {
+        Version::V1 => plan(r#"{"unified": {"memory.high": "1"}}"#),
+        Version::V2 => plan(r#"{"unified": {"../cgroup.procs": "1"}}"#),
+    };
+    let text = result.unwrap_err().to_string();
+    assert!(text.contains("unified"), "{text}");
+}
+
+#[test]
+fn stored_paths_outside_of_the_hierarchies_are_refused() {
+    let Some(trial) = Trial::new("paths", "{}") else { return };
+    for bad in ["/etc", "/sys/fs/cgroup", "/sys/fs/cgroup/memory/../../../etc"] {
+        let paths = trial
+            .cgroup
+            .paths()
+            .into_keys()
+            .map(|name| (name, PathBuf::from(bad)))
+            .collect();
+        assert!(matches!(Cgroup::from_paths(&paths), Err(CgroupError::NoPaths)), "{bad}");
+    }
+}
+
+#[test]
 fn somebody_elses_cgroup_is_refused_and_left_alone() {
     let Some(mut trial) = Trial::new("taken", "{}") else {
         return;
     };
-    trial.shell("sleep 100");
+    trial.shell("exec sleep 100");
     let path = format!("/davit-test-{}-taken", std::process::id());
     let second = Cgroup::plan(&path, None).unwrap();
     assert!(matches!(second.create(), Err(CgroupError::NotEmpty(1))));
@@ -280,7 +357,7 @@ fn cgroups_made_by_the_container_are_counted_and_removed() {
     for dir in trial.cgroup.paths().values() {
         let _ = fs::create_dir_all(dir.join("a/b"));
     }
-    let pid = trial.shell("sleep 100");
+    let pid = trial.shell("exec sleep 100");
     let (controller, file) = match trial.cgroup.version() {
         Version::V1 => ("devices", "a/b/cgroup.procs"),
         Version::V2 => ("", "a/b/cgroup.procs"),
@@ -294,8 +371,11 @@ fn stats_count_what_runs() {
     let Some(mut trial) = Trial::new("stats", r#"{"pids": {"limit": 9}, "memory": {"limit": 67108864}}"#) else {
         return;
     };
-    trial.shell("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; sleep 100");
-    wait_until("time is counted", || trial.cgroup.stats().unwrap().cpu.usage.total > 0);
+    trial.shell("x=$(head -c 4000000 /dev/zero | tr '\\0' x); echo ready; sleep 100");
+    wait_until("its memory and its time are counted", || {
+        let stats = trial.cgroup.stats().unwrap();
+        stats.cpu.usage.total > 0 && stats.memory.usage.usage > 3_000_000 && stats.pids.current <= 2
+    });
     let stats = trial.cgroup.stats().unwrap();
     assert_eq!(stats.pids.limit, 9);
     assert!((1..=2).contains(&stats.pids.current), "{:?}", stats.pids);

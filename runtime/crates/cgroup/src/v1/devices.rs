@@ -65,3 +65,43 @@ fn transition(current: &DeviceList, wanted: &DeviceList) -> Vec<(bool, String)> 
     steps.extend(new.map(|(devices, access)| (permit, format!("{devices} {access}"))));
     steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(current: &str, wanted: &str) -> Vec<String> {
+        let list = |text| DeviceList::parse(text).unwrap();
+        let show = |(permit, rule)| format!("{} {rule}", if permit { "allow" } else { "deny" });
+        transition(&list(current), &list(wanted))
+            .into_iter()
+            .map(show)
+            .collect()
+    }
+
+    #[test]
+    fn a_new_cgroup_is_closed_before_it_is_opened_a_little() {
+        assert_eq!(
+            steps("a *:* rwm", "c 1:3 rwm\nc *:* m"),
+            ["deny a", "allow c *:* m", "allow c 1:3 rwm"]
+        );
+    }
+
+    #[test]
+    fn the_same_list_is_not_written_again() {
+        assert!(steps("c 1:3 rwm\nc *:* m", "c *:* m\nc 1:3 rwm").is_empty());
+    }
+
+    #[test]
+    fn a_changed_rule_is_taken_back_first() {
+        assert_eq!(
+            steps("c 1:3 rwm\nb 8:0 r", "c 1:3 r\nb 8:0 r"),
+            ["deny c 1:3 rwm", "allow c 1:3 r"]
+        );
+    }
+
+    #[test]
+    fn an_open_list_is_always_started_anew() {
+        assert_eq!(steps("a *:* rwm", "a *:* rwm"), ["allow a"]);
+    }
+}
