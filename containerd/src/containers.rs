@@ -12,7 +12,7 @@ use davit_vocabulary::{ContainerId, ErrorKind, InvalidIdentifier, Namespace};
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// No such container.
-    #[error("container {id:?} in namespace {namespace:?}: not found")]
+    #[error("container {id:?} in namespace {:?}: not found", namespace.as_str())]
     NotFound {
         /// The container.
         id: String,
@@ -20,7 +20,7 @@ pub enum ContainerError {
         namespace: Namespace,
     },
     /// A container of this id exists.
-    #[error("container {0:?}: already exists")]
+    #[error("container {:?}: already exists", .0.as_str())]
     Exists(ContainerId),
     /// The id is none.
     #[error("create container failed validation: container.ID: {0}: invalid argument")]

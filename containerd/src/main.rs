@@ -117,10 +117,26 @@ fn log_filter(level: &str) -> anyhow::Result<EnvFilter> {
     let level: LevelFilter = level
         .parse()
         .map_err(|_| anyhow!("log level {level:?} is not one of off, error, warn, info, debug, trace"))?;
-    Ok(["h2", "hyper", "hyper_util", "tonic", "tower", "ttrpc", "rustls", "reqwest"]
-        .into_iter()
-        .map(|library| format!("{library}=warn").parse().expect("a library's directive is well-formed"))
-        .fold(EnvFilter::default().add_directive(level.into()), EnvFilter::add_directive))
+    Ok([
+        "h2",
+        "hyper",
+        "hyper_util",
+        "tonic",
+        "tower",
+        "ttrpc",
+        "rustls",
+        "reqwest",
+    ]
+    .into_iter()
+    .map(|library| {
+        format!("{library}=warn")
+            .parse()
+            .expect("a library's directive is well-formed")
+    })
+    .fold(
+        EnvFilter::default().add_directive(level.into()),
+        EnvFilter::add_directive,
+    ))
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {

@@ -130,7 +130,7 @@ mod tests {
             ..Default::default()
         };
         for (filter, passes) in [
-            ("topic==/tasks/exit", true),
+            ("topic==\"/tasks/exit\"", true),
             ("topic~=^/tasks/,namespace==n", true),
             ("topic==\"/tasks/exit\",event.container_id==c1", true),
             ("event.container_id==c2", false),

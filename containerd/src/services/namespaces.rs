@@ -42,7 +42,7 @@ fn given(message: Option<Message>) -> Result<(Namespace, HashMap<String, String>
 
 fn parse(name: &str) -> Result<Namespace, Status> {
     name.parse()
-        .map_err(|error| Status::invalid_argument(format!("namespace.Name: {error}: invalid argument")))
+        .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))
 }
 
 /// An empty value is no label.
@@ -130,9 +130,19 @@ impl Namespaces for Service {
         let updated = name.clone();
         let labels = blocking(move || {
             database.write(|writer| {
-                let before = namespaces::labels(writer, &updated)?;
-                let after = changed(before, given, &paths)?;
-                writer.set_namespace_labels(&updated, after.clone())?;
+                let after = match namespaces::labels(writer, &updated) {
+                    // Labelling a namespace makes it exist.
+                    Err(StoreError::NoNamespace(_)) => {
+                        let labels = changed(Labels::new(), given, &paths)?;
+                        writer.create_namespace(&updated, labels.clone())?;
+                        labels
+                    }
+                    before => {
+                        let labels = changed(before?, given, &paths)?;
+                        writer.set_namespace_labels(&updated, labels.clone())?;
+                        labels
+                    }
+                };
                 Ok::<_, Failure>(after)
             })
         })

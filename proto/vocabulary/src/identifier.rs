@@ -15,7 +15,7 @@ pub enum InvalidIdentifier {
     #[error("identifier {0:?} greater than maximum length (76 characters)")]
     TooLong(String),
     /// Other characters than letters and digits, with single `.`, `_` or `-` between them.
-    #[error("identifier {0:?} must match pattern ^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$")]
+    #[error("identifier {0:?} must match ^[A-Za-z0-9]+(?:[._-](?:[A-Za-z0-9]+))*$")]
     Malformed(String),
 }
 

@@ -12,12 +12,12 @@ pub enum InvalidRuntime {
     #[error("no runtime name")]
     Empty,
     /// An absolute path to nothing.
-    #[error("invalid custom binary path: stat {path}: {source}")]
+    #[error("invalid custom binary path: stat {path}: {reason}")]
     Path {
         /// The path.
         path: PathBuf,
         /// Why it is of no use.
-        source: io::Error,
+        reason: String,
     },
     /// Neither an absolute path nor dotted parts.
     #[error(
@@ -42,9 +42,9 @@ pub fn resolve(runtime: &str) -> Result<PathBuf, InvalidRuntime> {
     if path.is_absolute() {
         return match path.metadata() {
             Ok(_) => Ok(path.into()),
-            Err(source) => Err(InvalidRuntime::Path {
+            Err(error) => Err(InvalidRuntime::Path {
                 path: path.into(),
-                source,
+                reason: reason(&error),
             }),
         };
     }
@@ -56,6 +56,14 @@ pub fn resolve(runtime: &str) -> Result<PathBuf, InvalidRuntime> {
             runtime: runtime.into(),
             program,
         })
+}
+
+/// The words that containerd has for the usual case.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".into(),
+        _ => error.to_string(),
+    }
 }
 
 fn program_name(runtime: &str) -> Result<String, InvalidRuntime> {

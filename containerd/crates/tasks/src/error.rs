@@ -22,8 +22,11 @@ pub enum TaskError {
         source: io::Error,
     },
     /// The runtime's name leads to no shim.
-    #[error("failed to start shim: failed to resolve runtime path: {0}")]
+    #[error("failed to resolve runtime path: {0}")]
     Runtime(#[from] InvalidRuntime),
+    /// The runtime's name leads to no shim that could be started.
+    #[error("failed to start shim: failed to resolve runtime path: {0}")]
+    NoShim(InvalidRuntime),
     /// The shim's program did not start a shim.
     #[error("failed to start shim: start failed: {0}")]
     Start(String),
@@ -50,7 +53,7 @@ impl TaskError {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::Bundle { .. } => ErrorKind::Internal,
-            Self::Runtime(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,
+            Self::Runtime(_) | Self::NoShim(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,
             Self::Create(error) | Self::Call(error) => error.kind(),
         }
     }

@@ -131,7 +131,7 @@ impl Tasks {
 
     async fn create_whole(self: Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
         let claim = self.claim(&task.namespace, &task.id)?;
-        let binary = binary::resolve(&task.runtime)?;
+        let binary = binary::resolve(&task.runtime).map_err(TaskError::NoShim)?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);
         make_bundle(bundle.clone(), task.spec.clone()).await?;
         match self.populate(&bundle, binary, task).await {
