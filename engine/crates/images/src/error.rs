@@ -68,7 +68,7 @@ pub enum ImageError {
     InvalidDigest(#[from] InvalidDigest),
     /// The client's stream broke or was no archive.
     #[error("reading the archive: {0}")]
-    Archive(#[source] std::io::Error),
+    Archive(std::io::Error),
     /// The archive holds no image.
     #[error("the archive holds no image")]
     EmptyArchive,

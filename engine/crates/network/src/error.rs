@@ -1,6 +1,10 @@
 //! Why something on the network failed.
 
-use std::{io, net::Ipv4Addr, path::PathBuf};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use davit_vocabulary::ErrorKind;
 
@@ -27,14 +31,14 @@ pub enum NetworkError {
     #[error("invalid bridge configuration: {0}")]
     InvalidConfig(String),
     /// A file could not be read, written or mounted.
-    #[error("{action} {path}: {source}", path = path.display())]
+    #[error("{action} {path}: {cause}", path = path.display())]
     File {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The kernel refused a change of a link, an address or a route.
     #[error("{action}: {problem}")]
@@ -47,9 +51,12 @@ pub enum NetworkError {
     /// `nft` refused the rules.
     #[error("nft: {0}")]
     Rules(String),
-    /// Not built yet.
-    #[error("{0} is not offered yet")]
-    NotOffered(&'static str),
+    /// The machine has no thread left for work inside a namespace.
+    #[error("run a thread in a network namespace: {cause}")]
+    Thread {
+        /// Why not.
+        cause: io::Error,
+    },
 }
 
 impl NetworkError {
@@ -59,8 +66,16 @@ impl NetworkError {
             Self::InvalidConfig(_) | Self::OutsideSubnet(..) => ErrorKind::InvalidArgument,
             Self::AddressInUse { .. } => ErrorKind::Conflict,
             Self::PoolExhausted(_) => ErrorKind::ResourceExhausted,
-            Self::NotOffered(_) => ErrorKind::Unimplemented,
-            Self::File { .. } | Self::Link { .. } | Self::Rules(_) => ErrorKind::Internal,
+            Self::File { .. } | Self::Link { .. } | Self::Rules(_) | Self::Thread { .. } => ErrorKind::Internal,
         }
+    }
+}
+
+/// Turns an error of the system into one that says what was tried on which file.
+pub(crate) fn file<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl Fn(E) -> NetworkError {
+    move |error| NetworkError::File {
+        action,
+        path: path.to_owned(),
+        cause: error.into(),
     }
 }

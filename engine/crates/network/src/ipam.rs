@@ -88,16 +88,6 @@ impl AddressPool {
         }
     }
 
-    /// The bridge's address.
-    pub fn gateway(&self) -> Ipv4Addr {
-        self.gateway
-    }
-
-    /// The subnet.
-    pub fn subnet(&self) -> Ipv4Net {
-        self.subnet
-    }
-
     fn is_free(&self, address: Ipv4Addr) -> bool {
         address != self.gateway && !self.leases.contains_key(&address)
     }

@@ -6,10 +6,14 @@
 //!
 //! Not here: published ports, other networks than the default bridge, names, IPv6.
 
+mod bridge;
 pub mod error;
 pub mod ipam;
+mod links;
 pub mod model;
+mod namespace;
 pub mod network;
+mod rules;
 
 pub use error::NetworkError;
 pub use model::{Endpoint, MacAddress, NetworkConfig};
@@ -17,3 +21,6 @@ pub use network::Network;
 
 /// What calls of this crate return.
 pub type Result<T> = std::result::Result<T, NetworkError>;
+
+/// What a container calls its end of the pair.
+pub(crate) const CONTAINER_LINK: &str = "eth0";
