@@ -3,11 +3,13 @@
 use std::{env, path::PathBuf, sync::Arc};
 
 use davit_containerd_api::events::{TaskDelete, TaskExit};
-use davit_metadata::{Database, StoreError};
+use davit_images::{ImageError, Storage};
+use davit_metadata::Database;
 use davit_tasks::{Death, Launcher, Tasks};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, events::EventBus, version};
+use crate::{config::Config, events::EventBus, services, version};
 
 /// The parts of this daemon.
 pub struct Daemon {
@@ -15,25 +17,32 @@ pub struct Daemon {
     pub config: Config,
     /// Durable records.
     pub database: Arc<Database>,
+    /// Content, snapshots, images and leases.
+    pub storage: Storage,
     /// The bus between services, shims and subscribers.
     pub events: EventBus,
     /// The way to the shims.
     pub tasks: Arc<Tasks>,
+    /// Cancelled when the daemon stops: calls that would never end by themselves end then.
+    pub stop: CancellationToken,
 }
 
 impl Daemon {
     /// Opens the store. Nothing runs yet but the publisher of the deaths of shims.
-    pub fn open(config: Config) -> Result<Self, StoreError> {
+    pub fn open(config: Config, stop: CancellationToken) -> Result<Self, ImageError> {
         let database = Arc::new(Database::open(&config.root.join("meta.db"))?);
         let events = EventBus::new();
+        let storage = Storage::open(&config.root, database.clone(), services::storage::publisher(events.clone()))?;
         let (deaths, died) = unbounded_channel();
         tokio::spawn(publish_deaths(died, events.clone()));
         let tasks = Tasks::new(config.root.clone(), config.state.clone(), launcher(&config), deaths);
         Ok(Self {
             config,
             database,
+            storage,
             events,
             tasks,
+            stop,
         })
     }
 }

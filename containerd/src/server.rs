@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use davit_metadata::StoreError;
+use davit_images::ImageError;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,7 @@ use tonic::{service::Routes, transport::Server};
 
 use crate::{config::Config, daemon::Daemon, forward, services};
 
-/// How long open calls may take to end once the daemon is asked to stop. Waits and subscriptions never end by themselves.
+/// How long open calls may take to end once the daemon is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Why the daemon cannot serve.
@@ -42,7 +42,7 @@ pub enum ServerError {
     },
     /// The store cannot be opened.
     #[error("open store")]
-    Store(#[from] StoreError),
+    Store(#[from] ImageError),
     /// The identity of this server cannot be read or stored.
     #[error("identity of this server")]
     Identity(#[source] io::Error),
@@ -66,25 +66,22 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     make_folder(&config.state, 0o711)?;
     let calls = listen(&config.address)?;
     let forwarded = listen(&config.ttrpc_address())?;
-    let daemon = Daemon::open(config)?;
-    let mut forwarding = forward::serve(forwarded, daemon.events.clone()).await?;
+    let daemon = Daemon::open(config, stop)?;
+    // Served until the process ends: an event that is not acknowledged then is kept by its shim.
+    let _forwarding = forward::serve(forwarded, daemon.events.clone()).await?;
     daemon.tasks.restore().await.map_err(ServerError::Restore)?;
-    let served = serve_calls(&daemon, calls, stop).await;
-    if let Err(error) = forwarding.shutdown().await {
-        tracing::warn!(%error, "stop the ttrpc server");
-    }
-    served
+    serve_calls(&daemon, calls).await
 }
 
-async fn serve_calls(daemon: &Daemon, listener: UnixListener, stop: CancellationToken) -> Result<(), ServerError> {
+async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
     let server = Server::builder()
         .add_routes(routes(daemon)?)
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), daemon.stop.clone().cancelled_owned());
     tracing::info!(address = %daemon.config.address.display(), version = crate::version::PROGRAM, "serving");
     tokio::pin!(server);
     tokio::select! {
         result = &mut server => return Ok(result?),
-        () = stop.cancelled() => {}
+        () = daemon.stop.cancelled() => {}
     }
     match tokio::time::timeout(DRAIN, server).await {
         Ok(result) => Ok(result?),
@@ -104,6 +101,11 @@ fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
         .add_service(services::introspection::service(daemon).map_err(ServerError::Identity)?)
         .add_service(services::namespaces::service(daemon))
         .add_service(services::containers::service(daemon))
+        .add_service(services::content::service(&daemon.storage))
+        .add_service(services::snapshots::service(&daemon.storage))
+        .add_service(services::diff::service(&daemon.storage))
+        .add_service(services::images::service(&daemon.storage))
+        .add_service(services::leases::service(&daemon.storage))
         .add_service(services::tasks::service(daemon))
         .add_service(services::events::service(daemon));
     Ok(routes.routes())

@@ -8,10 +8,17 @@ use davit_vocabulary::{ErrorKind, Namespace};
 use tonic::{Code, Request, Status, metadata::MetadataMap};
 
 pub mod containers;
+pub mod content;
+pub mod diff;
 pub mod events;
 pub mod health;
+pub mod images;
 pub mod introspection;
+pub mod leases;
+mod mounts;
 pub mod namespaces;
+pub mod snapshots;
+pub mod storage;
 pub mod tasks;
 pub mod version;
 

@@ -11,6 +11,7 @@ use davit_containerd_api::{
 };
 use davit_metadata::filter::{Fields, Filters, non_empty};
 use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{limited, namespace};
@@ -26,12 +27,14 @@ const AHEAD: usize = 16;
 
 struct Service {
     events: EventBus,
+    stop: CancellationToken,
 }
 
 /// The service.
 pub fn service(daemon: &Daemon) -> EventsServer<impl Events> {
     limited!(EventsServer::new(Service {
         events: daemon.events.clone(),
+        stop: daemon.stop.clone(),
     }))
 }
 
@@ -81,12 +84,13 @@ impl Events for Service {
             ))
         })?;
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);
-        tokio::spawn(pass_on(self.events.subscribe(), filters, sender));
+        let passing = pass_on(self.events.subscribe(), filters, sender);
+        tokio::spawn(self.stop.clone().run_until_cancelled_owned(passing));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 }
 
-/// Ends when the subscriber goes, falls too far behind, or the bus closes.
+/// Ends when the subscriber goes, or falls too far behind.
 async fn pass_on(
     mut subscription: Subscription,
     filters: Filters,

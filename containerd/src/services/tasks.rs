@@ -17,6 +17,7 @@ use davit_containerd_api::{
 use davit_metadata::{ContainerRecord, filter::Filters};
 use davit_tasks::{Shim, TaskError, Tasks};
 use davit_vocabulary::{ErrorKind, ExecId, Namespace};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{blocking, limited, namespace, status};
@@ -25,6 +26,7 @@ use crate::{containers::Containers, daemon::Daemon};
 mod convert;
 
 struct Service {
+    stop: CancellationToken,
     tasks: Arc<Tasks>,
     containers: Containers,
 }
@@ -32,6 +34,7 @@ struct Service {
 /// The service.
 pub fn service(daemon: &Daemon) -> TasksServer<impl Api> {
     limited!(TasksServer::new(Service {
+        stop: daemon.stop.clone(),
         tasks: daemon.tasks.clone(),
         containers: Containers::new(daemon.database.clone()),
     }))
@@ -253,7 +256,10 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let request = request.into_inner();
         let shim = self.shim(&namespace, &request.container_id).await?;
-        let exit = shim.wait(&request.exec_id).await.map_err(failed)?;
+        let exit = self.stop.run_until_cancelled(shim.wait(&request.exec_id)).await;
+        let exit = exit
+            .ok_or_else(|| Status::unavailable("daemon stops"))?
+            .map_err(failed)?;
         Ok(Response::new(WaitResponse {
             exit_status: exit.status,
             exited_at: exit.at.map(convert::time_to_wire),
