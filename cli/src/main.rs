@@ -1,3 +1,5 @@
-//! The command line.
+//! `davit`: the command line of the Davit container engine.
 
-fn main() {}
+fn main() -> ! {
+    std::process::exit(davit_cli::main(std::env::args_os().collect()))
+}

@@ -1,0 +1,106 @@
+//! `davit run`
+
+use bollard::query_parameters::StartContainerOptions;
+
+use super::create::create;
+use crate::{
+    command_error::CommandError,
+    flags::CreateFlags,
+    output,
+    session::Session,
+    streams::{Conversation, End},
+    terminal::{self, DetachKeys, Resizable},
+};
+
+/// Create a container and start it
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Leave it in the background and show its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that leave the container without stopping it
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+    /// Forward signals to the container
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    #[command(flatten)]
+    flags: CreateFlags,
+}
+
+/// Runs a container: its exit code is ours.
+pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
+    if args.detach && !args.flags.streams.attach.is_empty() {
+        return Err(CommandError::usage(
+            "conflicting options: cannot specify both --attach and --detach",
+        ));
+    }
+    let result = match args.detach {
+        true => in_background(session, &args).await,
+        false => in_foreground(session, args).await,
+    };
+    result.map_err(CommandError::while_running)
+}
+
+async fn in_background(session: &Session, args: &Args) -> Result<(), CommandError> {
+    let mut request = args.flags.request()?;
+    request.body.attach_stdin = Some(false);
+    request.body.attach_stdout = Some(false);
+    request.body.attach_stderr = Some(false);
+    request.body.stdin_once = Some(false);
+    let id = create(session, &args.flags, &request.image, request.body).await?;
+    session
+        .docker()
+        .start_container(&id, None::<StartContainerOptions>)
+        .await?;
+    output::line(id)
+}
+
+async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError> {
+    let request = args.flags.request()?;
+    let (stdin, tty) = (request.body.attach_stdin == Some(true), args.flags.streams.tty);
+    let (stdout, stderr) = (request.body.attach_stdout, request.body.attach_stderr);
+    terminal::require(stdin, tty)?;
+    let client = session.client();
+    let id = create(session, &args.flags, &request.image, request.body).await?;
+
+    // The order matters: nothing that the container says or does after its start may be missed.
+    let mut query = vec![("stream", "1")];
+    query.extend(stdin.then_some(("stdin", "1")));
+    query.extend(stdout.unwrap_or_default().then_some(("stdout", "1")));
+    query.extend(stderr.unwrap_or_default().then_some(("stderr", "1")));
+    let attached = client
+        .hijack(&format!("/containers/{id}/attach"), &query, None::<&()>, tty)
+        .await?;
+    let waiting = client
+        .wait(&id, if args.flags.rm { "removed" } else { "next-exit" })
+        .await?;
+    session
+        .docker()
+        .start_container(&id, None::<StartContainerOptions>)
+        .await?;
+
+    let end = Conversation {
+        client,
+        stdin,
+        tty,
+        detach_keys: args.detach_keys,
+        target: Resizable::Container(id.clone()),
+        signals_to: args.sig_proxy.then_some(id.as_str()),
+    }
+    .hold(attached)
+    .await?;
+    if end == End::Detached {
+        return Ok(());
+    }
+    exited(waiting.exit_code().await?)
+}
+
+/// The end of a container as the end of this program.
+pub fn exited(code: i64) -> Result<(), CommandError> {
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(CommandError::exit(code))
+    }
+}

@@ -1,0 +1,82 @@
+//! `davit start`
+
+use bollard::query_parameters::StartContainerOptions;
+
+use super::{attach::Subject, run::exited};
+use crate::{
+    client::container_name,
+    command_error::CommandError,
+    output,
+    session::Session,
+    streams::{Conversation, End},
+    terminal::{self, DetachKeys, Resizable},
+};
+
+/// Start containers
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Show the container's output and forward signals to it
+    #[arg(short, long)]
+    attach: bool,
+    /// Send standard input to the container
+    #[arg(short, long)]
+    interactive: bool,
+    /// Keys that leave the container without stopping it
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+    /// Forward signals to the container
+    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Starts containers, or one whose streams become ours.
+pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
+    if !args.attach && !args.interactive {
+        return output::each(&args.containers, async |name| {
+            session
+                .docker()
+                .start_container(container_name(name)?, None::<StartContainerOptions>)
+                .await?;
+            output::line(name)
+        })
+        .await;
+    }
+    match args.containers.as_slice() {
+        [_] => attached(session, args).await,
+        _ => Err(CommandError::user(
+            "you cannot start and attach multiple containers at once",
+        )),
+    }
+}
+
+async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
+    let client = session.client();
+    let subject = Subject::inspect(client, container_name(&args.containers[0])?).await?;
+    let stdin = args.interactive && subject.open_stdin;
+    let attached = subject.attach(client, stdin).await?;
+    let waiting = client
+        .wait(&subject.id, if subject.auto_remove { "removed" } else { "next-exit" })
+        .await?;
+    session
+        .docker()
+        .start_container(&subject.id, None::<StartContainerOptions>)
+        .await?;
+    let forwards = args.sig_proxy && !(subject.tty && terminal::stdin_is_terminal() && stdin);
+    let end = Conversation {
+        client,
+        stdin,
+        tty: subject.tty,
+        detach_keys: args.detach_keys,
+        target: Resizable::Container(subject.id.clone()),
+        signals_to: forwards.then_some(subject.id.as_str()),
+    }
+    .hold(attached)
+    .await?;
+    if end == End::Detached {
+        return Ok(());
+    }
+    exited(waiting.exit_code().await?)
+}

@@ -1,0 +1,41 @@
+//! `davit stop`
+
+use bollard::query_parameters::StopContainerOptions;
+
+use crate::{client::container_name, command_error::CommandError, output, session::Session};
+
+/// Stop containers
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Signal that asks the container to stop
+    #[arg(short, long, value_name = "SIGNAL")]
+    signal: Option<String>,
+    /// Seconds to wait before it is killed; -1 waits for ever
+    #[arg(
+        short,
+        long,
+        visible_alias = "timeout",
+        value_name = "SECONDS",
+        allow_hyphen_values = true
+    )]
+    time: Option<i32>,
+    /// Containers
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+/// Stops containers, each on its own.
+pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
+    let options = StopContainerOptions {
+        signal: args.signal,
+        t: args.time,
+    };
+    output::each(&args.containers, async |name| {
+        session
+            .docker()
+            .stop_container(container_name(name)?, Some(options.clone()))
+            .await?;
+        output::line(name)
+    })
+    .await
+}
