@@ -32,7 +32,11 @@ impl Daemon {
     pub fn open(config: Config, stop: CancellationToken) -> Result<Self, ImageError> {
         let database = Arc::new(Database::open(&config.root.join("meta.db"))?);
         let events = EventBus::new();
-        let storage = Storage::open(&config.root, database.clone(), services::storage::publisher(events.clone()))?;
+        let storage = Storage::open(
+            &config.root,
+            database.clone(),
+            services::storage::publisher(events.clone()),
+        )?;
         let (deaths, died) = unbounded_channel();
         tokio::spawn(publish_deaths(died, events.clone()));
         let tasks = Tasks::new(config.root.clone(), config.state.clone(), launcher(&config), deaths);

@@ -54,7 +54,9 @@ impl Content for Service {
     async fn update(&self, request: Request<UpdateRequest>) -> Result<Response<UpdateResponse>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        let info = request.info.ok_or_else(|| Status::invalid_argument("info must be given: invalid argument"))?;
+        let info = request
+            .info
+            .ok_or_else(|| Status::invalid_argument("info must be given: invalid argument"))?;
         let digest = digest(&info.digest)?;
         let paths = request.update_mask.unwrap_or_default().paths;
         let changes = LabelChange::from_mask(&paths, labels(info.labels))
@@ -89,7 +91,9 @@ impl Content for Service {
 
     async fn read(&self, request: Request<ReadContentRequest>) -> Result<Response<Self::ReadStream>, Status> {
         let scope = scope(&request)?;
-        Ok(Response::new(read::stream(self.content.clone(), scope, request.into_inner()).await?))
+        Ok(Response::new(
+            read::stream(self.content.clone(), scope, request.into_inner()).await?,
+        ))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
@@ -120,7 +124,11 @@ impl Content for Service {
         request: Request<Streaming<WriteContentRequest>>,
     ) -> Result<Response<Self::WriteStream>, Status> {
         let scope = scope(&request)?;
-        Ok(Response::new(write::stream(self.content.clone(), scope, request.into_inner())))
+        Ok(Response::new(write::stream(
+            self.content.clone(),
+            scope,
+            request.into_inner(),
+        )))
     }
 
     async fn abort(&self, request: Request<AbortRequest>) -> Result<Response<()>, Status> {

@@ -63,7 +63,9 @@ impl Diff for Service {
     }
 
     async fn diff(&self, _: Request<DiffRequest>) -> Result<Response<DiffResponse>, Status> {
-        Err(Status::unimplemented("diff of two mounts is not offered by this daemon yet: not implemented"))
+        Err(Status::unimplemented(
+            "diff of two mounts is not offered by this daemon yet: not implemented",
+        ))
     }
 }
 

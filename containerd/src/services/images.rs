@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use davit_containerd_api::services::images::v1::{
-    CreateImageRequest, CreateImageResponse, DeleteImageRequest, GetImageRequest, GetImageResponse,
-    Image as WireImage, ListImagesRequest, ListImagesResponse, UpdateImageRequest, UpdateImageResponse,
+    CreateImageRequest, CreateImageResponse, DeleteImageRequest, GetImageRequest, GetImageResponse, Image as WireImage,
+    ListImagesRequest, ListImagesResponse, UpdateImageRequest, UpdateImageResponse,
     images_server::{Images, ImagesServer},
 };
 use davit_images::{Image, ImageChange, Storage};
@@ -120,7 +120,9 @@ fn given(image: Option<WireImage>) -> Result<WireImage, Status> {
 
 /// The time that a reproducible build asks for, or now.
 fn time(epoch: Option<Timestamp>) -> SystemTime {
-    epoch.and_then(|epoch| epoch.try_into().ok()).unwrap_or_else(SystemTime::now)
+    epoch
+        .and_then(|epoch| epoch.try_into().ok())
+        .unwrap_or_else(SystemTime::now)
 }
 
 fn wire_image(image: Image) -> WireImage {

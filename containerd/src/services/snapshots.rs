@@ -41,7 +41,9 @@ impl Service {
         work: impl FnOnce(&Overlay) -> Result<T, SnapshotError> + Send + 'static,
     ) -> Result<T, Status> {
         if snapshotter.is_empty() {
-            return Err(Status::invalid_argument("snapshotter argument missing: invalid argument"));
+            return Err(Status::invalid_argument(
+                "snapshotter argument missing: invalid argument",
+            ));
         }
         if snapshotter != NAME {
             let text = format!("snapshotter not loaded: {snapshotter} (only {NAME} is offered): invalid argument");
@@ -67,7 +69,9 @@ impl Snapshots for Service {
             parent: request.parent,
             labels: labels(request.labels),
         };
-        let mounts = self.on(&request.snapshotter, move |overlay| overlay.prepare(&scope, wanted)).await?;
+        let mounts = self
+            .on(&request.snapshotter, move |overlay| overlay.prepare(&scope, wanted))
+            .await?;
         Ok(Response::new(PrepareSnapshotResponse {
             mounts: wire_mounts(mounts),
         }))
@@ -81,7 +85,9 @@ impl Snapshots for Service {
             parent: request.parent,
             labels: labels(request.labels),
         };
-        let mounts = self.on(&request.snapshotter, move |overlay| overlay.view(&scope, wanted)).await?;
+        let mounts = self
+            .on(&request.snapshotter, move |overlay| overlay.view(&scope, wanted))
+            .await?;
         Ok(Response::new(ViewSnapshotResponse {
             mounts: wire_mounts(mounts),
         }))
@@ -90,7 +96,11 @@ impl Snapshots for Service {
     async fn mounts(&self, request: Request<MountsRequest>) -> Result<Response<MountsResponse>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        let mounts = self.on(&request.snapshotter, move |overlay| overlay.mounts(&scope, &request.key)).await?;
+        let mounts = self
+            .on(&request.snapshotter, move |overlay| {
+                overlay.mounts(&scope, &request.key)
+            })
+            .await?;
         Ok(Response::new(MountsResponse {
             mounts: wire_mounts(mounts),
         }))
@@ -100,7 +110,13 @@ impl Snapshots for Service {
         let scope = scope(&request)?;
         let request = request.into_inner();
         self.on(&request.snapshotter, move |overlay| {
-            overlay.commit(&scope, &request.key, &request.name, &request.parent, labels(request.labels))
+            overlay.commit(
+                &scope,
+                &request.key,
+                &request.name,
+                &request.parent,
+                labels(request.labels),
+            )
         })
         .await?;
         Ok(Response::new(()))
@@ -109,14 +125,19 @@ impl Snapshots for Service {
     async fn remove(&self, request: Request<RemoveSnapshotRequest>) -> Result<Response<()>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        self.on(&request.snapshotter, move |overlay| overlay.remove(&scope, &request.key)).await?;
+        self.on(&request.snapshotter, move |overlay| {
+            overlay.remove(&scope, &request.key)
+        })
+        .await?;
         Ok(Response::new(()))
     }
 
     async fn stat(&self, request: Request<StatSnapshotRequest>) -> Result<Response<StatSnapshotResponse>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        let info = self.on(&request.snapshotter, move |overlay| overlay.stat(&scope, &request.key)).await?;
+        let info = self
+            .on(&request.snapshotter, move |overlay| overlay.stat(&scope, &request.key))
+            .await?;
         Ok(Response::new(StatSnapshotResponse {
             info: Some(wire_info(info)),
         }))
@@ -128,7 +149,9 @@ impl Snapshots for Service {
     ) -> Result<Response<UpdateSnapshotResponse>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        let info = request.info.ok_or_else(|| Status::invalid_argument("info must be given: invalid argument"))?;
+        let info = request
+            .info
+            .ok_or_else(|| Status::invalid_argument("info must be given: invalid argument"))?;
         let paths = request.update_mask.unwrap_or_default().paths;
         let info = self
             .on(&request.snapshotter, move |overlay| {
@@ -144,7 +167,9 @@ impl Snapshots for Service {
         let scope: Scope = scope(&request)?;
         let request = request.into_inner();
         let filters = filters(&request.filters)?;
-        let infos = self.on(&request.snapshotter, move |overlay| overlay.list(&scope)).await?;
+        let infos = self
+            .on(&request.snapshotter, move |overlay| overlay.list(&scope))
+            .await?;
         let infos: Vec<WireInfo> = filtered(infos, &filters).into_iter().map(wire_info).collect();
         let chunks: Vec<_> = infos
             .chunks(LIST_CHUNK)
@@ -156,7 +181,9 @@ impl Snapshots for Service {
     async fn usage(&self, request: Request<UsageRequest>) -> Result<Response<UsageResponse>, Status> {
         let scope = scope(&request)?;
         let request = request.into_inner();
-        let usage = self.on(&request.snapshotter, move |overlay| overlay.usage(&scope, &request.key)).await?;
+        let usage = self
+            .on(&request.snapshotter, move |overlay| overlay.usage(&scope, &request.key))
+            .await?;
         Ok(Response::new(UsageResponse {
             size: i64::try_from(usage.size).unwrap_or(i64::MAX),
             inodes: i64::try_from(usage.inodes).unwrap_or(i64::MAX),

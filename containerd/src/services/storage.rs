@@ -75,7 +75,8 @@ pub(super) fn filters(texts: &[String]) -> Result<Filters, Status> {
 
 /// A digest that a client sent.
 pub(super) fn digest(text: &str) -> Result<Digest, Status> {
-    text.parse().map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))
+    text.parse()
+        .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))
 }
 
 /// A digest that a client may leave out.
@@ -105,8 +106,9 @@ pub(super) fn wire_descriptor(descriptor: &Descriptor) -> WireDescriptor {
 
 /// A descriptor that a client sent.
 pub(super) fn descriptor(wire: WireDescriptor) -> Result<Descriptor, Status> {
-    let size = u64::try_from(wire.size)
-        .map_err(|_| Status::invalid_argument(format!("descriptor size {} is negative: invalid argument", wire.size)))?;
+    let size = u64::try_from(wire.size).map_err(|_| {
+        Status::invalid_argument(format!("descriptor size {} is negative: invalid argument", wire.size))
+    })?;
     Ok(Descriptor {
         media_type: wire.media_type,
         digest: digest(&wire.digest)?,
@@ -139,8 +141,16 @@ pub fn publisher(events: EventBus) -> Listener {
             events.publish(namespace, "/images/update", &ImageUpdate { name, labels });
         }
         Change::ImageDeleted { name } => events.publish(namespace, "/images/delete", &ImageDelete { name }),
-        Change::SnapshotPrepared { key, parent, snapshotter } => {
-            let event = SnapshotPrepare { key, parent, snapshotter };
+        Change::SnapshotPrepared {
+            key,
+            parent,
+            snapshotter,
+        } => {
+            let event = SnapshotPrepare {
+                key,
+                parent,
+                snapshotter,
+            };
             events.publish(namespace, "/snapshot/prepare", &event);
         }
         Change::SnapshotCommitted { key, name, snapshotter } => {

@@ -1,6 +1,10 @@
 //! Removing what nothing needs any more.
 
-use std::time::SystemTime;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::SystemTime,
+};
 
 use davit_metadata::{
     CONTENT, Change, IMAGES, INGESTS, LEASES, OVERLAY_SNAPSHOTS, Records, Writer,
@@ -20,7 +24,29 @@ pub struct Collected {
     changes: Vec<(Namespace, Change)>,
 }
 
+/// So many removals without a collection start one by themselves, as at containerd.
+const THRESHOLD: u64 = 100;
+
+/// Removals since the last collection.
+#[derive(Default)]
+pub(crate) struct Removals(AtomicU64);
+
 impl Storage {
+    /// Notes that something was removed which may have kept other things. Every now and then that starts a collection
+    /// behind the caller's back.
+    pub fn note_removal(&self) {
+        if self.removals.0.fetch_add(1, Ordering::Relaxed) + 1 < THRESHOLD {
+            return;
+        }
+        self.removals.0.store(0, Ordering::Relaxed);
+        let storage = self.clone();
+        thread::spawn(move || {
+            if let Err(error) = storage.collect() {
+                tracing::warn!(%error, "cannot collect what nothing needs");
+            }
+        });
+    }
+
     /// Removes everything that no image, lease, container or label keeps.
     ///
     /// Marking and removing the records is one transaction, so that nothing can become needed in between; the files

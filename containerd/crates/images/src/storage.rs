@@ -4,7 +4,7 @@ use davit_content::ContentStore;
 use davit_metadata::{Database, Listener};
 use davit_snapshots::Overlay;
 
-use crate::{ImageError, ImageStore, LeaseStore};
+use crate::{ImageError, ImageStore, LeaseStore, collect::Removals};
 
 /// The stores of one manager. Clones share them.
 #[derive(Clone)]
@@ -20,12 +20,12 @@ pub struct Storage {
     /// Leases.
     pub leases: LeaseStore,
     pub(crate) listener: Listener,
+    pub(crate) removals: Arc<Removals>,
 }
 
 impl Storage {
     /// Opens all stores below `root` and removes what a crash left. `listener` hears of every change from then on.
-    pub fn open(root: &Path, listener: Listener) -> Result<Self, ImageError> {
-        let database = Arc::new(Database::open(&root.join("meta.db"))?);
+    pub fn open(root: &Path, database: Arc<Database>, listener: Listener) -> Result<Self, ImageError> {
         let content_root = root.join("io.containerd.content.v1.content");
         let snapshot_root = root.join("io.containerd.snapshotter.v1.overlayfs");
         Ok(Self {
@@ -35,6 +35,7 @@ impl Storage {
             leases: LeaseStore::new(database.clone()),
             database,
             listener,
+            removals: Arc::default(),
         })
     }
 }

@@ -37,7 +37,10 @@ fn range(request: &ReadContentRequest, size: u64) -> Result<(u64, u64), Status> 
         return Err(failed(ContentError::ReadOffset { size }));
     }
     // No size, or a negative one, asks for the rest.
-    let length = u64::try_from(request.size).ok().filter(|length| *length > 0).unwrap_or(size - from);
+    let length = u64::try_from(request.size)
+        .ok()
+        .filter(|length| *length > 0)
+        .unwrap_or(size - from);
     match from.checked_add(length) {
         Some(to) if to <= size => Ok((from, to)),
         _ => Err(failed(ContentError::ReadOffset { size })),
@@ -48,10 +51,13 @@ fn send(reader: &BlobReader, from: u64, to: u64, sender: &Sender<Result<ReadCont
     let mut offset = from;
     while offset < to {
         let length = usize::try_from(to - offset).unwrap_or(CHUNK).min(CHUNK);
-        let message = reader.read_at(offset, length).map_err(failed).map(|data| ReadContentResponse {
-            offset: i64::try_from(offset).unwrap_or(i64::MAX),
-            data,
-        });
+        let message = reader
+            .read_at(offset, length)
+            .map_err(failed)
+            .map(|data| ReadContentResponse {
+                offset: i64::try_from(offset).unwrap_or(i64::MAX),
+                data,
+            });
         let is_failure = message.is_err();
         offset += length as u64;
         // A client that went away ends the stream.

@@ -58,16 +58,22 @@ struct Promise {
 impl Conversation {
     fn hold(mut self) -> Result<(), Status> {
         let Some(first) = self.next()? else {
-            return Err(Status::invalid_argument("first message must have a reference: invalid argument"));
+            return Err(Status::invalid_argument(
+                "first message must have a reference: invalid argument",
+            ));
         };
         if first.r#ref.is_empty() {
-            return Err(Status::invalid_argument("first message must have a reference: invalid argument"));
+            return Err(Status::invalid_argument(
+                "first message must have a reference: invalid argument",
+            ));
         }
         let reference = first.r#ref.clone();
         let mut promise = Promise::default();
         promise.hear(&first)?;
         let total = promise.total.unwrap_or_default();
-        let opened = self.content.writer(&self.scope, &reference, promise.expected.clone(), total);
+        let opened = self
+            .content
+            .writer(&self.scope, &reference, promise.expected.clone(), total);
         let mut writer = opened.map_err(failed)?;
         let mut request = Some(first);
         while let Some(message) = request {
@@ -91,7 +97,9 @@ impl Conversation {
 
     /// A message that promises a blob which is there already ends the write.
     fn refuse_known(&self, message: &WriteContentRequest, reference: &str, promise: &Promise) -> Result<(), Status> {
-        let Some(digest) = promise.expected.as_ref().filter(|_| !message.expected.is_empty()) else { return Ok(()) };
+        let Some(digest) = promise.expected.as_ref().filter(|_| !message.expected.is_empty()) else {
+            return Ok(());
+        };
         if self.content.info(&self.scope, digest).is_err() {
             return Ok(());
         }
@@ -132,7 +140,12 @@ impl Conversation {
 impl Promise {
     fn hear(&mut self, message: &WriteContentRequest) -> Result<(), Status> {
         match u64::try_from(message.total) {
-            Err(_) => return Err(Status::invalid_argument(format!("negative total {}: invalid argument", message.total))),
+            Err(_) => {
+                return Err(Status::invalid_argument(format!(
+                    "negative total {}: invalid argument",
+                    message.total
+                )));
+            }
             Ok(0) => {}
             Ok(total) => self.total = Some(total),
         }
