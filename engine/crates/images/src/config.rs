@@ -10,28 +10,31 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[serde(default)]
 pub struct ImageConfig {
     /// CPU architecture.
+    #[serde(deserialize_with = "null_as_default")]
     pub architecture: String,
     /// CPU variant.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub variant: String,
     /// Operating system.
+    #[serde(deserialize_with = "null_as_default")]
     pub os: String,
     /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Who made it.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub author: String,
     /// Docker's: a comment of the last commit.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub comment: String,
     /// Docker's: the version that made the image.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub docker_version: String,
     /// How to run it.
     #[serde(deserialize_with = "null_as_default")]
     pub config: ContainerConfig,
     /// The layers.
+    #[serde(deserialize_with = "null_as_default")]
     pub rootfs: RootFs,
     /// How it came about.
     #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "null_as_default")]
@@ -43,7 +46,7 @@ pub struct ImageConfig {
 #[serde(default)]
 pub struct RootFs {
     /// `layers`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "null_as_default")]
     pub kind: String,
     /// Digest of each uncompressed layer.
     #[serde(deserialize_with = "null_as_default")]
@@ -58,13 +61,13 @@ pub struct History {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// The instruction.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub created_by: String,
     /// Who.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub author: String,
     /// Why.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub comment: String,
     /// Whether the step made no layer.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -76,7 +79,7 @@ pub struct History {
 #[serde(default, rename_all = "PascalCase")]
 pub struct ContainerConfig {
     /// `user[:group]`, names or numbers.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub user: String,
     /// `80/tcp`, ….
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
@@ -97,13 +100,13 @@ pub struct ContainerConfig {
     #[serde(skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "null_as_default")]
     pub volumes: BTreeMap<String, Empty>,
     /// Where the program starts.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub working_dir: String,
     /// Labels; `None` where the image has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
     /// Signal that asks the program to end.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub stop_signal: String,
     /// Docker's: seconds to wait after it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,4 +157,39 @@ fn is_zero(number: &i64) -> bool {
 /// Go writes `null` for an empty slice or map.
 fn null_as_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_read_as_nothing() {
+        let text = r#"{"architecture":"amd64","os":"linux","author":null,"history":null,"rootfs":{"type":"layers","diff_ids":null},
+            "config":{"User":null,"Env":null,"Volumes":null,"ExposedPorts":null,"Labels":null,"Cmd":["sh"],"Hostname":"x"}}"#;
+        let config: ImageConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            config.config,
+            ContainerConfig {
+                cmd: Some(vec!["sh".into()]),
+                ..Default::default()
+            }
+        );
+        let empty: ImageConfig = serde_json::from_str(r#"{"config":null,"rootfs":null}"#).unwrap();
+        assert_eq!(empty, ImageConfig::default());
+    }
+
+    #[test]
+    fn what_is_written_is_sorted_and_without_the_unset() {
+        let mut config = ImageConfig {
+            os: "linux".into(),
+            ..Default::default()
+        };
+        let labels = ["b", "a"].map(|key| (key.to_owned(), String::new()));
+        config.config.labels = Some(labels.into());
+        insta::assert_snapshot!(
+            serde_json::to_string(&config).unwrap(),
+            @r#"{"architecture":"","os":"linux","config":{"Labels":{"a":"","b":""}},"rootfs":{"type":"","diff_ids":[]}}"#
+        );
+    }
 }

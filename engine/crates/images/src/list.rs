@@ -51,12 +51,14 @@ pub(crate) async fn inspect(images: &Images, name_or_id: &str) -> Result<ImageDe
 }
 
 async fn summary(images: &Images, image: &CatalogImage) -> Result<ImageSummary> {
+    // A size may be a registry's claim.
+    let sizes = images.layer_sizes(&image.manifest).await?;
     Ok(ImageSummary {
         id: image.id().clone(),
         repo_tags: image.tags(),
         repo_digests: image.digests(),
         created: created(image),
-        size: images.layer_sizes(&image.manifest).await?.iter().sum(),
+        size: sizes.into_iter().fold(0, i64::saturating_add),
         labels: image.manifest.config.config.labels.clone().unwrap_or_default(),
     })
 }

@@ -40,7 +40,7 @@ impl std::str::FromStr for Platform {
         let well_formed =
             |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|part| well_formed(&part)) {
+        if !parts.iter().all(well_formed) {
             return Err(crate::ImageError::InvalidArgument(format!(
                 "invalid platform {text:?}: os/architecture[/variant]"
             )));

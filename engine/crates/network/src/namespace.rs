@@ -15,6 +15,7 @@ use nix::{
     errno::Errno,
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
+    sys::statfs::{NSFS_MAGIC, statfs},
 };
 use tokio::{runtime::Handle, sync::oneshot};
 
@@ -50,8 +51,7 @@ pub(crate) async fn enter(path: &Path) -> Result<Links> {
 
 /// Whether a namespace is mounted at `path`: a mere file left by a crash is none.
 pub(crate) fn is_mounted(path: &Path) -> bool {
-    const NSFS_MAGIC: i64 = 0x6e73_6673;
-    nix::sys::statfs::statfs(path).is_ok_and(|fs| i64::from(fs.filesystem_type().0) == NSFS_MAGIC)
+    statfs(path).is_ok_and(|fs| fs.filesystem_type() == NSFS_MAGIC)
 }
 
 /// Unmounts and removes what is at `path`, however much of it there is.

@@ -1,6 +1,8 @@
 //! The default bridge on a real kernel. Every test has a network and a mount namespace of its own for a host: nothing of
 //! it can stay behind on the machine, and nothing on the machine disturbs it. Needs root, `ip` and `nft`.
 
+#![allow(clippy::unwrap_used)]
+
 use std::{
     fs::{self, File},
     io::{Read, Write},
