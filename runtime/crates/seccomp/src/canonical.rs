@@ -68,3 +68,54 @@ impl Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(profile: &str) -> Key {
+        key(&serde_json::from_str(profile).unwrap())
+    }
+
+    #[test]
+    fn profiles_that_differ_have_different_names() {
+        let base = r#""defaultAction": "SCMP_ACT_ERRNO""#;
+        let rule = |names: &str, rest: &str| {
+            format!(r#"{{{base}, "syscalls": [{{"names": {names}, "action": "SCMP_ACT_ALLOW"{rest}}}]}}"#)
+        };
+        let profiles = [
+            format!("{{{base}}}"),
+            format!(r#"{{{base}, "defaultErrnoRet": 0}}"#),
+            format!(r#"{{{base}, "defaultErrnoRet": 1}}"#),
+            format!(r#"{{{base}, "flags": []}}"#),
+            format!(r#"{{{base}, "architectures": ["SCMP_ARCH_X86"]}}"#),
+            format!(r#"{{{base}, "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}}"#),
+            r#"{"defaultAction": "SCMP_ACT_KILL"}"#.to_owned(),
+            rule(r#"["ab"]"#, ""),
+            rule(r#"["a", "b"]"#, ""),
+            rule(r#"["b", "a"]"#, ""),
+            rule(r#"["ab"]"#, r#", "errnoRet": 1"#),
+            rule(
+                r#"["ab"]"#,
+                r#", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]"#,
+            ),
+            rule(
+                r#"["ab"]"#,
+                r#", "args": [{"index": 0, "value": 1, "valueTwo": 0, "op": "SCMP_CMP_EQ"}]"#,
+            ),
+            rule(
+                r#"["ab"]"#,
+                r#", "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]"#,
+            ),
+        ];
+        let keys: std::collections::BTreeSet<Key> = profiles.iter().map(|profile| key_of(profile)).collect();
+        assert_eq!(keys.len(), profiles.len());
+    }
+
+    #[test]
+    fn the_order_of_json_keys_does_not_matter() {
+        let first = r#"{"defaultAction": "SCMP_ACT_ERRNO", "flags": [], "syscalls": []}"#;
+        let second = r#"{"syscalls": [], "flags": [], "defaultAction": "SCMP_ACT_ERRNO"}"#;
+        assert_eq!(key_of(first), key_of(second));
+    }
+}

@@ -12,6 +12,8 @@ mod cache;
 mod canonical;
 mod compile;
 mod error;
+#[cfg(test)]
+mod interpreter;
 mod program;
 mod prologue;
 mod syscalls;

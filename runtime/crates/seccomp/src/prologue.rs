@@ -28,8 +28,9 @@ const X32_BIT: u32 = 0x4000_0000;
 const NO_CALL: u32 = u32::MAX;
 
 const ANSWER_ERRNO: u32 = 0x0005_0000;
-const ANSWER_LOG: u32 = 0x7ffc_0000;
 const ANSWER_TRACE: u32 = 0x7ff0_0000;
+const ANSWER_LOG: u32 = 0x7ffc_0000;
+const ANSWER_ALLOW: u32 = 0x7fff_0000;
 const ANSWER_MASK: u32 = 0xffff_0000;
 const ENOSYS: u32 = 38;
 
@@ -50,8 +51,6 @@ impl Architectures {
             ScmpArch::X8664 => Some(Arch::ScmpArchX86_64),
             ScmpArch::Aarch64 => Some(Arch::ScmpArchAarch64),
             ScmpArch::Riscv64 => Some(Arch::ScmpArchRiscv64),
-            ScmpArch::Ppc64Le => Some(Arch::ScmpArchPpc64le),
-            ScmpArch::S390X => Some(Arch::ScmpArchS390x),
             _ => None,
         };
         Architectures(native.and_then(target).into_iter().collect())
@@ -72,8 +71,6 @@ fn target(arch: Arch) -> Option<Target> {
         Arch::ScmpArchAarch64 => (0xc000_00b7, ScmpArch::Aarch64),
         Arch::ScmpArchArm => (0x4000_0028, ScmpArch::Arm),
         Arch::ScmpArchRiscv64 => (0xc000_00f3, ScmpArch::Riscv64),
-        Arch::ScmpArchPpc64le => (0xc000_0015, ScmpArch::Ppc64Le),
-        Arch::ScmpArchS390x => (0x8000_0016, ScmpArch::S390X),
         _ => return None,
     };
     Some(Target { audit, scmp })
@@ -83,14 +80,14 @@ fn target(arch: Arch) -> Option<Target> {
 pub(crate) struct Prologue {
     targets: Vec<Target>,
     default: u32,
-    /// The highest number the profile names, per target.
-    highest: Vec<u32>,
+    /// The highest number the profile names, per target; none where it names no call of it.
+    highest: Vec<Option<u32>>,
     answers: BTreeMap<u32, u32>,
 }
 
 impl Prologue {
     pub(crate) fn new(architectures: Architectures, default: u32) -> Self {
-        let highest = vec![0; architectures.0.len()];
+        let highest = vec![None; architectures.0.len()];
         Prologue {
             targets: architectures.0,
             default,
@@ -103,7 +100,7 @@ impl Prologue {
     pub(crate) fn saw(&mut self, name: &str) {
         for (target, highest) in self.targets.iter().zip(&mut self.highest) {
             if let Some(number) = number_on(name, target.scmp) {
-                *highest = number.max(*highest);
+                *highest = Some(number).max(*highest);
             }
         }
     }
@@ -145,23 +142,23 @@ impl Prologue {
                 code.push(instruction(JUMP_EQUAL, 0, 1, bit | number));
                 code.push(instruction(RETURN, 0, 0, *answer));
             }
-            if self.refuses_newer() && *highest > 0 {
-                code.extend(newer(bit, *highest));
+            if let Some(highest) = highest.filter(|_| self.refuses_newer()) {
+                code.extend(newer(bit, highest));
             }
         }
         code.push(load(OFFSET_ARCH));
         code
     }
 
+    /// A tracer answers for new calls itself, and a permissive default permits them.
     fn refuses_newer(&self) -> bool {
-        let default = self.default & ANSWER_MASK;
-        default < ANSWER_TRACE && self.default != (ANSWER_ERRNO | ENOSYS)
+        let permissive = [ANSWER_TRACE, ANSWER_LOG, ANSWER_ALLOW].contains(&(self.default & ANSWER_MASK));
+        !permissive && self.default != (ANSWER_ERRNO | ENOSYS)
     }
 }
 
 /// ENOSYS for numbers above `highest`, but within the number space that `bit` stands for.
 fn newer(bit: u32, highest: u32) -> [Instruction; 3] {
-    debug_assert!(ANSWER_TRACE < ANSWER_LOG);
     // Below bit 30 end the common numbers; from there to the top x32's, but for the "no call" of a tracer.
     let end = if bit == 0 { X32_BIT } else { NO_CALL };
     [
