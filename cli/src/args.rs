@@ -111,38 +111,79 @@ fn answer(error: &clap::Error, args: &[OsString]) -> Result<Option<Invocation>, 
             output::text(&shown.as_ref().unwrap_or(error).render().to_string())?;
             Ok(None)
         }
-        _ => Err(mistake(error)),
+        _ => Err(mistake(error, &command_path(args))),
     }
+}
+
+/// The command that was meant, as far as it exists: `davit container run`.
+fn command_path(args: &[OsString]) -> String {
+    let tree = tree();
+    let mut command = &tree;
+    let mut path = command.get_name().to_owned();
+    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+        if let Some(next) = command.find_subcommand(arg) {
+            command = next;
+            path = format!("{path} {}", command.get_name());
+        } else if !arg.starts_with('-') {
+            break;
+        }
+    }
+    path
 }
 
 fn asks_version(args: &[OsString]) -> bool {
     args.iter().skip(1).any(|arg| arg == "--version" || arg == "-v")
 }
 
-fn mistake(error: &clap::Error) -> CommandError {
+fn mistake(error: &clap::Error, path: &str) -> CommandError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
         _ => None,
     };
-    if let (ErrorKind::UnknownArgument, Some(flag)) = (error.kind(), context(ContextKind::InvalidArg)) {
-        if refused::is_dockers_flag(flag) {
-            return CommandError::unsupported(format_args!("flag {flag}"));
+    let flag = context(ContextKind::InvalidArg).unwrap_or_default();
+    let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
+    let help = format!("`{path} --help` shows what there is");
+    let mistake = match error.kind() {
+        ErrorKind::UnknownArgument if refused::is_dockers_flag(flag) => {
+            return CommandError::unsupported(format_args!("flag {flag} of `{path}`"));
         }
-    }
-    if let (ErrorKind::InvalidSubcommand, Some(name)) = (error.kind(), context(ContextKind::InvalidSubcommand)) {
-        return match refused::is_dockers_command(name) {
-            true => CommandError::user(format!("command {name:?} is not supported by davit yet")),
-            false => CommandError::user(text(error)),
-        };
-    }
-    match error.kind() {
-        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => CommandError::user(text(error)),
-        _ => CommandError::usage(text(error)),
+        ErrorKind::InvalidSubcommand if refused::is_dockers_command(name) => {
+            return CommandError::user(format!("command `{path} {name}` is not supported by davit yet"));
+        }
+        ErrorKind::UnknownArgument if flag.starts_with('-') => CommandError::usage(format!("unknown flag: {flag}")),
+        ErrorKind::UnknownArgument => CommandError::user(format!("`{path}` takes no argument {flag:?}")),
+        ErrorKind::InvalidSubcommand => CommandError::user(format!("unknown command: {path} {name}")),
+        ErrorKind::MissingSubcommand => CommandError::user(format!("`{path}` needs a command")),
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            CommandError::user(format!("`{path}` needs more arguments: {}", missing(error)))
+        }
+        _ => CommandError::usage(first_line(error)),
+    };
+    match context(ContextKind::SuggestedArg).or(context(ContextKind::SuggestedSubcommand)) {
+        Some(similar) => mistake.hint(format!("did you mean `{similar}`?")),
+        None => mistake.hint(help),
     }
 }
 
-/// clap's words without its own prefix.
-fn text(error: &clap::Error) -> String {
+/// The names of what is missing, without clap's brackets.
+fn missing(error: &clap::Error) -> String {
+    let bare = |name: &String| name.trim_end_matches("...").trim_matches(['<', '>']).to_owned();
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::Strings(names)) => names.iter().map(bare).collect::<Vec<_>>().join(" "),
+        // A positional that takes several words repeats its name.
+        Some(ContextValue::String(name)) => bare(name).split("> <").next().unwrap_or_default().to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// What is wrong in clap's words, without its usage and tips.
+fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => format!("{line}: use {}", values.join(", ")),
+        _ => line.to_owned(),
+    }
 }

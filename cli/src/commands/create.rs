@@ -16,6 +16,7 @@ use crate::{
 
 /// Create a container and do not start it
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "davit create [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub struct Args {
     #[command(flatten)]
     flags: CreateFlags,

@@ -18,6 +18,7 @@ use crate::{
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "davit exec [OPTIONS] CONTAINER COMMAND [ARG...]")]
 pub struct Args {
     /// Leave it in the background
     #[arg(short, long)]

@@ -14,6 +14,7 @@ use crate::{
 
 /// Create a container and start it
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "davit run [OPTIONS] IMAGE [COMMAND] [ARG...]")]
 pub struct Args {
     /// Leave it in the background and show its id
     #[arg(short, long)]

@@ -6,6 +6,7 @@ use crate::{client::container_name, command_error::CommandError, output, session
 
 /// Show the processes of a container
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "davit top CONTAINER [PS FLAG...]")]
 pub struct Args {
     /// Container, and flags for ps
     #[arg(required = true, num_args = 1.., trailing_var_arg = true, value_name = "CONTAINER [PS FLAG]")]

@@ -47,7 +47,7 @@ fn volume(text: &str) -> Result<String, String> {
     if source.is_empty() {
         return Err(format!("invalid volume specification: '{text}'"));
     }
-    if !source.starts_with(['/', '.', '~']) {
+    if !source.starts_with(['/', '.']) {
         return Err(format!(
             "named volumes are not supported by davit yet: {source:?} is not a path"
         ));

@@ -30,8 +30,8 @@ pub fn render(
         None => ContentArrangement::Disabled,
     };
     table.set_content_arrangement(arrangement);
-    let last = flexible.len().saturating_sub(1);
     let needed = table.column_max_content_widths();
+    let last = needed.len().saturating_sub(1);
     for (at, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, if at == last { 0 } else { GAP }));
         column.set_constraint(match flexible.get(at) {
