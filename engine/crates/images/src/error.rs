@@ -1,5 +1,7 @@
 //! Why a call on images failed, in the words that Docker's clients read.
 
+use std::io;
+
 use davit_vocabulary::{Digest, ErrorKind, InvalidDigest};
 use tonic::Code;
 
@@ -68,7 +70,7 @@ pub enum ImageError {
     InvalidDigest(#[from] InvalidDigest),
     /// The client's stream broke or was no archive.
     #[error("reading the archive: {0}")]
-    Archive(std::io::Error),
+    Archive(io::Error),
     /// The archive holds no image.
     #[error("the archive holds no image")]
     EmptyArchive,
@@ -108,6 +110,13 @@ impl ImageError {
     pub(crate) fn is_already_exists(&self) -> bool {
         matches!(self, Self::Containerd { status, .. } if status.code() == Code::AlreadyExists)
     }
+}
+
+/// The client's archive could not be read, in the words of whoever read it: what the reader says of its own places and
+/// steps in front of that is nothing to the client.
+pub(crate) fn archive(text: &str) -> ImageError {
+    let start = text.find("archive/tar: ").unwrap_or(0);
+    ImageError::Archive(io::Error::new(io::ErrorKind::InvalidData, text[start..].to_owned()))
 }
 
 /// Turns a status into an error that says what was asked.

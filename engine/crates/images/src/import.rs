@@ -15,6 +15,7 @@ use crate::{
     ImageConfig, ImageError, Images, Import, Platform, Result, changes,
     config::{History, RootFs},
     content::{self, Labels, Writer},
+    error,
     hasher::{self, Hashed, Hasher},
     lease::Lease,
     names, unique, unpack,
@@ -100,7 +101,7 @@ fn not_an_archive(error: ImageError) -> ImageError {
         ImageError::Containerd {
             call: "apply layer",
             status,
-        } => ImageError::Archive(io::Error::new(io::ErrorKind::InvalidData, status.message().to_owned())),
+        } => error::archive(status.message()),
         other => other,
     }
 }

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use crate::{
     ImageError, Images, Platform, Progress, ProgressSender, Reference, Result,
-    error::containerd,
+    error::{self, containerd},
     names::{self, DANGLING, Named},
     stream::Channel,
     transfer,
@@ -113,7 +113,7 @@ fn refusal(status: Status) -> ImageError {
         "not an image archive",
     ];
     if is_no_archive.iter().any(|words| text.contains(words)) {
-        return ImageError::Archive(io::Error::new(io::ErrorKind::InvalidData, text.to_owned()));
+        return error::archive(text);
     }
     containerd("load")(status)
 }

@@ -4,13 +4,14 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr},
     os::fd::{AsRawFd, BorrowedFd},
+    time::{Duration, Instant},
 };
 
 use futures::TryStreamExt;
 use ipnet::Ipv4Net;
 use netlink_packet_route::{
     address::AddressAttribute,
-    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage},
+    link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage, State},
 };
 use nix::errno::Errno;
 use rtnetlink::{
@@ -21,6 +22,8 @@ use crate::{MacAddress, NetworkError, Result};
 
 /// The loopback has this index in every namespace.
 const LOOPBACK: u32 = 1;
+/// A link that takes longer is left to come up while the container starts.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// A netlink socket; it stays in the namespace in which it was opened.
 #[derive(Clone)]
@@ -33,6 +36,8 @@ pub(crate) struct Links {
 pub(crate) struct Link {
     pub index: u32,
     pub is_bridge: bool,
+    /// Whether it carries packets.
+    pub is_up: bool,
 }
 
 /// A pair to be made: the host's end in a bridge, the other in a namespace as `eth0`.
@@ -69,6 +74,23 @@ impl Links {
             Err(error) if is(&error, Errno::ENODEV) => Ok(None),
             Err(error) => Err(failed(format!("look for {name}"), error)),
         }
+    }
+
+    /// Waits until a link that was set up carries packets.
+    ///
+    /// The kernel does the last step of that later, on a queue that may stand behind the removal of other links; until
+    /// then what is sent is lost, and TCP and ARP try again only after a second. From Linux 6.8 on the question itself
+    /// does that step.
+    pub(crate) async fn carries(&self, name: &str) -> Result<()> {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        while !self.find(name).await?.is_some_and(|link| link.is_up) {
+            if Instant::now() > deadline {
+                tracing::warn!(link = name, "a link does not carry packets yet");
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Makes a bridge, up, with an address of its own that does not change with its ports.
@@ -152,9 +174,11 @@ fn read(message: &LinkMessage) -> Link {
         LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
         _ => false,
     });
+    let is_up = message.attributes.contains(&LinkAttribute::OperState(State::Up));
     Link {
         index: message.header.index,
         is_bridge,
+        is_up,
     }
 }
 

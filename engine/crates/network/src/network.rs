@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File},
+    io,
     net::Ipv4Addr,
     os::fd::AsFd,
     path::PathBuf,
@@ -92,6 +93,8 @@ impl Network {
         })?;
         let mac = MacAddress::of(address);
         let host_name = host_link(container);
+        // What an engine that died half way has left is in the way of nobody else.
+        self.links.delete(&host_name).await?;
         let pair = Pair {
             host_name: &host_name,
             bridge: self.bridge_index,
@@ -108,6 +111,8 @@ impl Network {
         inside.add_address(link.index, net).await?;
         inside.set_up(link.index, CONTAINER_LINK).await?;
         inside.add_default_route(gateway).await?;
+        inside.carries(CONTAINER_LINK).await?;
+        self.links.carries(&host_name).await?;
         Ok(Endpoint {
             address,
             prefix,
@@ -137,6 +142,28 @@ impl Network {
         let mut leaving = self.leaving();
         leaving.retain(|_, deletion| !deletion.is_finished());
         leaving.insert(container.clone(), deletion);
+        Ok(())
+    }
+
+    /// Removes what containers have here that an engine which died did not clean up: the namespaces (and with them the
+    /// links) of all but those that `is_running`.
+    pub async fn sweep(&self, is_running: impl Fn(&ContainerId) -> bool) -> Result<()> {
+        let folder = &self.config.namespaces;
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(file("list", folder)(error)),
+        };
+        for entry in entries {
+            let name = entry.map_err(file("list", folder))?.file_name();
+            let Some(container) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            if !is_running(&container) {
+                tracing::info!(%container, "removing a network namespace that was left behind");
+                self.remove(&container).await?;
+            }
+        }
         Ok(())
     }
 
