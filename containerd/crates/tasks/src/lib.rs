@@ -20,6 +20,7 @@ mod log_pipe;
 mod mounts;
 mod restore;
 mod shim;
+mod strays;
 mod tasks;
 
 pub use binary::{InvalidRuntime, resolve};

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
-    log_pipe::LogPipe, tasks::remove_bundle,
+    log_pipe::LogPipe, strays, tasks::remove_bundle,
 };
 
 /// How long one shim may take. All are asked at the same time, so that one that hangs does not hold up the others.
@@ -51,6 +51,14 @@ impl Tasks {
             Ok(Found::NoTask(shim)) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim without a task is taken down");
                 self.dismiss(&shim).await;
+                // The runtime may have been at work when the call for it was cut off.
+                self.clean_up(&binary, &bundle).await;
+                remove_bundle(&bundle).await;
+            }
+            Ok(Found::Nothing) => {
+                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "start of a shim was cut off");
+                kill_strays(&bundle, &binary).await;
+                self.clean_up(&binary, &bundle).await;
                 remove_bundle(&bundle).await;
             }
             Err(error) => {
@@ -93,6 +101,8 @@ enum Found {
     Task(Arc<Shim>),
     /// A shim whose task was never made, because this daemon died in the middle.
     NoTask(Arc<Shim>),
+    /// No record of a shim: there is none, or this daemon died while it was starting.
+    Nothing,
 }
 
 /// Connects to the shim of a bundle.
@@ -100,8 +110,10 @@ enum Found {
 /// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
 async fn find(bundle: &Bundle, binary: &Path) -> io::Result<Found> {
     let log = LogPipe::open(bundle)?;
-    // Shims before containerd 1.7 write a bare address themselves, and so may one that has started a moment ago.
-    let kept = fs::read(bundle.file("bootstrap.json")).or_else(|_| fs::read(bundle.file("address")))?;
+    let kept = match fs::read(bundle.file("bootstrap.json")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        kept => kept?,
+    };
     let endpoint = Endpoint::parse(&kept).map_err(io::Error::other)?;
     let connection = Connection::open(&endpoint, &bundle.namespace).await?;
     let shim = Arc::new(Shim::new(bundle.clone(), binary.into(), connection.clone(), log));
@@ -117,6 +129,14 @@ async fn find(bundle: &Bundle, binary: &Path) -> io::Result<Found> {
             tracing::warn!(id = %bundle.id, "shim does not answer");
             Ok(Found::Task(shim))
         }
+    }
+}
+
+async fn kill_strays(bundle: &Bundle, binary: &Path) {
+    let (of, by) = (bundle.clone(), binary.to_owned());
+    let result = tokio::task::spawn_blocking(move || strays::kill(&of, &by)).await;
+    if let Err(error) = result.expect("killing strays does not panic") {
+        tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, %error, "kill stray shims");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -10,7 +11,7 @@ use std::{
 use davit_shim_api::task_v3::{mount::Mount, shim::CreateTaskRequest};
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
 use protobuf::well_known_types::any::Any;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::{net::UnixStream, sync::mpsc::UnboundedSender};
 
 use crate::{
     Bundle, Exit, Launcher, Shim, TaskError, binary, bootstrap::Endpoint, connection::Connection, log_pipe::LogPipe,
@@ -240,13 +241,12 @@ impl Tasks {
     }
 
     async fn reconnect(&self, shim: &Shim) -> Option<Connection> {
-        let kept = tokio::fs::read(shim.bundle.file("bootstrap.json")).await.ok()?;
-        let endpoint = Endpoint::parse(&kept).ok()?;
+        let endpoint = recorded(&shim.bundle).await?;
         for pause in RECONNECTS {
             tokio::time::sleep(pause).await;
             match Connection::open(&endpoint, &shim.bundle.namespace).await {
                 Ok(connection) => return Some(connection),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(_) => return None,
             }
         }
@@ -268,7 +268,9 @@ impl Tasks {
         exit
     }
 
-    async fn clean_up(&self, binary: &std::path::Path, bundle: &Bundle) -> Exit {
+    /// Lets the shim's program clean up after a shim that is gone, and removes its socket.
+    pub(crate) async fn clean_up(&self, binary: &std::path::Path, bundle: &Bundle) -> Exit {
+        remove_dead_socket(bundle).await;
         match self.launcher.delete(binary, bundle).await {
             Ok(exit) => exit,
             Err(error) => {
@@ -355,9 +357,29 @@ pub(crate) async fn remove_bundle(bundle: &Bundle) {
     }
 }
 
-/// Writes down in the bundle how the shim is found again.
+/// Writes down in the bundle how the shim is found again: whole or not at all.
 async fn write(bundle: &Bundle, name: &str, bytes: &[u8]) -> Result<(), TaskError> {
-    let path = bundle.file(name);
-    let result = tokio::fs::write(&path, bytes).await;
-    result.map_err(|source| TaskError::Bundle { path, source })
+    let (path, unfinished) = (bundle.file(name), bundle.file(&format!(".{name}")));
+    let result = async {
+        tokio::fs::write(&unfinished, bytes).await?;
+        tokio::fs::rename(&unfinished, &path).await
+    };
+    result.await.map_err(|source| TaskError::Bundle { path, source })
+}
+
+async fn recorded(bundle: &Bundle) -> Option<Endpoint> {
+    let kept = tokio::fs::read(bundle.file("bootstrap.json")).await.ok()?;
+    Endpoint::parse(&kept).ok()
+}
+
+/// A killed shim leaves its socket behind. One that still accepts belongs to a shim that holds other containers too.
+async fn remove_dead_socket(bundle: &Bundle) {
+    let Some(path) = recorded(bundle).await.map(|endpoint| endpoint.socket()) else {
+        return;
+    };
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    if path.is_absolute() && UnixStream::connect(&path).await.is_err_and(refused) {
+        // An error says that it is gone already.
+        let _ = tokio::fs::remove_file(&path).await;
+    }
 }
