@@ -1,0 +1,88 @@
+//! `delete`: cleans up after a shim that has died.
+
+use std::{
+    env, io,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use davit_shim_api::task_v3::shim::DeleteResponse;
+use protobuf::Message;
+
+use crate::{
+    arguments::Identity,
+    bundle::{Bundle, read_pid},
+    convert,
+    exit::{Exit, ExitRecord},
+    oci::Oci,
+    rootfs,
+};
+
+/// A cleanup that cannot even begin.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupError {
+    /// No bundle.
+    #[error("cannot find the bundle: {0}")]
+    Bundle(io::Error),
+    /// stdout.
+    #[error("cannot write the answer: {0}")]
+    Answer(io::Error),
+}
+
+/// Kills and removes the container, unmounts its root file system, and answers how it ended: as recorded, else as killed.
+pub fn run(identity: &Identity, bundle: Option<PathBuf>) -> Result<(), CleanupError> {
+    let bundle = match bundle.filter(|path| !path.as_os_str().is_empty()) {
+        Some(path) => path,
+        None => env::current_dir().map_err(CleanupError::Bundle)?,
+    };
+    let bundle = Bundle::new(own_folder(&bundle, identity.id.as_str()));
+    delete_from_runtime(identity, &bundle);
+    if let Err(error) = rootfs::unmount_all(&bundle.rootfs()) {
+        eprintln_line(&format!("root file system: {error}"));
+    }
+    let answer = answer(&bundle).write_to_bytes().expect("a message without required fields serializes");
+    io::stdout().write_all(&answer).map_err(CleanupError::Answer)
+}
+
+/// Of a group, the shim's working directory may be another container's bundle.
+fn own_folder(path: &Path, id: &str) -> PathBuf {
+    match path.parent() {
+        Some(parent) if path.file_name().is_some_and(|name| name != id) && parent.join(id).is_dir() => parent.join(id),
+        _ => path.into(),
+    }
+}
+
+fn delete_from_runtime(identity: &Identity, bundle: &Bundle) {
+    let options = bundle.stored_options().unwrap_or_else(|error| {
+        eprintln_line(&format!("stored options: {error}"));
+        Default::default()
+    });
+    let mut command: Command = Oci::deletion(&options, identity.namespace.as_str(), identity.id.as_str());
+    let outcome = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).status();
+    match outcome {
+        Ok(status) if status.success() => {}
+        Ok(status) => eprintln_line(&format!("the runtime's delete ended with {status}")),
+        Err(error) => eprintln_line(&format!("the runtime's delete: {error}")),
+    }
+}
+
+fn answer(bundle: &Bundle) -> DeleteResponse {
+    let record = ExitRecord::read(&bundle.exit_file()).ok().flatten();
+    let record = record.unwrap_or_else(|| ExitRecord {
+        pid: read_pid(&bundle.init_pid_file()).unwrap_or(0),
+        exit: Exit::now(128 + 9),
+    });
+    DeleteResponse {
+        pid: record.pid,
+        exit_status: record.exit.status,
+        exited_at: Some(convert::timestamp(record.exit.at)).into(),
+        ..Default::default()
+    }
+}
+
+/// The manager logs stderr.
+fn eprintln_line(text: &str) {
+    // There is nobody else to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}

@@ -1,0 +1,190 @@
+//! Creating a container.
+
+use std::{
+    ffi::OsStr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use davit_shim_api::{
+    options::oci::Options,
+    task_events::{mount::Mount as WireMount, task::{TaskCreate, TaskIO}},
+};
+use davit_vocabulary::ContainerId;
+use tokio::sync::watch;
+
+use super::{Container, Host};
+use crate::{
+    bundle::{Bundle, read_pid},
+    cgroup::{Cgroup, OomWatch},
+    error::TaskError,
+    oci::Oci,
+    process::{Live, Process},
+    reaper::ExitReceiver,
+    rootfs::{self, Mount},
+    stdio::{Place, Prepared, StdioRequest},
+};
+
+/// A container to create.
+#[derive(Debug)]
+pub struct CreateRequest {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its bundle, with a config.json.
+    pub bundle: Bundle,
+    /// Mounts that make its root file system.
+    pub rootfs: Vec<Mount>,
+    /// Init's streams.
+    pub stdio: StdioRequest,
+    /// Options of the runtime.
+    pub options: Options,
+}
+
+impl Container {
+    /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error.
+    pub async fn create(request: CreateRequest, host: Arc<Host>) -> Result<Arc<Self>, TaskError> {
+        let bundle = &request.bundle;
+        let in_bundle = || TaskError::io(format!("cannot use the bundle {}", bundle.path().display()));
+        let own_pids = bundle.has_own_pids().map_err(in_bundle())?;
+        bundle.store_options(&request.options).map_err(in_bundle())?;
+        rootfs::mount_all(&request.rootfs, &bundle.rootfs())?;
+        let made = make_init(&request, &host).await;
+        let (live, exit, oci) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                unmount(&request);
+                return Err(error);
+            }
+        };
+        let cgroup = find_cgroup(live.pid);
+        let container = Arc::new(Self {
+            id: request.id.clone(),
+            bundle: request.bundle.clone(),
+            init: Process::with_live(request.stdio.clone(), live),
+            cgroup,
+            host,
+            oci,
+            own_pids,
+            owner: (request.options.io_uid, request.options.io_gid),
+            execs: Mutex::default(),
+            order: tokio::sync::Mutex::default(),
+            busy_execs: watch::Sender::new(0),
+            init_ended: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            deleted: AtomicBool::new(false),
+            oom_kills: AtomicU64::new(0),
+        });
+        container.watch_oom();
+        container.host.outbox.publish("/tasks/create", &created(&request, container.init.pid()));
+        tokio::spawn(container.clone().await_init(exit));
+        tracing::info!(id = %container.id, pid = container.init.pid(), "created");
+        Ok(container)
+    }
+
+    fn watch_oom(self: &Arc<Self>) {
+        let Some(cgroup) = &self.cgroup else { return };
+        match OomWatch::new(cgroup) {
+            Ok(Some(watch)) => drop(tokio::spawn(self.clone().report_oom(watch))),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, id = %self.id, "OOM kills are seen only at the container's end"),
+        }
+    }
+}
+
+async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, ExitReceiver, Oci), TaskError> {
+    let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
+    let place = Place {
+        container: request.id.as_str(),
+        namespace: &host.namespace,
+        sockets: &host.sockets,
+        owner: (request.options.io_uid, request.options.io_gid),
+        reaper: &host.reaper,
+    };
+    let mut prepared = Prepared::open(&request.stdio, &place).await?;
+    let births = host.reaper.births();
+    let created = call_create(&oci, request, &mut prepared).await;
+    let pid_file = request.bundle.init_pid_file();
+    let made = created
+        .and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+    let pid = match made {
+        Ok(pid) => pid,
+        Err(error) => {
+            prepared.discard();
+            return Err(error);
+        }
+    };
+    let exit = births.adopt(pid);
+    let streams = match prepared.run().await {
+        Ok(streams) => streams,
+        Err(error) => {
+            undo_create(&oci, request).await;
+            return Err(error.into());
+        }
+    };
+    Ok((Live { pid, streams }, exit, oci))
+}
+
+async fn call_create(oci: &Oci, request: &CreateRequest, prepared: &mut Prepared) -> Result<(), TaskError> {
+    let pid_file = request.bundle.init_pid_file();
+    let stdio = prepared.call_stdio();
+    let mut arguments: Vec<&OsStr> = vec!["create".as_ref(), "--bundle".as_ref(), request.bundle.path().as_os_str()];
+    arguments.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
+    if let Some(path) = prepared.console_path() {
+        arguments.extend(["--console-socket".as_ref(), path.as_os_str()]);
+    }
+    if request.options.no_pivot_root {
+        arguments.push("--no-pivot".as_ref());
+    }
+    if request.options.no_new_keyring {
+        arguments.push("--no-new-keyring".as_ref());
+    }
+    arguments.push(request.id.as_ref().as_ref());
+    let log = request.bundle.runtime_log();
+    Ok(oci.call("OCI runtime create failed", &log, &arguments, stdio).await?)
+}
+
+async fn undo_create(oci: &Oci, request: &CreateRequest) {
+    let arguments: [&OsStr; 3] = ["delete".as_ref(), "--force".as_ref(), request.id.as_ref().as_ref()];
+    let log = request.bundle.runtime_log();
+    if let Err(error) = oci.call("cannot undo create", &log, &arguments, crate::oci::CallStdio::Captured).await {
+        tracing::warn!(%error, id = %request.id, "a half-made container stays");
+    }
+}
+
+fn unmount(request: &CreateRequest) {
+    if request.rootfs.is_empty() {
+        return;
+    }
+    if let Err(error) = rootfs::unmount_all(&request.bundle.rootfs()) {
+        tracing::warn!(%error, "the root file system stays mounted");
+    }
+}
+
+fn find_cgroup(pid: u32) -> Option<Cgroup> {
+    Cgroup::of(pid)
+        .inspect_err(|error| tracing::warn!(%error, pid, "cannot find the container's cgroup"))
+        .ok()
+        .flatten()
+}
+
+fn created(request: &CreateRequest, pid: u32) -> TaskCreate {
+    let [stdin, stdout, stderr] = request.stdio.texts.clone();
+    let terminal = request.stdio.terminal;
+    let mount = |mount: &Mount| WireMount {
+        type_: mount.kind.clone(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        options: mount.options.clone(),
+        ..Default::default()
+    };
+    TaskCreate {
+        container_id: request.id.to_string(),
+        bundle: request.bundle.path().display().to_string(),
+        rootfs: request.rootfs.iter().map(mount).collect(),
+        io: Some(TaskIO { stdin, stdout, stderr, terminal, ..Default::default() }).into(),
+        pid,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,119 @@
+//! Additional processes.
+
+use std::{ffi::OsStr, fs, sync::Arc};
+
+use davit_shim_api::task_events::task::{TaskExecAdded, TaskExecStarted};
+use davit_vocabulary::ExecId;
+
+use super::Container;
+use crate::{
+    bundle::{process_spec, read_pid},
+    error::TaskError,
+    exit::Exit,
+    process::{Live, Process},
+    reaper::ExitReceiver,
+    stdio::{Place, Prepared, StdioRequest},
+};
+
+impl Container {
+    /// Describes an exec and opens its streams; `spec` is the JSON of its process.
+    pub async fn add_exec(&self, id: ExecId, spec: &[u8], stdio: StdioRequest) -> Result<(), TaskError> {
+        if self.execs().contains_key(&id) {
+            return Err(TaskError::Exists(id.to_string()));
+        }
+        let spec = process_spec(spec, stdio.terminal)
+            .map_err(|error| TaskError::Invalid(format!("cannot read the exec's process: {error}")))?;
+        fs::write(self.bundle.exec_file(&id, "process"), spec).map_err(TaskError::io("cannot write the exec's process"))?;
+        let place = Place {
+            container: self.id.as_str(),
+            namespace: &self.host.namespace,
+            sockets: &self.host.sockets,
+            owner: self.owner,
+            reaper: &self.host.reaper,
+        };
+        let prepared = Prepared::open(&stdio, &place).await?;
+        if self.execs().contains_key(&id) {
+            // Somebody was faster while the streams were opened.
+            prepared.discard();
+            return Err(TaskError::Exists(id.to_string()));
+        }
+        self.execs().insert(id.clone(), Arc::new(Process::new(stdio, Some(prepared))));
+        let event =
+            TaskExecAdded { container_id: self.id.to_string(), exec_id: id.to_string(), ..Default::default() };
+        self.host.outbox.publish("/tasks/exec-added", &event);
+        Ok(())
+    }
+
+    /// Runs an exec.
+    pub async fn start_exec(self: &Arc<Self>, id: &ExecId) -> Result<u32, TaskError> {
+        if self.has_init_ended() {
+            return Err(TaskError::State(format!("container {} init process is not running", self.id)));
+        }
+        let process = self.execs().get(id).cloned().ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
+        let prepared = process
+            .take_prepared()
+            .ok_or_else(|| TaskError::State(format!("exec {id} has been started before")))?;
+        self.busy_execs.send_modify(|busy| *busy += 1);
+        match self.make_exec(id, prepared).await {
+            Ok((live, exit)) => {
+                let pid = live.pid;
+                process.made(live);
+                process.set_started();
+                self.exec_started(id, process, exit);
+                Ok(pid)
+            }
+            Err(error) => {
+                process.set_exit(Exit::now(255));
+                self.busy_execs.send_modify(|busy| *busy -= 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn exec_started(self: &Arc<Self>, id: &ExecId, process: Arc<Process>, exit: ExitReceiver) {
+        let (container_id, exec_id) = (self.id.to_string(), id.to_string());
+        let event = TaskExecStarted { container_id, exec_id, pid: process.pid(), ..Default::default() };
+        self.host.outbox.publish("/tasks/exec-started", &event);
+        if self.has_init_ended() {
+            // Without a pid namespace of its own it would outlive its container. It may have ended by itself.
+            let _ = process.kill(9);
+        }
+        tokio::spawn(self.clone().await_exec(id.clone(), process, exit));
+    }
+
+    async fn make_exec(&self, id: &ExecId, mut prepared: Prepared) -> Result<(Live, ExitReceiver), TaskError> {
+        let births = self.host.reaper.births();
+        let called = self.call_exec(id, &mut prepared).await;
+        let pid_file = self.bundle.exec_file(id, "pid");
+        let made =
+            called.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+        for what in ["process", "pid", "log"] {
+            // Whatever is left goes with the bundle.
+            let _ = fs::remove_file(self.bundle.exec_file(id, what));
+        }
+        let pid = match made {
+            Ok(pid) => pid,
+            Err(error) => {
+                prepared.discard();
+                return Err(error);
+            }
+        };
+        let exit = births.adopt(pid);
+        let streams = prepared.run().await?;
+        Ok((Live { pid, streams }, exit))
+    }
+
+    async fn call_exec(&self, id: &ExecId, prepared: &mut Prepared) -> Result<(), TaskError> {
+        let process = self.bundle.exec_file(id, "process");
+        let pid_file = self.bundle.exec_file(id, "pid");
+        let stdio = prepared.call_stdio();
+        let mut arguments: Vec<&OsStr> = vec!["exec".as_ref(), "--process".as_ref(), process.as_os_str()];
+        arguments.extend(["--pid-file".as_ref(), pid_file.as_os_str(), "--detach".as_ref()]);
+        if let Some(path) = prepared.console_path() {
+            arguments.extend(["--console-socket".as_ref(), path.as_os_str()]);
+        }
+        arguments.push(self.id.as_ref().as_ref());
+        let log = self.bundle.exec_file(id, "log");
+        Ok(self.oci.call("OCI runtime exec failed", &log, &arguments, stdio).await?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Events on their way to the manager.
+//!
+//! They are sent one after the other, so their order is kept, and each is kept until the manager has taken it. While the manager
+//! is away the queue grows: by what happens without it, which is exits and OOM kills. An event may arrive twice, if the manager
+//! dies between taking it and saying so.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use davit_shim_api::forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient};
+use protobuf::{MessageFull, well_known_types::any::Any};
+use tokio::{net::UnixStream, sync::Notify, time};
+use tracing::{debug, warn};
+use ttrpc::{
+    Code,
+    asynchronous::{Client, transport::Socket},
+    context,
+};
+
+use crate::convert;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// The queue of events.
+#[derive(Debug)]
+pub struct Outbox {
+    namespace: String,
+    /// Path of the manager's ttrpc socket.
+    address: Option<String>,
+    queue: Mutex<VecDeque<Envelope>>,
+    added: Notify,
+    emptied: Notify,
+}
+
+impl Outbox {
+    /// An empty queue towards `address`, which may begin with `unix://`. Without one, events are dropped.
+    pub fn new(namespace: &str, address: Option<String>) -> Self {
+        let address = address.filter(|address| !address.is_empty());
+        Self {
+            namespace: namespace.to_owned(),
+            address: address.map(|address| address.trim_start_matches("unix://").to_owned()),
+            queue: Mutex::default(),
+            added: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Queues an event.
+    pub fn publish<M: MessageFull>(&self, topic: &str, event: &M) {
+        if self.address.is_none() {
+            return;
+        }
+        let any = Any {
+            type_url: M::descriptor().full_name().to_owned(),
+            value: event.write_to_bytes().expect("a message without required fields serializes"),
+            ..Default::default()
+        };
+        let envelope = Envelope {
+            timestamp: Some(convert::timestamp(jiff::Timestamp::now())).into(),
+            namespace: self.namespace.clone(),
+            topic: topic.to_owned(),
+            event: Some(any).into(),
+            ..Default::default()
+        };
+        self.queue().push_back(envelope);
+        self.added.notify_one();
+    }
+
+    /// Sends events until the program ends.
+    pub async fn run(&self) {
+        let Some(address) = &self.address else {
+            warn!("no manager's address: events are dropped");
+            return;
+        };
+        let mut client = None;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(envelope) = self.first() else {
+                self.emptied.notify_waiters();
+                self.added.notified().await;
+                continue;
+            };
+            match send(&mut client, address, envelope).await {
+                Ok(()) => {
+                    self.queue().pop_front();
+                    pause = FIRST_PAUSE;
+                }
+                Err(error) if is_refusal(&error) => {
+                    let lost = self.queue().pop_front();
+                    let topic = lost.map(|envelope| envelope.topic).unwrap_or_default();
+                    warn!(%error, topic, "the manager refuses an event");
+                }
+                Err(error) => {
+                    debug!(%error, "the manager did not take an event");
+                    client = None;
+                    time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Returns when all events are sent.
+    pub async fn flushed(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.address.is_none() || self.queue().is_empty() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    fn first(&self) -> Option<Envelope> {
+        self.queue().front().cloned()
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Envelope>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer that says the same however often one asks.
+fn is_refusal(error: &ttrpc::Error) -> bool {
+    let ttrpc::Error::RpcStatus(status) = error else { return false };
+    matches!(status.code(), Code::INVALID_ARGUMENT | Code::UNIMPLEMENTED | Code::PERMISSION_DENIED | Code::OUT_OF_RANGE)
+}
+
+async fn send(client: &mut Option<EventsClient>, address: &str, envelope: Envelope) -> ttrpc::Result<()> {
+    let events = match client {
+        Some(events) => events,
+        None => client.insert(connect(address).await?),
+    };
+    let namespace = envelope.namespace.clone();
+    let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
+    let mut context = context::with_duration(CALL_TIMEOUT);
+    context.add("containerd-namespace-ttrpc".into(), namespace);
+    events.forward(context, &request).await.map(drop)
+}
+
+async fn connect(address: &str) -> ttrpc::Result<EventsClient> {
+    let stream = UnixStream::connect(address).await.map_err(|error| ttrpc::Error::Socket(error.to_string()))?;
+    Ok(EventsClient::new(Client::new(Socket::from(stream))))
+}

@@ -1,0 +1,144 @@
+//! One process of a container: init or an exec.
+
+use std::sync::{
+    Mutex, MutexGuard, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
+
+use crate::{
+    error::TaskError,
+    exit::Exit,
+    stdio::{Prepared, StdioRequest, Streams},
+};
+
+/// Where a process is in its life; it only moves downward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Init waits for `start`, or an exec is only described.
+    Created,
+    /// It runs.
+    Running,
+    /// It has ended, and that has been recorded.
+    Stopped(Exit),
+}
+
+/// One process.
+#[derive(Debug)]
+pub struct Process {
+    /// The streams it was asked to have.
+    pub stdio: StdioRequest,
+    /// Streams that wait for the process to exist.
+    prepared: Mutex<Option<Prepared>>,
+    live: OnceLock<Live>,
+    started: AtomicBool,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+/// What exists once the runtime has made the process.
+#[derive(Debug)]
+pub struct Live {
+    /// In the shim's pid namespace.
+    pub pid: u32,
+    /// Its streams.
+    pub streams: Streams,
+}
+
+impl Process {
+    /// A process that the runtime has not made yet.
+    pub fn new(stdio: StdioRequest, prepared: Option<Prepared>) -> Self {
+        Self {
+            stdio,
+            prepared: Mutex::new(prepared),
+            live: OnceLock::new(),
+            started: AtomicBool::new(false),
+            exit: watch::Sender::new(None),
+        }
+    }
+
+    /// A process that the runtime has just made.
+    pub fn with_live(stdio: StdioRequest, live: Live) -> Self {
+        let process = Self::new(stdio, None);
+        process.made(live);
+        process
+    }
+
+    /// Takes the prepared streams: whoever gets them makes the process.
+    pub fn take_prepared(&self) -> Option<Prepared> {
+        self.prepared().take()
+    }
+
+    /// The runtime has made the process.
+    pub fn made(&self, live: Live) {
+        // Only who has taken the prepared streams comes here.
+        let _ = self.live.set(live);
+    }
+
+    /// The process runs.
+    pub fn set_started(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    /// The process has ended, and that is recorded.
+    pub fn set_exit(&self, exit: Exit) {
+        self.exit.send_replace(Some(exit));
+    }
+
+    /// Where it is in its life.
+    pub fn status(&self) -> Status {
+        match *self.exit.borrow() {
+            Some(exit) => Status::Stopped(exit),
+            None if self.started.load(Ordering::Relaxed) => Status::Running,
+            None => Status::Created,
+        }
+    }
+
+    /// What exists of it.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.get()
+    }
+
+    /// Its pid, or 0 before it exists.
+    pub fn pid(&self) -> u32 {
+        self.live().map_or(0, |live| live.pid)
+    }
+
+    /// Returns when the process has ended.
+    pub async fn wait(&self) -> Exit {
+        let mut exits = self.exit.subscribe();
+        let exit = exits.wait_for(Option::is_some).await.ok().and_then(|exit| *exit);
+        // The sender lives as long as this process.
+        exit.unwrap_or_else(|| Exit::now(255))
+    }
+
+    /// Sends a signal. The pid cannot be another process's: nobody has waited for this one yet.
+    pub fn kill(&self, signal: u32) -> Result<(), TaskError> {
+        let live = self.live().ok_or_else(|| TaskError::State("process is not started".into()))?;
+        if let Status::Stopped(_) = self.status() {
+            return Err(TaskError::Finished);
+        }
+        let named = Signal::from_named_raw(signal as i32);
+        let signal = named.ok_or_else(|| TaskError::Unsupported(format!("signal {signal} to an exec")))?;
+        let pid = Pid::from_raw(live.pid as i32).ok_or(TaskError::Finished)?;
+        match kill_process(pid, signal) {
+            Err(rustix::io::Errno::SRCH) => Err(TaskError::Finished),
+            outcome => outcome.map_err(|error| TaskError::io("cannot send the signal")(error.into())),
+        }
+    }
+
+    /// Ends its streams and gives back what they hold.
+    pub async fn close(&self) {
+        if let Some(prepared) = self.take_prepared() {
+            prepared.discard();
+        }
+        if let Some(live) = self.live() {
+            live.streams.close().await;
+        }
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, Option<Prepared>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

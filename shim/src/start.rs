@@ -1,0 +1,127 @@
+//! `start`: hands the manager the address of a shim that serves, and starts one where none does.
+//!
+//! The socket is bound here and given to the new process as its stdin, so that it exists when `start` returns; connections
+//! wait in its backlog until the new process accepts them.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    io::{self, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::process::{CommandExt, parent_id},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    arguments::Identity,
+    bootstrap::{Bootstrap, BootstrapError},
+    shim_cgroup,
+    socket::{self, Claim},
+};
+
+/// Annotations that name a group of containers in one shim; the first that is present counts.
+const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+/// glibc settings of the serving process: it has one busy thread and should give memory back.
+const ALLOCATOR: [(&str, &str); 3] =
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_TOP_PAD_", "16384")];
+
+/// Why no shim could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// What the manager sent.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// A file or system call.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What came of it.
+        source: io::Error,
+    },
+    /// The bundle's config.json.
+    #[error("cannot read the annotations in config.json: {0}")]
+    Spec(serde_json::Error),
+}
+
+fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    let what = what.into();
+    move |source| StartError::Io { what, source }
+}
+
+/// Runs the action in the bundle, which is the working directory.
+pub fn run(identity: &Identity) -> Result<(), StartError> {
+    let mut input = Vec::new();
+    io::stdin().read_to_end(&mut input).map_err(failed("cannot read stdin"))?;
+    let bootstrap = Bootstrap::read(&input, identity, env::var_os("MAX_SHIM_VERSION").is_some())?;
+    let dir = bootstrap.socket_dir.as_deref().unwrap_or(socket::DEFAULT_DIR);
+    let group = group_of(identity)?;
+    let path = socket::path(Path::new(dir), &bootstrap.grpc_address, identity.namespace.as_str(), &group);
+    match socket::claim(&path).map_err(failed(format!("cannot bind {}", path.display())))? {
+        Claim::Served => {}
+        Claim::Bound(listener) => {
+            if let Err(error) = spawn(identity, &bootstrap, listener.into(), &path) {
+                // Best effort: nobody will serve there.
+                let _ = fs::remove_file(&path);
+                return Err(error);
+            }
+        }
+    }
+    let reply = bootstrap.reply(&format!("unix://{}", path.display()));
+    io::stdout().write_all(&reply).map_err(failed("cannot write the address"))
+}
+
+fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &Path) -> Result<(), StartError> {
+    let own = env::current_exe().map_err(failed("cannot find the shim's own executable"))?;
+    inherit_oom_score();
+    let mut command = Command::new(own);
+    command
+        .args(["-namespace", identity.namespace.as_str(), "-id", identity.id.as_str()])
+        .args(["-address", &bootstrap.grpc_address, "-socket"])
+        .arg(path)
+        .envs(ALLOCATOR)
+        .stdin(Stdio::from(listener))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0);
+    if bootstrap.debug {
+        command.arg("-debug");
+    }
+    if let Some(address) = &bootstrap.ttrpc_address {
+        command.env("TTRPC_ADDRESS", address);
+    }
+    let child = command.spawn().map_err(failed("cannot start the serving process"))?;
+    match bootstrap.options.as_ref().map(|options| options.shim_cgroup.as_str()) {
+        None | Some("") => Ok(()),
+        Some(cgroup) => shim_cgroup::join(cgroup, child.id()).map_err(failed(format!("cannot join cgroup {cgroup}"))),
+    }
+}
+
+#[derive(Deserialize)]
+struct Annotated {
+    #[serde(default)]
+    annotations: Option<HashMap<String, String>>,
+}
+
+fn group_of(identity: &Identity) -> Result<String, StartError> {
+    let config = PathBuf::from("config.json");
+    let text = fs::read(&config).map_err(failed("cannot read config.json in the bundle"))?;
+    let spec: Annotated = serde_json::from_slice(&text).map_err(StartError::Spec)?;
+    let mut annotations = spec.annotations.unwrap_or_default();
+    let group = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.remove(*name));
+    Ok(group.unwrap_or_else(|| identity.id.as_str().to_owned()))
+}
+
+/// The shim is a bit more likely to be killed than the manager, which protects itself. Best effort: without CAP_SYS_RESOURCE
+/// the score may not be lowered.
+fn inherit_oom_score() {
+    let parent = fs::read_to_string(format!("/proc/{}/oom_score_adj", parent_id()));
+    let Some(score) = parent.ok().and_then(|text| text.trim().parse::<i32>().ok()) else { return };
+    let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
+}

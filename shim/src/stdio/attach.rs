@@ -1,0 +1,242 @@
+//! A process's output as it goes to the log and to attached clients, and the input that comes from them.
+//!
+//! The protocol is described in `davit-stdio`. What holds here: output is in the log before a client sees it; the last
+//! [`KEPT_OUTPUT`] bytes are kept whether or not somebody is attached; a client that is connected and does not acknowledge slows
+//! the process, one that has gone does not.
+
+mod client;
+mod input;
+mod ring;
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
+
+use davit_logs::{JsonFile, Rotation, Source};
+use davit_stdio::{KEPT_OUTPUT, LogDriver, LogTarget, Stream};
+use jiff::Timestamp;
+use tokio::{
+    io::unix::AsyncFd,
+    net::UnixListener,
+    sync::Notify,
+    task::{AbortHandle, JoinSet},
+};
+
+use self::{input::PendingInput, ring::Ring};
+use super::{StdioError, failed, fd::MOST, set_size};
+use crate::socket;
+
+/// The log and the attach socket of one process.
+#[derive(Debug)]
+pub struct Attach {
+    path: PathBuf,
+    state: Mutex<State>,
+    /// Something in the state has changed that others wait for.
+    changed: Notify,
+    console: OnceLock<Arc<AsyncFd<OwnedFd>>>,
+    server: OnceLock<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct State {
+    log: Option<JsonFile>,
+    log_failed: bool,
+    ring: Ring,
+    /// Connected clients, and up to where each has acknowledged output.
+    clients: HashMap<u64, u64>,
+    next_client: u64,
+    open_outputs: u32,
+    process_ended: bool,
+    input: PendingInput,
+}
+
+impl State {
+    fn has_ended(&self) -> bool {
+        self.process_ended && self.open_outputs == 0
+    }
+}
+
+impl Attach {
+    /// Opens the log and makes the socket.
+    pub fn open(target: &LogTarget, stdin_attached: bool) -> Result<Arc<Self>, StdioError> {
+        let log = match target.driver {
+            LogDriver::None => {
+                refuse_options(target)?;
+                None
+            }
+            LogDriver::JsonFile => {
+                let rotation = Rotation::from_options(&target.options)?;
+                let what = format!("cannot open the log {}", target.path.display());
+                Some(JsonFile::open(&target.path, rotation).map_err(failed(what))?)
+            }
+        };
+        let what = format!("cannot make the attach socket {}", target.attach.display());
+        let listener = bind(&target.attach).map_err(failed(what))?;
+        let attach = Arc::new(Self {
+            path: target.attach.clone(),
+            state: Mutex::new(State {
+                log,
+                log_failed: false,
+                ring: Ring::default(),
+                clients: HashMap::new(),
+                next_client: 0,
+                open_outputs: 0,
+                process_ended: false,
+                input: PendingInput::new(stdin_attached),
+            }),
+            changed: Notify::new(),
+            console: OnceLock::new(),
+            server: OnceLock::new(),
+        });
+        let server = tokio::spawn(serve(listener, attach.clone()));
+        // Set once, here.
+        let _ = attach.server.set(server.abort_handle());
+        Ok(attach)
+    }
+
+    /// One more stream of output will come.
+    pub fn add_output(&self) {
+        self.state().open_outputs += 1;
+    }
+
+    /// Output of the process, as it was read.
+    pub fn output(&self, source: Source, bytes: &[u8]) {
+        let mut state = self.state();
+        state.log_write(|log| log.write(source, bytes, Timestamp::now()));
+        let stream = match source {
+            Source::Stdout => Stream::Stdout,
+            Source::Stderr => Stream::Stderr,
+        };
+        state.ring.push(stream, bytes);
+        // What came after the end of the process came without regard to slow clients: keep it all, it is one pipe's content.
+        if !state.process_ended {
+            let keep_from = state.ring.end().saturating_sub(KEPT_OUTPUT as u64);
+            state.ring.trim(keep_from);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when no connected client is so far behind that it could miss output.
+    pub async fn room(&self) {
+        let has_room = |state: &State| {
+            let behind = state.clients.values().min().map_or(0, |acknowledged| state.ring.end() - acknowledged);
+            behind + MOST as u64 <= KEPT_OUTPUT as u64
+        };
+        self.until(has_room).await;
+    }
+
+    /// A stream of output has ended.
+    pub fn output_ended(&self, source: Source) {
+        let mut state = self.state();
+        state.log_write(|log| log.finish(source, Timestamp::now()));
+        state.open_outputs = state.open_outputs.saturating_sub(1);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// The process has ended and its output is taken.
+    pub fn process_ended(&self) {
+        self.state().process_ended = true;
+        self.changed.notify_waiters();
+    }
+
+    /// Returns when no client is connected.
+    pub async fn clients_gone(&self) {
+        self.until(|state| state.clients.is_empty()).await;
+    }
+
+    /// The terminal that clients may resize.
+    pub fn set_console(&self, console: Arc<AsyncFd<OwnedFd>>) {
+        // Set once, when the process exists.
+        let _ = self.console.set(console);
+    }
+
+    /// Disconnects everybody and removes the socket.
+    pub fn close(&self) {
+        if let Some(server) = self.server.get() {
+            server.abort();
+        }
+        if let Err(error) = fs::remove_file(&self.path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove the attach socket");
+        }
+    }
+
+    fn resize(&self, rows: u16, columns: u16) {
+        let Some(console) = self.console.get() else { return };
+        if let Err(error) = set_size(console.get_ref(), rows, columns) {
+            tracing::debug!(%error, "cannot resize the terminal");
+        }
+    }
+
+    async fn until(&self, condition: impl Fn(&State) -> bool) {
+        loop {
+            // Made before the look at the state, so that no change falls between.
+            let changed = self.changed.notified();
+            if condition(&self.state()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A full disk is reported once; the container goes on.
+    fn log_write(&mut self, write: impl FnOnce(&mut JsonFile) -> io::Result<()>) {
+        let Some(log) = &mut self.log else { return };
+        match write(log) {
+            Ok(()) => self.log_failed = false,
+            Err(error) => {
+                if !std::mem::replace(&mut self.log_failed, true) {
+                    tracing::warn!(%error, "log records are lost");
+                }
+            }
+        }
+    }
+}
+
+fn refuse_options(target: &LogTarget) -> Result<(), StdioError> {
+    match target.options.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(davit_logs::InvalidOption::Unknown(name.clone()).into()),
+    }
+}
+
+fn bind(path: &PathBuf) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = socket::listen(path)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Accepts clients until it is aborted; they end with it.
+async fn serve(listener: UnixListener, attach: Arc<Attach>) {
+    let mut clients = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => drop(clients.spawn(client::serve(stream, attach.clone()))),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept an attach client");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+        while clients.try_join_next().is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! `binary://`: a logging program that gets the output on descriptors 3 and 4 and says on 5 that it is ready, by closing it.
+
+use std::{
+    os::fd::OwnedFd,
+    process::{Command, Stdio as ProcessStdio},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use davit_stdio::Stdio;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{sync::oneshot::error::TryRecvError, time};
+
+use super::{
+    Place, StdioError, failed,
+    fd::{nonblocking, read},
+    output::Output,
+    pipe,
+};
+use crate::reaper::ExitReceiver;
+
+/// How long the program may take to be ready; containerd's figure.
+const READY: Duration = Duration::from_secs(10);
+
+/// How long it may take to end after SIGTERM; containerd's figure.
+const LAST_WORDS: Duration = Duration::from_secs(12);
+
+/// A running logging program.
+#[derive(Debug)]
+pub struct Logger {
+    name: String,
+    pid: u32,
+    exit: Mutex<Option<ExitReceiver>>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    ready: Option<OwnedFd>,
+}
+
+impl Logger {
+    /// Starts the program of a `binary://` URI.
+    pub fn start(uri: &Stdio, place: &Place<'_>) -> Result<Self, StdioError> {
+        let Stdio::Binary { path, arguments } = uri else {
+            return Err(StdioError::Logger("that was never named".into()));
+        };
+        let name = path.display().to_string();
+        let what = || format!("cannot start the logging program {name}");
+        let (out_read, stdout) = pipe(place.owner)?;
+        let (err_read, stderr) = pipe(place.owner)?;
+        let (ready, ready_write) = pipe((0, 0))?;
+        let mut command = Command::new(path);
+        command
+            .args(arguments.iter().flat_map(|(key, value)| [key, value]).filter(|text| !text.is_empty()))
+            .env("CONTAINER_ID", place.container)
+            .env("CONTAINER_NAMESPACE", place.namespace)
+            .stdin(ProcessStdio::null())
+            .stdout(ProcessStdio::null())
+            .stderr(ProcessStdio::null());
+        let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
+        let mapped = command.fd_mappings(vec![mapping(out_read, 3), mapping(err_read, 4), mapping(ready_write, 5)]);
+        mapped.map_err(|_| failed(what())(std::io::ErrorKind::InvalidInput.into()))?;
+        let (child, exit) = place.reaper.spawn(&mut command).map_err(failed(what()))?;
+        Ok(Self {
+            name,
+            pid: child.id(),
+            exit: Mutex::new(Some(exit)),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            ready: Some(ready),
+        })
+    }
+
+    /// The write ends, for a process that writes to the program itself.
+    pub fn process_ends(&mut self) -> Result<(ProcessStdio, ProcessStdio), StdioError> {
+        match (self.stdout.take(), self.stderr.take()) {
+            (Some(stdout), Some(stderr)) => Ok((stdout.into(), stderr.into())),
+            _ => Err(StdioError::Logger(self.name.clone())),
+        }
+    }
+
+    /// The write end of stdout, for the output of a terminal.
+    pub fn stdout_relay(&mut self) -> Result<Output, StdioError> {
+        self.stderr = None;
+        let stdout = self.stdout.take().ok_or_else(|| StdioError::Logger(self.name.clone()))?;
+        nonblocking(stdout).map(Output::Relay).map_err(failed("cannot watch the logging program's input"))
+    }
+
+    /// Returns when the program has closed its ready pipe.
+    pub async fn ready(&mut self) -> Result<(), StdioError> {
+        let Some(ready) = self.ready.take() else { return Ok(()) };
+        let ready = nonblocking(ready).map_err(failed("cannot watch the ready pipe"))?;
+        let closed = time::timeout(READY, read(&ready, |_| ())).await;
+        let has_ended = self.is_dead();
+        match closed {
+            Ok(Ok(())) if !has_ended => Ok(()),
+            _ => {
+                self.stop();
+                Err(StdioError::Logger(self.name.clone()))
+            }
+        }
+    }
+
+    fn is_dead(&self) -> bool {
+        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        exit.as_mut().is_none_or(|exit| exit.try_recv() != Err(TryRecvError::Empty))
+    }
+
+    /// Ends the program, by force after a while.
+    pub fn stop(&self) {
+        let exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut exit) = exit else { return };
+        let pid = self.pid;
+        if exit.try_recv() != Err(TryRecvError::Empty) {
+            return;
+        }
+        signal(pid, Signal::TERM);
+        tokio::spawn(async move {
+            if time::timeout(LAST_WORDS, exit).await.is_err() {
+                signal(pid, Signal::KILL);
+            }
+        });
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        // Its pid is taken until the reaper has told us of its end; it may be a zombie.
+        let _ = kill_process(pid, signal);
+    }
+}

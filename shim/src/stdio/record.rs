@@ -1,0 +1,117 @@
+//! Moves output into something that takes it at once: a file, or the log with its attach socket.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd},
+    sync::Arc,
+};
+
+use davit_logs::Source;
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{oneshot, watch},
+};
+
+use super::{
+    attach::Attach,
+    fd::{MOST, read, read_now},
+};
+
+/// Takes output at once.
+#[derive(Debug)]
+pub enum Recorder {
+    /// Appends to a file; says whether an error was reported.
+    File(File, bool),
+    /// Feeds the log and the attached clients.
+    Attach(Arc<Attach>, Source),
+}
+
+impl Recorder {
+    fn take(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Attach(attach, source) => attach.output(*source, bytes),
+            Self::File(file, reported) => match file.write_all(bytes) {
+                Ok(()) => *reported = false,
+                Err(error) => {
+                    if !std::mem::replace(reported, true) {
+                        tracing::warn!(%error, "output is lost");
+                    }
+                }
+            },
+        }
+    }
+
+    /// Returns when more may be taken.
+    async fn room(&self) {
+        if let Self::Attach(attach, _) = self {
+            attach.room().await;
+        }
+    }
+
+    fn ended(&self) {
+        if let Self::Attach(attach, source) = self {
+            attach.output_ended(*source);
+        }
+    }
+}
+
+/// Records to the end of the source.
+///
+/// When the process has ended, what is in the pipe is taken without regard to slow clients, and `drained` tells so. The pipe may
+/// live on in the hands of another process; then recording goes on.
+pub async fn record(
+    source: Arc<AsyncFd<OwnedFd>>,
+    mut recorder: Recorder,
+    mut exited: watch::Receiver<bool>,
+    drained: oneshot::Sender<()>,
+) {
+    let ended = tokio::select! {
+        () = follow(&source, &mut recorder) => true,
+        _ = exited.wait_for(|exited| *exited) => false,
+    };
+    let ended = ended || drain(source.get_ref(), &mut recorder);
+    // Nobody may be waiting.
+    let _ = drained.send(());
+    if !ended {
+        follow(&source, &mut recorder).await;
+    }
+    recorder.ended();
+}
+
+async fn follow(source: &AsyncFd<OwnedFd>, recorder: &mut Recorder) {
+    loop {
+        recorder.room().await;
+        let taken = read(source, |bytes| {
+            recorder.take(bytes);
+            bytes.len()
+        });
+        match taken.await {
+            Ok(1..) => {}
+            Ok(0) => return,
+            Err(error) => return tracing::warn!(%error, "cannot read output"),
+        }
+    }
+}
+
+/// Reads what the pipe holds now; `true` at its end. Others that still write cannot keep this going for ever.
+fn drain(source: &OwnedFd, recorder: &mut Recorder) -> bool {
+    let mut left = capacity(source);
+    while left > 0 {
+        let taken = read_now(source.as_fd(), |bytes| {
+            recorder.take(bytes);
+            bytes.len()
+        });
+        match taken {
+            Ok(0) => return true,
+            Ok(length) => left = left.saturating_sub(length),
+            Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+    false
+}
+
+fn capacity(source: &OwnedFd) -> usize {
+    // A terminal is no pipe; it buffers less.
+    rustix::pipe::fcntl_getpipe_size(source).unwrap_or(MOST)
+}

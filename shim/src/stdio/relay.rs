@@ -1,0 +1,94 @@
+//! Moves bytes from one descriptor to another.
+
+use std::{io, os::fd::OwnedFd, sync::Arc};
+
+use tokio::io::unix::AsyncFd;
+
+use super::fd::{read, write_all, write_now};
+
+/// Moves bytes until the source ends or the sink is closed.
+///
+/// Nothing is read that could not be written before, beyond one piece: a slow reader slows the writer, as a pipe would.
+pub async fn relay(source: &AsyncFd<OwnedFd>, sink: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    loop {
+        let left = read(source, |bytes| step(sink, bytes)).await?;
+        match left? {
+            Step::Ended => return Ok(()),
+            Step::Written => {}
+            Step::Left(bytes) => write_all(sink, &bytes).await?,
+        }
+    }
+}
+
+enum Step {
+    Ended,
+    Written,
+    Left(Vec<u8>),
+}
+
+fn step(sink: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Step> {
+    if bytes.is_empty() {
+        return Ok(Step::Ended);
+    }
+    let written = write_now(sink.get_ref(), bytes)?;
+    let left = &bytes[written..];
+    Ok(if left.is_empty() { Step::Written } else { Step::Left(left.into()) })
+}
+
+/// Relays output, then closes the sink. What nobody can read any more is read and dropped, so that the process goes on.
+pub async fn relay_all(source: Arc<AsyncFd<OwnedFd>>, sink: AsyncFd<OwnedFd>) {
+    if let Err(error) = relay(&source, &sink).await {
+        tracing::debug!(%error, "output has no reader any more");
+        drop(sink);
+        discard_all(source).await;
+    }
+}
+
+/// Reads to the end.
+pub async fn discard_all(source: Arc<AsyncFd<OwnedFd>>) {
+    while let Ok(1..) = read(&source, <[u8]>::len).await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+    use crate::stdio::fd::nonblocking;
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_gets_every_byte() {
+        let ((from_read, from_write), (to_read, to_write)) = (pipe(), pipe());
+        let total: usize = 5 << 20;
+        let writer = std::thread::spawn(move || {
+            let bytes: Vec<u8> = (0..total).map(|number| (number % 251) as u8).collect();
+            std::io::Write::write_all(&mut std::fs::File::from(from_write), &bytes).unwrap();
+        });
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::io::Read::read_to_end(&mut std::fs::File::from(to_read), &mut bytes).unwrap();
+            bytes
+        });
+        relay_all(Arc::new(nonblocking(from_read).unwrap()), nonblocking(to_write).unwrap()).await;
+        writer.join().unwrap();
+        let bytes = reader.join().unwrap();
+        assert_eq!(bytes.len(), total);
+        assert!(bytes.iter().enumerate().all(|(number, byte)| *byte == (number % 251) as u8));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_gone_does_not_stop_the_writer() {
+        let ((from_read, from_write), (to_read, to_write)) = (pipe(), pipe());
+        drop(to_read);
+        let writer = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut std::fs::File::from(from_write), &[0; 1 << 20]).unwrap();
+        });
+        relay_all(Arc::new(nonblocking(from_read).unwrap()), nonblocking(to_write).unwrap()).await;
+        writer.join().unwrap();
+    }
+}
