@@ -1,3 +1,7 @@
-//! OCI runtime.
+//! The OCI runtime: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    davit_runtime::run()
+}

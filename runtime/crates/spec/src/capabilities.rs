@@ -96,8 +96,17 @@ pub struct Capabilities {
 impl Capabilities {
     /// Every name that was not understood, once.
     pub fn unknown(&self) -> Vec<&str> {
-        let lists = [&self.bounding, &self.effective, &self.inheritable, &self.permitted, &self.ambient];
-        let mut names: Vec<&str> = lists.iter().flat_map(|list| list.unknown.iter().map(String::as_str)).collect();
+        let lists = [
+            &self.bounding,
+            &self.effective,
+            &self.inheritable,
+            &self.permitted,
+            &self.ambient,
+        ];
+        let mut names: Vec<&str> = lists
+            .iter()
+            .flat_map(|list| list.unknown.iter().map(String::as_str))
+            .collect();
         names.sort_unstable();
         names.dedup();
         names

@@ -42,8 +42,15 @@ pub(crate) fn validate(linux: &Linux, hostname: &str) -> Result<(), SpecError> {
         if let Some(kind) = namespace_of(&dotted, name, hostname)?
             && linux.namespace(kind).is_none()
         {
-            let place = if kind == NamespaceKind::Network { "network" } else { kind.proc_name() };
-            return Err(SpecError::SysctlOfHost { name: name.clone(), place });
+            let place = if kind == NamespaceKind::Network {
+                "network"
+            } else {
+                kind.proc_name()
+            };
+            return Err(SpecError::SysctlOfHost {
+                name: name.clone(),
+                place,
+            });
         }
     }
     Ok(())
@@ -67,7 +74,13 @@ mod tests {
     #[test]
     fn the_first_separator_decides_what_the_other_means() {
         assert_eq!(path("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
-        assert_eq!(path("net/ipv4/conf/eth0.1/forwarding"), "net/ipv4/conf/eth0.1/forwarding");
-        assert_eq!(path("net.ipv4.conf.eth0/1.forwarding"), "net/ipv4/conf/eth0.1/forwarding");
+        assert_eq!(
+            path("net/ipv4/conf/eth0.1/forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            path("net.ipv4.conf.eth0/1.forwarding"),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
     }
 }

@@ -63,7 +63,10 @@ impl Config {
         if self.root.as_ref().is_none_or(|root| root.path.as_os_str().is_empty()) {
             return Err(SpecError::Missing("root must be specified"));
         }
-        self.process.as_ref().ok_or(SpecError::Missing("process property must be set"))?.validate()?;
+        self.process
+            .as_ref()
+            .ok_or(SpecError::Missing("process property must be set"))?
+            .validate()?;
         self.validate_namespaces()?;
         self.refuse_unsupported()?;
         for mount in &self.mounts {
@@ -80,7 +83,10 @@ impl Config {
     fn validate_namespaces(&self) -> Result<(), SpecError> {
         let linux = &self.linux;
         for (at, namespace) in linux.namespaces.iter().enumerate() {
-            if linux.namespaces[..at].iter().any(|earlier| earlier.kind == namespace.kind) {
+            if linux.namespaces[..at]
+                .iter()
+                .any(|earlier| earlier.kind == namespace.kind)
+            {
                 return Err(SpecError::DuplicateNamespace(namespace.kind));
             }
         }
@@ -98,8 +104,14 @@ impl Config {
     fn refuse_unsupported(&self) -> Result<(), SpecError> {
         let linux = &self.linux;
         let refusals = [
-            (linux.namespace(NamespaceKind::User).is_some(), "the user namespace (linux.namespaces)"),
-            (linux.namespace(NamespaceKind::Time).is_some(), "the time namespace (linux.namespaces)"),
+            (
+                linux.namespace(NamespaceKind::User).is_some(),
+                "the user namespace (linux.namespaces)",
+            ),
+            (
+                linux.namespace(NamespaceKind::Time).is_some(),
+                "the time namespace (linux.namespaces)",
+            ),
             (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
             (!linux.gid_mappings.is_empty(), "linux.gidMappings"),
             (!linux.time_offsets.is_empty(), "linux.timeOffsets"),

@@ -158,7 +158,10 @@ pub fn attached(cgroup: BorrowedFd, hook: u32) -> io::Result<Vec<u32>> {
 
 /// Opens an attached program by its id; ENOENT when it is gone.
 pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
-    let mut attr = FdById { prog_id: id, ..FdById::default() };
+    let mut attr = FdById {
+        prog_id: id,
+        ..FdById::default()
+    };
     // SAFETY: attr is the get-by-id layout and holds no pointers.
     let fd = unsafe { bpf(PROG_GET_FD_BY_ID, &mut attr) }?;
     // SAFETY: PROG_GET_FD_BY_ID answers with a fresh fd that nobody else owns.
@@ -171,8 +174,14 @@ unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long
     let mut attempts = 5;
     loop {
         // SAFETY: the size is that of the value the pointer points to; the rest is the caller's promise.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), std::mem::size_of::<T>()) };
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                command,
+                std::ptr::from_mut(attr),
+                std::mem::size_of::<T>(),
+            )
+        };
         if result >= 0 {
             return Ok(result);
         }

@@ -11,7 +11,11 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: the flag only changes what the next execve does; no fd is closed under its owner.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether `fd` is open.

@@ -24,7 +24,11 @@ pub fn join_session(name: &CStr) -> io::Result<()> {
 fn join(name: &CStr) -> io::Result<libc::c_long> {
     // SAFETY: the name is a C string that lives across the call.
     let id = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) };
-    if id < 0 { Err(io::Error::last_os_error()) } else { Ok(id) }
+    if id < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(id)
+    }
 }
 
 /// The permission bits in "type;uid;gid;permissions;name".

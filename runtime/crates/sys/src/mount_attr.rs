@@ -50,12 +50,18 @@ pub const UNBINDABLE: u64 = libc::MS_UNBINDABLE;
 impl MountAttr {
     /// Sets attributes.
     pub fn set(set: u64) -> Self {
-        MountAttr { set, ..MountAttr::default() }
+        MountAttr {
+            set,
+            ..MountAttr::default()
+        }
     }
 
     /// Changes the propagation.
     pub fn propagation(propagation: u64) -> Self {
-        MountAttr { propagation, ..MountAttr::default() }
+        MountAttr {
+            propagation,
+            ..MountAttr::default()
+        }
     }
 
     /// Whether there is nothing to do.
@@ -78,5 +84,9 @@ pub fn mount_setattr(mount: BorrowedFd, recursive: bool, attr: &MountAttr) -> io
             std::mem::size_of::<MountAttr>(),
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

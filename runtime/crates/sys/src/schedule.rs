@@ -25,7 +25,10 @@ pub struct SchedAttr {
 
 /// Applies a scheduling policy to the calling process.
 pub fn set_scheduler(attr: SchedAttr) -> io::Result<()> {
-    let attr = SchedAttr { size: std::mem::size_of::<SchedAttr>() as u32, ..attr };
+    let attr = SchedAttr {
+        size: std::mem::size_of::<SchedAttr>() as u32,
+        ..attr
+    };
     // SAFETY: attr is the kernel's layout, carries its own size and lives across the call.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(&attr), 0) })
 }
@@ -35,7 +38,14 @@ pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_long = 1;
     const CLASS_SHIFT: u32 = 13;
     // SAFETY: three integers.
-    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, (class << CLASS_SHIFT) | level) })
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ioprio_set,
+            IOPRIO_WHO_PROCESS,
+            0,
+            (class << CLASS_SHIFT) | level,
+        )
+    })
 }
 
 /// Sets the execution domain (personality(2)) of the calling process.
@@ -45,5 +55,9 @@ pub fn set_personality(domain: u64) -> io::Result<()> {
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

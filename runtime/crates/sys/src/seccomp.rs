@@ -5,8 +5,8 @@ use std::{
     os::fd::{FromRawFd, OwnedFd},
 };
 
-use libc::sock_fprog;
 pub use libc::sock_filter as Instruction;
+use libc::sock_fprog;
 
 /// The most instructions the kernel takes in one filter (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -27,10 +27,19 @@ pub fn set_filter(flags: u32, program: &[Instruction]) -> io::Result<Option<Owne
     if program.is_empty() || program.len() > MAX_INSTRUCTIONS {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let fprog = sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let fprog = sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_ptr().cast_mut(),
+    };
     // SAFETY: fprog and the instructions it points to live across the call, and the kernel only reads them.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, std::ptr::from_ref(&fprog)) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            std::ptr::from_ref(&fprog),
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -45,5 +54,12 @@ pub fn set_filter(flags: u32, program: &[Instruction]) -> io::Result<Option<Owne
 pub fn action_available(action: u32) -> bool {
     const SECCOMP_GET_ACTION_AVAIL: libc::c_long = 2;
     // SAFETY: the kernel reads one u32 through the pointer, which lives across the call.
-    unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, std::ptr::from_ref(&action)) == 0 }
+    unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            SECCOMP_GET_ACTION_AVAIL,
+            0,
+            std::ptr::from_ref(&action),
+        ) == 0
+    }
 }

@@ -36,7 +36,11 @@ pub fn wait() -> io::Result<i32> {
         libc::sigfillset(set.as_mut_ptr());
         libc::sigwaitinfo(set.as_ptr(), ptr::null_mut())
     };
-    if signal < 0 { Err(io::Error::last_os_error()) } else { Ok(signal) }
+    if signal < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(signal)
+    }
 }
 
 /// Sends `signal` to the process behind `pidfd`. Real-time signals included, which is why the number is plain.
@@ -45,9 +49,17 @@ pub fn send(pidfd: std::os::fd::BorrowedFd, signal: i32) -> io::Result<()> {
     let nothing: *const libc::siginfo_t = ptr::null();
     // SAFETY: a null siginfo is allowed and means the usual one.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, nothing, 0) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -1,0 +1,321 @@
+//! The command line: runc's.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Run containers as the Open Container Initiative's runtime specification says.
+#[derive(Debug, Parser)]
+#[command(name = "davit-runtime", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Log what is done, to find errors
+    #[arg(long)]
+    pub debug: bool,
+    /// Write errors and warnings to this file (standard error where absent)
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// The form of a log line
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Where the state of containers is kept (in memory: a reboot ends containers)
+    #[arg(long, value_name = "DIR", default_value = "/run/davit/runc")]
+    pub root: PathBuf,
+    /// Let systemd manage cgroups (not supported yet)
+    #[arg(long)]
+    pub systemd_cgroup: bool,
+    /// Ignore cgroup permission errors: true, false or auto (only false and auto are supported yet)
+    #[arg(long, default_value = "auto")]
+    pub rootless: String,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// key=value
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a container; its program waits for `start`
+    Create(Create),
+    /// Kill or remove what is left of a container
+    Delete(Delete),
+    /// Show resource usage
+    Events(Events),
+    /// Run another program in a container
+    Exec(Box<Exec>),
+    /// Say what this runtime can do
+    Features,
+    /// Send a signal to a container's first process
+    Kill(Kill),
+    /// List containers
+    List(List),
+    /// Freeze a container's processes
+    Pause(Target),
+    /// List a container's processes
+    Ps(Ps),
+    /// Let a container's processes run on
+    Resume(Target),
+    /// Make a container, start it and wait for its end
+    Run(Run),
+    /// Write an example of a config.json
+    Spec(Spec),
+    /// Start the program of a created container
+    Start(Target),
+    /// Show the state of a container
+    State(Target),
+    /// Change a container's limits
+    Update(Update),
+}
+
+/// Just a container.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The container's id
+    pub id: String,
+}
+
+/// Options of `create`, and of `run`.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The folder of config.json
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// Send the terminal's master to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Send a pidfd of the first process to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Write the pid of the first process to this file
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Do not use pivot_root (for a root on a ramdisk)
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Do not make a session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Pass on this many file descriptors beside the standard streams
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// The new container's id
+    pub id: String,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// What `create` takes
+    #[command(flatten)]
+    pub create: Create,
+    /// Do not wait for the end
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Do not delete the container at its end
+    #[arg(long)]
+    pub keep: bool,
+    /// Do not adopt the container's orphans
+    #[arg(long)]
+    pub no_subreaper: bool,
+}
+
+/// Options of `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Send the terminal's master to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// Send a pidfd of the process to this socket
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    pub cwd: Option<String>,
+    /// Environment variables to add
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Who it runs as
+    #[arg(short, long, value_name = "UID[:GID]")]
+    pub user: Option<String>,
+    /// Supplementary groups
+    #[arg(short = 'g', long, value_name = "GID")]
+    pub additional_gids: Vec<u32>,
+    /// Take all of it from a process.json
+    #[arg(short, long, value_name = "FILE")]
+    pub process: Option<PathBuf>,
+    /// Do not wait for the end
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Write the pid of the process to this file
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// SELinux label (not supported yet)
+    #[arg(long, value_name = "LABEL")]
+    pub process_label: Option<String>,
+    /// AppArmor profile
+    #[arg(long, value_name = "PROFILE")]
+    pub apparmor: Option<String>,
+    /// Never let it gain privileges
+    #[arg(long)]
+    pub no_new_privs: bool,
+    /// Add a capability to the bounding set
+    #[arg(short, long, value_name = "CAP")]
+    pub cap: Vec<String>,
+    /// Pass on this many file descriptors beside the standard streams
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+    /// Run it in a cgroup below the container's (not supported yet)
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Vec<String>,
+    /// Do it in a paused container, too: it will wait
+    #[arg(long)]
+    pub ignore_paused: bool,
+    /// The container's id
+    pub id: String,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// Options of `kill`.
+#[derive(Debug, Args)]
+pub struct Kill {
+    /// Send it to every process of the container
+    #[arg(short, long, hide = true)]
+    pub all: bool,
+    /// The container's id
+    pub id: String,
+    /// A signal's name or number
+    #[arg(default_value = "SIGTERM")]
+    pub signal: String,
+}
+
+/// Options of `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// Kill it first if it still runs; an absent container is fine
+    #[arg(short, long)]
+    pub force: bool,
+    /// The container's id
+    pub id: String,
+}
+
+/// Options of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The form of the list
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Only the ids
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// The form of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// Options of `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// The form of the list
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// The container's id
+    pub id: String,
+    /// Options for ps(1)
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub options: Vec<String>,
+}
+
+/// Options of `spec`.
+#[derive(Debug, Args)]
+pub struct Spec {
+    /// Where to write it
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub bundle: PathBuf,
+    /// For an unprivileged user (not supported yet)
+    #[arg(long)]
+    pub rootless: bool,
+}
+
+/// Options of `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Between two lines, such as 5s or 500ms
+    #[arg(long, default_value = "5s")]
+    pub interval: String,
+    /// One line and no more
+    #[arg(long)]
+    pub stats: bool,
+    /// The container's id
+    pub id: String,
+}
+
+/// Options of `update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Take the limits from this file, in the form of linux.resources (- is standard input)
+    #[arg(short, long, value_name = "FILE", action = ArgAction::Set)]
+    pub resources: Option<PathBuf>,
+    /// Weight of block I/O, 10 to 1000
+    #[arg(long)]
+    pub blkio_weight: Option<u16>,
+    /// Microseconds of a period of the CPU quota
+    #[arg(long)]
+    pub cpu_period: Option<u64>,
+    /// Microseconds of CPU time per period
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_quota: Option<i64>,
+    /// Microseconds that may be saved up
+    #[arg(long)]
+    pub cpu_burst: Option<u64>,
+    /// Relative weight of CPU time
+    #[arg(long)]
+    pub cpu_share: Option<u64>,
+    /// Microseconds of a real-time period
+    #[arg(long)]
+    pub cpu_rt_period: Option<u64>,
+    /// Microseconds of real-time work per period
+    #[arg(long, allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<i64>,
+    /// CPUs to run on
+    #[arg(long)]
+    pub cpuset_cpus: Option<String>,
+    /// Memory nodes to use
+    #[arg(long)]
+    pub cpuset_mems: Option<String>,
+    /// Bytes of memory
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory: Option<String>,
+    /// Bytes of memory under pressure
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory_reservation: Option<String>,
+    /// Bytes of memory and swap together
+    #[arg(long, allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Processes and threads
+    #[arg(long, allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// 1: run only when nobody else wants to
+    #[arg(long)]
+    pub cpu_idle: Option<i64>,
+    /// The container's id
+    pub id: String,
+}

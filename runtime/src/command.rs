@@ -1,0 +1,148 @@
+//! One file per command.
+
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod pause;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod update;
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    cli::{Cli, Command},
+    container::{
+        destroy::DestroyError,
+        id::{ContainerId, InvalidId},
+        launch::LaunchError,
+        store::{Store, StoreError},
+    },
+    errno::{Attempt, CallError},
+    program::lookup::LookupError,
+};
+
+/// What a failed `exec` exits with, to be told from most programs' own codes.
+const EXEC_FAILURE: u8 = 255;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// Something of the command line that is not supported yet.
+    #[error("{0} is not supported by davit-runtime yet")]
+    Unsupported(&'static str),
+    /// A value on the command line.
+    #[error("{0}")]
+    Usage(String),
+    /// An id that is no name.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// The container cannot be found.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// `create` or `run`.
+    #[error("davit-runtime {0} failed: {1}")]
+    Launch(&'static str, LaunchError),
+    /// `exec`.
+    #[error("exec failed: {0}")]
+    Exec(exec::ExecError),
+    /// `start`, with the words of the container's first process.
+    #[error("unable to start container process: {0}")]
+    Start(String),
+    /// The container is in the wrong state for this.
+    #[error("{0}")]
+    State(String),
+    /// It could not be removed.
+    #[error(transparent)]
+    Destroy(#[from] DestroyError),
+    /// Its cgroup could not be read or changed.
+    #[error(transparent)]
+    Cgroup(#[from] davit_cgroup::CgroupError),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] crate::hooks::HookError),
+    /// A kernel call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// There is no such program.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+}
+
+impl CommandError {
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CommandError::Exec(_) => EXEC_FAILURE,
+            _ => 1,
+        }
+    }
+}
+
+/// Runs a command; the answer is the exit code.
+pub fn run(cli: Cli) -> Result<u8, CommandError> {
+    if cli.systemd_cgroup {
+        return Err(CommandError::Unsupported("--systemd-cgroup"));
+    }
+    match cli.rootless.as_str() {
+        "auto" | "false" => {}
+        "true" => return Err(CommandError::Unsupported("--rootless true")),
+        other => {
+            return Err(CommandError::Usage(format!(
+                "--rootless {other:?}: must be true, false or auto"
+            )));
+        }
+    }
+    let store = Store::new(absolute(&cli.root)?);
+    match cli.command {
+        Command::Create(args) => create::run(&store, &args).map(|()| 0),
+        Command::Delete(args) => delete::run(&store, &args).map(|()| 0),
+        Command::Events(args) => events::run(&store, &args).map(|()| 0),
+        Command::Exec(args) => exec::run(&store, &args).map_err(CommandError::Exec),
+        Command::Features => features::run().map(|()| 0),
+        Command::Kill(args) => kill::run(&store, &args).map(|()| 0),
+        Command::List(args) => list::run(&store, &args).map(|()| 0),
+        Command::Pause(args) => pause::pause(&store, &args).map(|()| 0),
+        Command::Ps(args) => ps::run(&store, &args).map(|()| 0),
+        Command::Resume(args) => pause::resume(&store, &args).map(|()| 0),
+        Command::Run(args) => run::run(&store, &args),
+        Command::Spec(args) => spec::run(&args).map(|()| 0),
+        Command::Start(args) => start::run(&store, &args).map(|()| 0),
+        Command::State(args) => state::run(&store, &args).map(|()| 0),
+        Command::Update(args) => update::run(&store, &args).map(|()| 0),
+    }
+}
+
+fn id(text: &str) -> Result<ContainerId, CommandError> {
+    Ok(text.parse()?)
+}
+
+/// A path that means the same from any directory.
+fn absolute(path: &Path) -> Result<PathBuf, CallError> {
+    std::path::absolute(path).attempt("resolve", path.display())
+}
+
+/// Writes a pid for others to read: whole or not there.
+fn write_pid_file(path: &Path, pid: i32) -> Result<(), CallError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}"));
+    fs::write(&aside, pid.to_string()).attempt("write pid file", path.display())?;
+    fs::rename(&aside, path).attempt("write pid file", path.display())
+}
+
+fn print(text: &str) -> Result<(), CallError> {
+    io::stdout()
+        .write_all(text.as_bytes())
+        .attempt("write to", "standard output")
+}

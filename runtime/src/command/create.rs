@@ -1,0 +1,45 @@
+//! `create`: everything but the program.
+
+use super::{CommandError, absolute, id, write_pid_file};
+use crate::{
+    cli::Create,
+    container::{
+        destroy,
+        launch::{Launch, launch},
+        store::Store,
+    },
+    pidfd_socket,
+};
+
+/// What the options of `create` and `run` have in common.
+pub(super) fn launch_of(args: &Create) -> Result<Launch, CommandError> {
+    Ok(Launch {
+        id: id(&args.id)?,
+        bundle: absolute(&args.bundle)?,
+        console_socket: args.console_socket.clone(),
+        preserve_fds: args.preserve_fds,
+        no_pivot: args.no_pivot,
+        no_new_keyring: args.no_new_keyring,
+        wait_for_start: true,
+        foreground: false,
+    })
+}
+
+pub(super) fn run(store: &Store, args: &Create) -> Result<(), CommandError> {
+    let launched = launch(store, &launch_of(args)?).map_err(|err| CommandError::Launch("create", err))?;
+    let handed_over = args
+        .pid_file
+        .as_ref()
+        .map_or(Ok(()), |path| write_pid_file(path, launched.record.init.pid))
+        .and_then(|()| {
+            args.pidfd_socket
+                .as_ref()
+                .map_or(Ok(()), |path| pidfd_socket::send(path, &launched.pidfd))
+        });
+    if let Err(err) = handed_over {
+        destroy::kill_child(&launched.pidfd);
+        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+        return Err(err.into());
+    }
+    Ok(())
+}

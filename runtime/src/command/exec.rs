@@ -1,0 +1,199 @@
+//! `exec`: a further process in a container.
+
+mod options;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use davit_cgroup::{Cgroup, CgroupError};
+use davit_seccomp::SeccompError;
+use davit_spec::{Config, SpecError};
+use davit_sys::clone::{Fork, fork};
+use rustix::process::{getpid, set_child_subreaper};
+
+use super::write_pid_file;
+use crate::{
+    cli::Exec,
+    console_socket,
+    container::{
+        destroy,
+        id::InvalidId,
+        launch,
+        record::Record,
+        status::Status,
+        store::{Store, StoreError},
+    },
+    enter::{self, Visit},
+    errno::{Attempt, CallError},
+    foreground,
+    inherited::{self, InheritedError},
+    pidfd_socket,
+    program::{Inheritance, terminal::Console},
+    talk::{Channel, FromChild, ToChild},
+};
+
+/// Why nothing was executed.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// An id that is no name.
+    #[error(transparent)]
+    Id(#[from] InvalidId),
+    /// The container cannot be found.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A value on the command line or in process.json.
+    #[error("{0}")]
+    Usage(String),
+    /// process.json, or what the options make of the container's own process, cannot be.
+    #[error("{0}")]
+    Process(#[from] SpecError),
+    /// Something that is not supported yet.
+    #[error("{0} is not supported by davit-runtime yet")]
+    Unsupported(&'static str),
+    /// The container is in the wrong state for this.
+    #[error("{0}")]
+    State(&'static str),
+    /// Its cgroup cannot be entered.
+    #[error("unable to start container process: {0}")]
+    Cgroup(#[from] CgroupError),
+    /// The filter could not be compiled.
+    #[error("unable to start container process: unable to init seccomp: {0}")]
+    Seccomp(#[from] SeccompError),
+    /// A descriptor to pass on is not open.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
+    /// A kernel call failed.
+    #[error("unable to start container process: {0}")]
+    Call(#[from] CallError),
+    /// The new process gave up, in its own words.
+    #[error("unable to start container process: {0}")]
+    Child(String),
+}
+
+pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
+    refuse_unsupported(args)?;
+    let (folder, record) = store.find(&args.id.parse()?)?;
+    let config = folder.config()?;
+    let init = match Status::of(&folder, &record) {
+        Status::Stopped => None,
+        Status::Paused if !args.ignore_paused => {
+            return Err(ExecError::State(
+                "cannot exec in a paused container (use --ignore-paused to override)",
+            ));
+        }
+        _ => record.init.open().attempt("open", "container init")?,
+    };
+    let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
+    let visit = visit(store, args, config, &record, init)?;
+    if !args.detach {
+        foreground::hold_signals()?;
+        set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
+    }
+    let process = fork_into(visit)?;
+    let terminal = match process
+        .converse()
+        .and_then(|terminal| process.hand_over(args).map(|()| terminal))
+    {
+        Ok(terminal) => terminal,
+        Err(err) => {
+            destroy::kill_child(&process.pidfd);
+            return Err(err);
+        }
+    };
+    match args.detach {
+        true => Ok(0),
+        false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal)? as u8),
+    }
+}
+
+fn refuse_unsupported(args: &Exec) -> Result<(), ExecError> {
+    let refusals = [
+        (args.process_label.is_some(), "exec --process-label (SELinux)"),
+        (!args.cgroup.is_empty(), "exec --cgroup"),
+    ];
+    match refusals.into_iter().find(|(present, _)| *present) {
+        Some((_, name)) => Err(ExecError::Unsupported(name)),
+        None => Ok(()),
+    }
+}
+
+fn visit(store: &Store, args: &Exec, mut config: Config, record: &Record, init: OwnedFd) -> Result<Visit, ExecError> {
+    let own = config.process.take().unwrap_or_default();
+    let process = options::process(args, own)?;
+    process.validate()?;
+    let console = match (&args.console_socket, process.terminal) {
+        (Some(path), true) => Some(Console::Socket(console_socket::connect(path)?)),
+        (Some(_), false) => {
+            return Err(ExecError::State(
+                "cannot use console socket if runtime will not detach or allocate tty",
+            ));
+        }
+        (None, true) if args.detach => {
+            return Err(ExecError::State(
+                "cannot allocate tty if runtime will detach without setting console socket",
+            ));
+        }
+        (None, true) => Some(Console::Runtime),
+        (None, false) => None,
+    };
+    let (extra_fds, listen_fds) = inherited::count(args.preserve_fds, |name| std::env::var(name).ok())?;
+    Ok(Visit {
+        process,
+        personality: config.linux.personality.clone(),
+        keyring: record.keyring.then(|| record.id.clone()),
+        cgroup: Cgroup::from_paths(&record.cgroup_paths)?,
+        init,
+        console,
+        inheritance: Inheritance {
+            seccomp: launch::filter(&config, store)?,
+            extra_fds,
+            listen_fds,
+        },
+    })
+}
+
+/// The new process, seen from the runtime.
+struct Visitor {
+    pid: i32,
+    pidfd: OwnedFd,
+    channel: Channel,
+}
+
+fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
+    let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
+    let cgroup = visit.cgroup.clone_fd()?;
+    enter::children_of(&visit.init)?;
+    match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())).attempt("clone", "process")? {
+        Fork::Child => {
+            drop((channel, cgroup));
+            enter::live(visit, &child_channel)
+        }
+        Fork::Parent { pid, pidfd } => Ok(Visitor { pid, pidfd, channel }),
+    }
+}
+
+impl Visitor {
+    /// Lets it execute its program; returns its terminal, where the runtime serves that.
+    fn converse(&self) -> Result<Option<OwnedFd>, ExecError> {
+        // Said before it is waited for: one wake-up less.
+        let _ = self.channel.order(ToChild::Go);
+        let mut terminal = None;
+        loop {
+            match self.channel.hear().attempt("hear", "process")? {
+                Some(FromChild::Terminal(master)) => terminal = Some(master),
+                Some(FromChild::Failed(text)) => return Err(ExecError::Child(text)),
+                Some(FromChild::HooksDue | FromChild::Ready) => {}
+                None => return Ok(terminal),
+            }
+        }
+    }
+
+    fn hand_over(&self, args: &Exec) -> Result<(), ExecError> {
+        if let Some(path) = &args.pid_file {
+            write_pid_file(path, self.pid)?;
+        }
+        if let Some(path) = &args.pidfd_socket {
+            pidfd_socket::send(path, &self.pidfd)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! What to execute: a process.json, or the container's own process with changes.
+
+use std::fs;
+
+use davit_spec::Process;
+
+use super::ExecError;
+use crate::{cli::Exec, errno::Attempt};
+
+/// The process that the command line describes. `own` is the container's.
+pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
+    if let Some(path) = &args.process {
+        let json = fs::read(path).attempt("read", path.display())?;
+        return Ok(Process::parse(&json)?);
+    }
+    if args.command.is_empty() {
+        return Err(ExecError::Usage("process args cannot be empty".into()));
+    }
+    let mut process = Process {
+        args: args.command.clone(),
+        terminal: args.tty,
+        ..own
+    };
+    process.env.extend(args.env.iter().cloned());
+    process.user.additional_gids.extend(&args.additional_gids);
+    if let Some(cwd) = &args.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    if let Some(profile) = &args.apparmor {
+        process.apparmor_profile.clone_from(profile);
+    }
+    if let Some(user) = &args.user {
+        let (uid, gid) =
+            user_and_group(user).ok_or_else(|| ExecError::Usage(format!("bad user {user:?}: UID[:GID]")))?;
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
+    }
+    process.no_new_privileges |= args.no_new_privs;
+    add_capabilities(&mut process, &args.cap);
+    Ok(process)
+}
+
+fn user_and_group(text: &str) -> Option<(u32, Option<u32>)> {
+    match text.split_once(':') {
+        Some((uid, gid)) => Some((uid.parse().ok()?, Some(gid.parse().ok()?))),
+        None => Some((text.parse().ok()?, None)),
+    }
+}
+
+/// The inheritable and ambient sets stay as they are: a program that is not root's would get the capability from them
+/// without the file system's consent (CVE-2022-29162).
+fn add_capabilities(process: &mut Process, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let sets = process.capabilities.get_or_insert_default();
+    for name in names {
+        sets.bounding.add(name);
+        sets.effective.add(name);
+        sets.permitted.add(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_a_number_with_or_without_a_group() {
+        assert_eq!(user_and_group("7"), Some((7, None)));
+        assert_eq!(user_and_group("7:8"), Some((7, Some(8))));
+        assert_eq!(user_and_group("bob"), None);
+        assert_eq!(user_and_group("7:"), None);
+    }
+
+    #[test]
+    fn an_added_capability_is_not_inheritable() {
+        let mut process = Process::default();
+        add_capabilities(&mut process, &["CAP_SYS_ADMIN".into()]);
+        let sets = process.capabilities.unwrap();
+        assert_eq!(sets.bounding.bits, 1 << 21);
+        assert_eq!(sets.inheritable.bits | sets.ambient.bits, 0);
+    }
+}

@@ -1,0 +1,62 @@
+//! `run`: create, start, wait, delete.
+
+use rustix::process::{getpid, set_child_subreaper};
+
+use super::{CommandError, create::launch_of, write_pid_file};
+use crate::{
+    cli::Run,
+    container::{
+        destroy,
+        launch::{Launch, Launched, launch},
+        store::Store,
+    },
+    errno::Attempt,
+    foreground, hooks, pidfd_socket, state,
+};
+
+pub(super) fn run(store: &Store, args: &Run) -> Result<u8, CommandError> {
+    let how = Launch {
+        wait_for_start: false,
+        foreground: !args.detach,
+        ..launch_of(&args.create)?
+    };
+    if !args.detach {
+        foreground::hold_signals()?;
+        if !args.no_subreaper {
+            set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
+        }
+    }
+    let mut launched = launch(store, &how).map_err(|err| CommandError::Launch("run", err))?;
+    if let Err(err) = after_start(args, &launched) {
+        destroy::kill_child(&launched.pidfd);
+        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+        return Err(err);
+    }
+    if args.detach {
+        return Ok(0);
+    }
+    let terminal = launched.terminal.take();
+    let code = foreground::wait_for(launched.record.init.pid, &launched.pidfd, terminal)?;
+    if !args.keep {
+        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+    }
+    Ok(code as u8)
+}
+
+fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
+    let pid = launched.record.init.pid;
+    if let Some(path) = &args.create.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    if let Some(path) = &args.create.pidfd_socket {
+        pidfd_socket::send(path, &launched.pidfd)?;
+    }
+    if !launched.hooks.poststart.is_empty() {
+        hooks::run(
+            "poststart",
+            &launched.hooks.poststart,
+            &state::for_hook(&launched.record, pid, "running"),
+        )?;
+    }
+    Ok(())
+}

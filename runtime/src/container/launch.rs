@@ -1,0 +1,335 @@
+//! Making a container: the runtime's side of what [`crate::init`] does on the other.
+
+use std::{
+    env, fs,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use davit_cgroup::{Cgroup, CgroupError};
+use davit_seccomp::{Program as Filter, SeccompError, compile_cached};
+use davit_spec::{Config, NamespaceKind, SpecError};
+use davit_sys::clone::{Fork, fork};
+
+use super::{
+    destroy,
+    id::ContainerId,
+    process::ProcessKey,
+    record::{Record, VERSION},
+    start_gate::StartGate,
+    store::{Folder, Store, StoreError},
+};
+use crate::{
+    console_socket,
+    errno::{Attempt, CallError},
+    hooks::{self, HookError},
+    inherited::{self, InheritedError},
+    init::{self, Plan},
+    log, namespaces,
+    program::{Inheritance, terminal::Console},
+    state,
+    talk::{Channel, FromChild, ToChild},
+};
+
+/// What the command line says about a new container.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// Its id.
+    pub id: ContainerId,
+    /// The folder of config.json.
+    pub bundle: PathBuf,
+    /// Where to send the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// How many fds from 3 on the program inherits.
+    pub preserve_fds: u32,
+    /// Move the root instead of pivoting to it.
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring.
+    pub no_new_keyring: bool,
+    /// Whether the program waits for `start`, or is executed at once.
+    pub wait_for_start: bool,
+    /// Whether the runtime stays, so that it can serve a terminal itself.
+    pub foreground: bool,
+}
+
+/// Why a container could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// No config.json, or none that can be read.
+    #[error("JSON specification file {path:?}: {cause}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: SpecError,
+    },
+    /// No config.json.
+    #[error("JSON specification file {0} not found")]
+    NoConfig(PathBuf),
+    /// A terminal and nobody to serve it.
+    #[error("cannot allocate tty if runtime will detach without setting console socket")]
+    NoConsoleSocket,
+    /// Somebody to serve a terminal and none asked for.
+    #[error("cannot use console socket if runtime will not detach or allocate tty")]
+    NoTerminal,
+    /// The rootfs is no directory.
+    #[error("invalid rootfs: {0}")]
+    Rootfs(CallError),
+    /// The id is taken, or its folder cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A kernel call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The cgroup could not be made or limited.
+    #[error(
+        "unable to start container process: error during container init: unable to apply cgroup configuration: {0}"
+    )]
+    Cgroup(#[from] CgroupError),
+    /// The filter could not be compiled.
+    #[error("unable to start container process: unable to init seccomp: {0}")]
+    Seccomp(#[from] SeccompError),
+    /// A hook failed.
+    #[error("unable to start container process: {0}")]
+    Hook(#[from] HookError),
+    /// A descriptor to pass on is not open.
+    #[error(transparent)]
+    Inherited(#[from] InheritedError),
+    /// The first process gave up, in its own words.
+    #[error("unable to start container process: error during container init: {0}")]
+    Init(String),
+    /// The first process is gone without a word.
+    #[error("unable to start container process: container init died without a word (killed, or out of memory?)")]
+    Died,
+}
+
+/// A container that was made, and started if that was asked for.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its folder.
+    pub folder: Folder,
+    /// Its record.
+    pub record: Record,
+    /// Its hooks and limits.
+    pub hooks: davit_spec::Hooks,
+    /// A handle on its first process.
+    pub pidfd: OwnedFd,
+    /// The master of its terminal, where the runtime serves that itself.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes a container. On failure nothing of it is left.
+pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
+    let (config, json) = read_config(&launch.bundle)?;
+    let console = console(&config, launch)?;
+    let rootfs = rootfs(&config, &launch.bundle)?;
+    let inheritance = inheritance(&config, launch, store)?;
+    let shared = namespaces::open_shared(&config.linux)?;
+    let cgroup = Cgroup::plan(&cgroup_path(&config, &launch.id), config.linux.resources.as_ref())?;
+
+    let folder = store.reserve(&launch.id)?;
+    let mut undo = Undo {
+        folder: Some(&folder),
+        cgroup: None,
+    };
+    folder.save_config(&json)?;
+    cgroup.create()?;
+    undo.cgroup = Some(cgroup.paths());
+    cgroup.apply()?;
+    let record = Record {
+        version: VERSION,
+        id: launch.id.to_string(),
+        oci_version: config.oci_version.clone(),
+        init: ProcessKey { pid: 0, start_time: 0 },
+        bundle: launch.bundle.clone(),
+        rootfs: rootfs.clone(),
+        created: crate::timestamp::now(),
+        annotations: config.annotations.clone(),
+        cgroup_paths: cgroup.paths(),
+        own_pids: config.linux.has_new(NamespaceKind::Pid),
+        keyring: !launch.no_new_keyring,
+    };
+    let start = match launch.wait_for_start {
+        true => Some(StartGate::new(&folder).attempt("listen in", folder.path().display())?),
+        false => None,
+    };
+    let hooks = config.hooks.clone();
+    let plan = Plan {
+        config,
+        record,
+        rootfs,
+        cgroup,
+        shared,
+        console,
+        start,
+        inheritance,
+        no_pivot: launch.no_pivot,
+    };
+    let launched = start_init(plan, folder.clone(), hooks, launch.wait_for_start)?;
+    undo.folder = None;
+    undo.cgroup = None;
+    Ok(launched)
+}
+
+/// Forks the first process and talks with it until it is set up, or has executed the program.
+fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) -> Result<Launched, LaunchError> {
+    let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
+    let mut record = plan.record.clone();
+    let cgroup = plan.cgroup.clone_fd()?;
+    let flags = namespaces::made_by_clone(&plan.config.linux);
+    let forked = namespaces::with_pids_of(&plan.shared, || fork(flags, cgroup.as_ref().map(|fd| fd.as_fd())))?;
+    let (pid, pidfd) = match forked.attempt("clone", "container init")? {
+        Fork::Child => {
+            drop((channel, cgroup));
+            init::live(plan, child_channel)
+        }
+        Fork::Parent { pid, pidfd } => (pid, pidfd),
+    };
+    drop((child_channel, plan));
+    let mut launched = Launched {
+        folder,
+        record: record.clone(),
+        hooks,
+        pidfd,
+        terminal: None,
+    };
+    let made = ProcessKey::of(pid).ok_or(LaunchError::Died).and_then(|key| {
+        record.init = key;
+        launched.record = record;
+        launched.folder.save(&launched.record)?;
+        converse(&mut launched, &channel, wait)
+    });
+    match made {
+        Ok(()) => Ok(launched),
+        Err(err) => {
+            destroy::kill_child(&launched.pidfd);
+            destroy::run_poststop(&launched.record, &launched.hooks);
+            Err(err)
+        }
+    }
+}
+
+fn converse(launched: &mut Launched, channel: &Channel, wait: bool) -> Result<(), LaunchError> {
+    let hooks = &launched.hooks;
+    let hooks_due = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
+    let go = || channel.order(ToChild::Go).map_err(|_| LaunchError::Died);
+    // The word may be said before it is waited for: one wake-up less.
+    if !wait && !hooks_due {
+        let _ = go();
+    }
+    loop {
+        match channel.hear().attempt("hear", "container init")? {
+            Some(FromChild::HooksDue) => {
+                let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
+                hooks::run("prestart", &launched.hooks.prestart, &state)?;
+                hooks::run("createRuntime", &launched.hooks.create_runtime, &state)?;
+                go()?;
+                if !wait {
+                    let _ = go();
+                }
+            }
+            Some(FromChild::Terminal(master)) => launched.terminal = Some(master),
+            Some(FromChild::Ready) => return Ok(()),
+            Some(FromChild::Failed(text)) => return Err(LaunchError::Init(text)),
+            None if wait => return Err(LaunchError::Died),
+            // Executed, unless it was killed on the way there.
+            None => return Ok(()),
+        }
+    }
+}
+
+/// What a failed creation must take back.
+struct Undo<'a> {
+    folder: Option<&'a Folder>,
+    cgroup: Option<std::collections::BTreeMap<String, PathBuf>>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(paths) = &self.cgroup
+            && let Err(err) = Cgroup::from_paths(paths).and_then(|cgroup| cgroup.destroy())
+        {
+            log::warn(&err.to_string());
+        }
+        if let Some(folder) = self.folder
+            && let Err(err) = folder.remove()
+        {
+            log::warn(&err.to_string());
+        }
+    }
+}
+
+fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
+    let path = bundle.join("config.json");
+    let json = match fs::read(&path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(LaunchError::NoConfig(path)),
+        json => json.attempt("read", path.display())?,
+    };
+    let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
+    let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
+    if let Some(capabilities) = config
+        .process
+        .as_ref()
+        .and_then(|process| process.capabilities.as_ref())
+    {
+        let unknown = capabilities.unknown();
+        if !unknown.is_empty() {
+            log::warn(&format!(
+                "ignoring unknown or unavailable capabilities: [{}]",
+                unknown.join(" ")
+            ));
+        }
+    }
+    Ok((config, json))
+}
+
+fn console(config: &Config, launch: &Launch) -> Result<Option<Console>, LaunchError> {
+    let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
+    match (&launch.console_socket, terminal) {
+        (Some(path), true) => Ok(Some(Console::Socket(console_socket::connect(path)?))),
+        (Some(_), false) => Err(LaunchError::NoTerminal),
+        (None, true) if launch.foreground => Ok(Some(Console::Runtime)),
+        (None, true) => Err(LaunchError::NoConsoleSocket),
+        (None, false) => Ok(None),
+    }
+}
+
+fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
+    let root = config.root.as_ref().expect("validation has asked for a root");
+    let path = bundle.join(&root.path);
+    let metadata = fs::metadata(&path)
+        .attempt("stat", path.display())
+        .map_err(LaunchError::Rootfs)?;
+    match metadata.is_dir() {
+        true => Ok(path),
+        false => Err(rustix::io::Errno::NOTDIR)
+            .attempt("open", path.display())
+            .map_err(LaunchError::Rootfs),
+    }
+}
+
+fn cgroup_path(config: &Config, id: &ContainerId) -> String {
+    match config.linux.cgroups_path.to_string_lossy() {
+        path if path.is_empty() => format!("/{id}"),
+        path => path.into_owned(),
+    }
+}
+
+fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Result<Inheritance, LaunchError> {
+    let (extra_fds, listen_fds) = inherited::count(launch.preserve_fds, |name| env::var(name).ok())?;
+    Ok(Inheritance {
+        seccomp: filter(config, store)?,
+        extra_fds,
+        listen_fds,
+    })
+}
+
+/// The container's filter, compiled or from the store.
+pub fn filter(config: &Config, store: &Store) -> Result<Option<Filter>, SeccompError> {
+    config
+        .linux
+        .seccomp
+        .as_ref()
+        .map(|profile| compile_cached(profile, &store.filters()))
+        .transpose()
+}

@@ -1,0 +1,81 @@
+//! A process known by more than its number.
+
+use std::os::fd::OwnedFd;
+
+use rustix::{
+    io::Errno as Kernel,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use serde::{Deserialize, Serialize};
+
+/// A pid and the moment its process began, in clock ticks since boot: a later process with the same pid is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessKey {
+    /// Its pid, as the runtime sees it.
+    pub pid: i32,
+    /// Field 22 of /proc/PID/stat.
+    pub start_time: u64,
+}
+
+impl ProcessKey {
+    /// The key of a process that exists.
+    pub fn of(pid: i32) -> Option<Self> {
+        let (_, start_time) = stat(pid)?;
+        Some(ProcessKey { pid, start_time })
+    }
+
+    /// Whether that process still runs. A zombie does not.
+    pub fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, 'Z' | 'X'))
+    }
+
+    /// A handle on that very process; `None` when it is gone.
+    pub fn open(self) -> Result<Option<OwnedFd>, Kernel> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(None);
+        };
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            // Checked after opening: the handle cannot pass to another process any more.
+            Ok(pidfd) => Ok(self.is_alive().then_some(pidfd)),
+            Err(Kernel::SRCH) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+fn stat(pid: i32) -> Option<(char, u64)> {
+    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// State and start time. The command's name, in parentheses, may contain anything.
+fn parse(stat: &str) -> Option<(char, u64)> {
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let mut fields = fields.split(' ');
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse_the_fields() {
+        let stat = "7 (a) S (b) R 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
+        assert_eq!(parse(stat), Some(('R', 4711)));
+    }
+
+    #[test]
+    fn this_process_is_alive_and_another_start_time_is_another_process() {
+        let me = ProcessKey::of(std::process::id() as i32).unwrap();
+        assert!(me.is_alive());
+        assert!(
+            !ProcessKey {
+                start_time: me.start_time + 1,
+                ..me
+            }
+            .is_alive()
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! What a created container waits at: a listening socket in its folder.
+//!
+//! `start` connects, says go, and hears the end of the connection when the program is executed, or why it was not.
+//! Whether a container has been started is asked of the kernel, not of a file: as long as the gate listens, it has not.
+//! A `start` that dies before its word leaves the container created; one that dies after it leaves it started.
+
+use std::{
+    fs,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    io::Errno as Kernel,
+    net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, listen, socket_with,
+    },
+};
+
+use super::store::Folder;
+use crate::talk::Channel;
+
+const NAME: &str = "start.sock";
+
+/// The container's side.
+#[derive(Debug)]
+pub struct StartGate(OwnedFd);
+
+impl StartGate {
+    /// Begins to listen.
+    pub fn new(folder: &Folder) -> Result<Self, Kernel> {
+        let socket = socket()?;
+        with_address(folder, |address| bind(&socket, address))?;
+        listen(&socket, 4)?;
+        Ok(StartGate(socket))
+    }
+
+    /// Waits for the word; from then on the container counts as started. Returns the connection to answer on.
+    pub fn wait(self) -> Result<Channel, Kernel> {
+        loop {
+            let connection = match acceptfrom_with(&self.0, SocketFlags::CLOEXEC) {
+                Err(Kernel::INTR | Kernel::CONNABORTED) => continue,
+                result => Channel::from(result?.0),
+            };
+            // Silence is somebody who only looked whether the gate is there.
+            if let Ok(Some(_)) = connection.obey() {
+                return Ok(connection);
+            }
+        }
+    }
+}
+
+/// Connects to the gate of a container that has not been started yet; `None` where it has been.
+pub fn approach(folder: &Folder) -> Result<Option<Channel>, Kernel> {
+    let socket = socket()?;
+    match with_address(folder, |address| connect(&socket, address)) {
+        Ok(()) => Ok(Some(Channel::from(socket))),
+        Err(Kernel::NOENT | Kernel::CONNREFUSED) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes what is left of the gate of a container that was started.
+pub fn clear(folder: &Folder) {
+    let _ = fs::remove_file(folder.path().join(NAME));
+}
+
+fn socket() -> Result<OwnedFd, Kernel> {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+}
+
+/// A socket's path has at most 107 bytes, a folder's may have more: so it is addressed through a descriptor.
+fn with_address<T>(folder: &Folder, act: impl FnOnce(&SocketAddrUnix) -> Result<T, Kernel>) -> Result<T, Kernel> {
+    let directory = openat(
+        CWD,
+        folder.path(),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    act(&SocketAddrUnix::new(format!(
+        "/proc/self/fd/{}/{NAME}",
+        directory.as_raw_fd()
+    ))?)
+}

@@ -1,0 +1,45 @@
+//! Where a container is in its life, as the kernel says.
+
+use std::fmt;
+
+use davit_cgroup::Cgroup;
+
+use super::{record::Record, start_gate, store::Folder};
+
+/// The state machine of the OCI runtime specification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Set up, and waiting for `start`.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its processes are frozen.
+    Paused,
+    /// Its first process is gone.
+    Stopped,
+}
+
+impl Status {
+    /// The status now.
+    pub fn of(folder: &Folder, record: &Record) -> Status {
+        if !record.init.is_alive() {
+            return Status::Stopped;
+        }
+        match Cgroup::from_paths(&record.cgroup_paths).and_then(|cgroup| cgroup.frozen()) {
+            Ok(true) => Status::Paused,
+            _ if matches!(start_gate::approach(folder), Ok(Some(_))) => Status::Created,
+            _ => Status::Running,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Staying with a process until it ends: signals go to it, its terminal is served, its exit code is ours.
+
+mod terminal;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
+
+use crate::errno::{Attempt, CallError};
+
+/// Added to the number of the signal that ended a process.
+const KILLED: i32 = 128;
+
+/// Keeps signals for [`wait_for`]; to be called before the process is forked, so that none is lost.
+pub fn hold_signals() -> Result<(), CallError> {
+    davit_sys::signals::block_all().attempt("block", "signals")
+}
+
+/// Waits until the child `pid` has ended, and returns its exit code, as a shell would.
+pub fn wait_for(pid: i32, pidfd: &OwnedFd, master: Option<OwnedFd>) -> Result<i32, CallError> {
+    match master {
+        Some(master) => terminal::serve(pid, pidfd, master),
+        None => loop {
+            if let Some(code) = after_signal(davit_sys::signals::wait().attempt("wait for", "signal")?, pid, pidfd) {
+                return Ok(code);
+            }
+        },
+    }
+}
+
+/// Acts on a signal; returns the exit code when it meant the end.
+fn after_signal(signal: i32, pid: i32, pidfd: &OwnedFd) -> Option<i32> {
+    if signal == Signal::CHILD.as_raw() {
+        return reap(pid);
+    }
+    // A signal for a process that has just ended is late, not wrong.
+    let _ = davit_sys::signals::send(pidfd.as_fd(), signal);
+    None
+}
+
+/// Takes the exit status of every child that has ended: as a subreaper we get the container's orphans, too.
+fn reap(pid: i32) -> Option<i32> {
+    let mut code = None;
+    while let Ok(Some((ended, status))) = wait(WaitOptions::NOHANG) {
+        if Some(ended) == Pid::from_raw(pid) {
+            code = Some(exit_code(status));
+        }
+    }
+    code
+}
+
+fn exit_code(status: WaitStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => KILLED + signal,
+        (None, None) => KILLED,
+    }
+}

@@ -1,0 +1,158 @@
+//! Running hooks: programs that get the container's state on their standard input.
+
+use std::{
+    io::{Read, Write},
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use davit_spec::Hook;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+
+use crate::errno::Errno;
+
+/// A hook that failed: which one, and how.
+#[derive(Debug, thiserror::Error)]
+#[error("error running {point} hook #{number}: {failure}")]
+pub struct HookError {
+    /// `prestart`, `createRuntime` and so on.
+    point: &'static str,
+    /// Its place in the list, from 0.
+    number: usize,
+    /// What went wrong.
+    failure: Failure,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("fork/exec {0}: {1}")]
+    Spawn(String, Errno),
+    #[error("{0}")]
+    Io(Errno),
+    #[error("hook ran past specified timeout of {0:.1}s")]
+    Timeout(f64),
+    #[error("{status}, stdout: {stdout}, stderr: {stderr}")]
+    Exit {
+        status: String,
+        stdout: String,
+        stderr: String,
+    },
+}
+
+/// Runs the hooks of one point in order, until one fails.
+pub fn run(point: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookError> {
+    for (number, hook) in hooks.iter().enumerate() {
+        run_one(hook, state).map_err(|failure| HookError { point, number, failure })?;
+    }
+    Ok(())
+}
+
+fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
+    let mut command = Command::new(&hook.path);
+    command
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some((name, args)) = hook.args.split_first() {
+        command.arg0(name).args(args);
+    }
+    for variable in &hook.env {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        command.env(name, value);
+    }
+    let mut child = command
+        .spawn()
+        .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A hook that does not read its input is in its rights.
+        let _ = stdin.write_all(state.as_bytes());
+    }
+    let status = wait(&mut child, hook.timeout)?;
+    if status.success() {
+        return Ok(());
+    }
+    let text = |stream: Option<&mut dyn Read>| {
+        let mut text = String::new();
+        stream.map(|stream| stream.read_to_string(&mut text));
+        text.trim_end().to_owned()
+    };
+    let stdout = text(child.stdout.as_mut().map(|stream| stream as &mut dyn Read));
+    let stderr = text(child.stderr.as_mut().map(|stream| stream as &mut dyn Read));
+    Err(Failure::Exit {
+        status: describe(status),
+        stdout,
+        stderr,
+    })
+}
+
+fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus, Failure> {
+    if let Some(seconds) = timeout.and_then(|seconds| u64::try_from(seconds).ok())
+        && !exits_within(child, Duration::from_secs(seconds)).map_err(Failure::Io)?
+    {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(Failure::Timeout(seconds as f64));
+    }
+    child.wait().map_err(|err| Failure::Io(err.into()))
+}
+
+fn exits_within(child: &Child, limit: Duration) -> Result<bool, Errno> {
+    let pid = Pid::from_child(child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let limit = Timespec {
+        tv_sec: limit.as_secs() as i64,
+        tv_nsec: 0,
+    };
+    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+    Ok(poll(&mut fds, Some(&limit))? > 0)
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "ended".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hook(script: &str, timeout: Option<i64>) -> Hook {
+        Hook {
+            path: "/bin/sh".into(),
+            args: vec!["sh".into(), "-c".into(), script.into()],
+            env: vec!["GREETING=hello".into()],
+            timeout,
+        }
+    }
+
+    #[test]
+    fn a_hook_reads_the_state_and_has_only_its_own_environment() {
+        let script = r#"read state; [ "$state" = '{"id":"x"}' ] && [ "$GREETING" = hello ] && [ -z "$CARGO" ]"#;
+        run("prestart", &[hook(script, None)], "{\"id\":\"x\"}\n").unwrap();
+    }
+
+    #[test]
+    fn a_failing_hook_is_reported_with_its_place_and_output() {
+        let hooks = [hook("true", None), hook("echo out; echo err >&2; exit 3", None)];
+        let err = run("poststart", &hooks, "{}").unwrap_err();
+        assert_eq!(
+            err.to_string(),
+            "error running poststart hook #1: exit status 3, stdout: out, stderr: err"
+        );
+    }
+
+    #[test]
+    fn a_slow_hook_is_killed_at_its_timeout() {
+        let err = run("poststop", &[hook("sleep 30", Some(1))], "{}").unwrap_err();
+        assert!(err.to_string().contains("timeout"), "{err}");
+    }
+}

@@ -1,0 +1,315 @@
+//! The first process of a container, from clone to execve.
+//!
+//! It is a fork of the runtime, single-threaded and not dumpable: no process that shares its pid namespace can look
+//! into it (CVE-2016-9962), and its executable lies on a read-only mount (see [`crate::seal`]). Everything that needs
+//! the host's view (cgroup files, the host's /proc, sources of binds) comes before the root is entered; after that
+//! no descriptor of a host directory is left.
+
+use std::{convert::Infallible, ffi::CString, path::PathBuf};
+
+use davit_cgroup::{Cgroup, CgroupError};
+use davit_spec::{Config, NamespaceKind, Process};
+use rustix::{
+    fs::Mode,
+    io::Errno as Kernel,
+    process::{setsid, umask},
+    system::{setdomainname, sethostname},
+};
+
+use crate::{
+    container::{record::Record, start_gate::StartGate},
+    errno::{Attempt, CallError},
+    hooks::{self, HookError},
+    namespaces::{self, Shared},
+    program::{
+        Inheritance, Prepared, ProgramError,
+        apparmor::{self, AppArmorError},
+        limits::{self, LimitError},
+        terminal::{self, Console, TerminalError},
+    },
+    rootfs::{
+        cgroup_mount::CgroupView,
+        devices::{self, DeviceError},
+        gate::{Gate, Kind},
+        masks::{self, MaskError},
+        mount::{self, MountError},
+        pivot, sysctl,
+    },
+    state,
+    talk::{Channel, FromChild, ToChild},
+};
+
+/// Everything the first process needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// The validated config.
+    pub config: Config,
+    /// The container's record, but for the pid.
+    pub record: Record,
+    /// The root file system on the host.
+    pub rootfs: PathBuf,
+    /// Its cgroup, made and limited.
+    pub cgroup: Cgroup,
+    /// Namespaces to join.
+    pub shared: Vec<Shared>,
+    /// Where the terminal goes, if there is one.
+    pub console: Option<Console>,
+    /// What to wait at before the program; without it the word comes over the channel.
+    pub start: Option<StartGate>,
+    /// What the program inherits beyond its config.
+    pub inheritance: Inheritance,
+    /// Move the root instead of pivoting to it.
+    pub no_pivot: bool,
+}
+
+/// Why the first process gave up.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A kernel call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The cgroup could not be entered.
+    #[error("unable to apply cgroup configuration: {0}")]
+    Cgroup(#[from] CgroupError),
+    /// A mount failed.
+    #[error("error mounting {source_path:?} to rootfs at {destination:?}: {cause}")]
+    Mount {
+        /// What was to be mounted.
+        source_path: String,
+        /// Where.
+        destination: String,
+        /// What went wrong.
+        cause: MountError,
+    },
+    /// A finishing touch on a mount failed.
+    #[error("unable to finish rootfs: {0}")]
+    Finish(#[from] MountError),
+    /// /dev could not be furnished.
+    #[error("error creating device nodes: {0}")]
+    Device(#[from] DeviceError),
+    /// A path could not be hidden or protected.
+    #[error(transparent)]
+    Mask(#[from] MaskError),
+    /// A limit could not be set.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// No profile.
+    #[error(transparent)]
+    AppArmor(#[from] AppArmorError),
+    /// No terminal.
+    #[error(transparent)]
+    Terminal(#[from] TerminalError),
+    /// A hook in the container failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// The program cannot be executed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// The runtime is gone.
+    #[error("the runtime went away")]
+    Abandoned,
+}
+
+/// Lives the first process's life; the process never returns from it.
+pub fn live(plan: Plan, channel: Channel) -> ! {
+    let (failure, listener) = match prepare(plan, channel) {
+        Err((failure, channel)) => (failure, channel),
+        Ok((waiting, channel)) => waiting.go_on(channel),
+    };
+    // Whoever listens may be gone; the exit status then says it alone.
+    let _ = listener.tell(FromChild::Failed(failure.to_string()));
+    davit_sys::clone::exit_now(1)
+}
+
+/// All set up, and waiting for the word.
+struct Waiting {
+    prepared: Prepared,
+    start: Option<StartGate>,
+    config: Config,
+    record: Record,
+}
+
+impl Waiting {
+    fn go_on(self, channel: Channel) -> (InitError, Channel) {
+        let channel = match self.start {
+            None => match channel.obey() {
+                Ok(Some(ToChild::Go)) => channel,
+                _ => return (InitError::Abandoned, channel),
+            },
+            Some(start) => {
+                if channel.tell(FromChild::Ready).is_err() {
+                    return (InitError::Abandoned, channel);
+                }
+                drop(channel);
+                match start.wait() {
+                    Ok(connection) => connection,
+                    Err(_) => davit_sys::clone::exit_now(1),
+                }
+            }
+        };
+        match execute(self.prepared, &self.config, &self.record) {
+            Err(failure) => (failure, channel),
+        }
+    }
+}
+
+fn execute(prepared: Prepared, config: &Config, record: &Record) -> Result<Infallible, InitError> {
+    if !config.hooks.start_container.is_empty() {
+        hooks::run(
+            "startContainer",
+            &config.hooks.start_container,
+            &own_state(record, "created"),
+        )?;
+    }
+    Ok(prepared.execute()?)
+}
+
+fn prepare(plan: Plan, channel: Channel) -> Result<(Waiting, Channel), (InitError, Channel)> {
+    match set_up(plan, &channel) {
+        Ok(waiting) => Ok((waiting, channel)),
+        Err(failure) => Err((failure, channel)),
+    }
+}
+
+fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
+    let process = plan.config.process.take().expect("validation has asked for a process");
+    davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
+    umask(Mode::empty());
+    enter_namespaces(&plan)?;
+    act_on_self(&plan, &process)?;
+    name_host(&plan.config)?;
+    let gate = build_root(&plan)?;
+    if let Some(console) = plan.console.take() {
+        let slave = terminal::set_up(&gate, console, channel, process.console_size, &process.user)?;
+        terminal::bind_console(&gate, &slave)?;
+    }
+    run_hooks(&plan, channel)?;
+    finish_root(&plan, &process, gate)?;
+    let Plan {
+        config,
+        record,
+        start,
+        inheritance,
+        ..
+    } = plan;
+    let prepared = Prepared::new(&process, inheritance)?;
+    Ok(Waiting {
+        prepared,
+        start,
+        config,
+        record,
+    })
+}
+
+fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
+    plan.cgroup.join_self()?;
+    namespaces::join(&plan.shared)?;
+    if plan.config.linux.has_new(NamespaceKind::Cgroup) {
+        davit_sys::clone::unshare(davit_sys::clone::NEW_CGROUP).attempt("unshare", "cgroup namespace")?;
+    }
+    if plan.config.linux.has_new(NamespaceKind::Network) {
+        davit_sys::loopback::set_up().attempt("set up", "lo")?;
+    }
+    Ok(())
+}
+
+/// What is said of the process itself, through the host's /proc where there is a file for it.
+fn act_on_self(plan: &Plan, process: &Process) -> Result<(), InitError> {
+    setsid().attempt("begin", "session")?;
+    if plan.record.keyring {
+        join_keyring(&plan.record.id)?;
+    }
+    limits::oom_score(process.oom_score_adj)?;
+    apparmor::change_on_exec(&process.apparmor_profile)?;
+    if let Some(personality) = &plan.config.linux.personality {
+        limits::personality(personality)?;
+    }
+    Ok(())
+}
+
+/// Gives the calling process the container's session keyring.
+pub fn join_keyring(id: &str) -> Result<(), CallError> {
+    let name = CString::new(format!("_ses.{id}")).expect("an id has no NUL");
+    match davit_sys::keyring::join_session(&name) {
+        Err(err) if err.raw_os_error() == Some(Kernel::NOSYS.raw_os_error()) => Ok(()),
+        result => result.attempt("join", "session keyring"),
+    }
+}
+
+fn name_host(config: &Config) -> Result<(), CallError> {
+    if !config.hostname.is_empty() {
+        sethostname(config.hostname.as_bytes()).attempt("sethostname", &config.hostname)?;
+    }
+    if !config.domainname.is_empty() {
+        setdomainname(config.domainname.as_bytes()).attempt("setdomainname", &config.domainname)?;
+    }
+    Ok(())
+}
+
+fn build_root(plan: &Plan) -> Result<Gate, InitError> {
+    let config = &plan.config;
+    let gate = pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?;
+    let cgroups = CgroupView {
+        table: plan.cgroup.mount_table(),
+        namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
+    };
+    for spec in &config.mounts {
+        mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| InitError::Mount {
+            source_path: spec.source.clone(),
+            destination: spec.destination.clone(),
+            cause,
+        })?;
+    }
+    if devices::are_wanted(config) {
+        devices::create(&gate, &config.linux.devices)?;
+    }
+    Ok(gate)
+}
+
+fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
+    let hooks = &plan.config.hooks;
+    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+        channel.tell(FromChild::HooksDue).attempt("call", "runtime")?;
+        if !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
+            return Err(InitError::Abandoned);
+        }
+    }
+    if !hooks.create_container.is_empty() {
+        hooks::run(
+            "createContainer",
+            &hooks.create_container,
+            &own_state(&plan.record, "creating"),
+        )?;
+    }
+    Ok(())
+}
+
+/// What must see the interfaces and mounts that hooks may have made; then the root is entered.
+fn finish_root(plan: &Plan, process: &Process, gate: Gate) -> Result<(), InitError> {
+    let config = &plan.config;
+    sysctl::write(&config.linux.sysctl)?;
+    masks::protect(&gate, &config.linux.readonly_paths)?;
+    masks::mask(&gate, &config.linux.masked_paths)?;
+    gate.ensure(&process.cwd, Kind::Directory)
+        .attempt("make cwd", &process.cwd)?;
+    for path in late_read_only(config) {
+        mount::seal(&gate, path)?;
+    }
+    pivot::enter(gate.into_root(), &plan.rootfs, plan.no_pivot)?;
+    let readonly = config.root.as_ref().is_some_and(|root| root.readonly);
+    Ok(pivot::finish(&config.linux.rootfs_propagation, readonly)?)
+}
+
+/// A read-only /dev can only be so when its nodes are made.
+fn late_read_only(config: &Config) -> impl Iterator<Item = &str> {
+    config
+        .mounts
+        .iter()
+        .filter(|mount| mount::is_late_read_only(mount))
+        .map(|mount| mount.destination.as_str())
+}
+
+/// The state that a hook in the container is given: with the pid that it sees itself.
+fn own_state(record: &Record, status: &str) -> String {
+    state::for_hook(record, std::process::id() as i32, status)
+}

@@ -1,0 +1,75 @@
+//! davit-runtime: an OCI runtime with runc's command line.
+//!
+//! It is short-lived and has one thread: it forks, and the child goes on in ordinary code. In reading order:
+//! [`cli`] and [`command`] are what a caller sees; [`container`] is what is kept between two invocations;
+//! [`container::launch`] forks, [`init`] is the first process of a container and [`enter`] a further one;
+//! [`rootfs`] makes its file system, [`program`] makes it what config.json says and executes; [`talk`] is how both
+//! sides speak.
+//!
+//! What always holds: nothing is said to be done that was not (what is not supported is refused by name); no path of a
+//! container is resolved but inside its root; no descriptor but the wanted ones reaches a program; and a container is
+//! known by its process's pid *and* start time.
+
+pub mod cli;
+pub mod command;
+pub mod console_socket;
+pub mod container;
+pub mod enter;
+pub mod errno;
+pub mod foreground;
+pub mod hooks;
+pub mod inherited;
+pub mod init;
+pub mod log;
+pub mod namespaces;
+pub mod pidfd_socket;
+pub mod program;
+pub mod rootfs;
+pub mod seal;
+pub mod state;
+pub mod talk;
+pub mod timestamp;
+
+use std::{env, ffi::OsStr, process::ExitCode};
+
+use clap::Parser;
+
+use crate::cli::Cli;
+
+/// What a command exits with when the command line is not understood, or something fails.
+const FAILURE: u8 = 1;
+
+/// The whole program.
+pub fn run() -> ExitCode {
+    if enters_a_container()
+        && let Err(err) = seal::ensure()
+    {
+        log::error(&format!(
+            "cannot protect the runtime's binary from the container: {err}"
+        ));
+        return ExitCode::from(FAILURE);
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(err) => {
+            let _ = err.print();
+            return ExitCode::from(if err.use_stderr() { FAILURE } else { 0 });
+        }
+    };
+    if let Err(err) = log::open(cli.log.as_deref(), cli.log_format) {
+        log::error(&format!("cannot open log: {err}"));
+        return ExitCode::from(FAILURE);
+    }
+    match command::run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(err) => {
+            log::error(&err.to_string());
+            ExitCode::from(err.exit_code())
+        }
+    }
+}
+
+/// Asked before the arguments are parsed, since the answer may be to begin anew. Too often yes does no harm.
+fn enters_a_container() -> bool {
+    env::args_os().any(|arg| ["create", "run", "exec"].iter().any(|name| arg == OsStr::new(name)))
+}

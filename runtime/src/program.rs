@@ -1,0 +1,165 @@
+//! From a prepared child to the container's program: what `create`, `run` and `exec` have in common.
+//!
+//! Two halves, with the wait for `start` between them. [`Prepared::new`] does all that can fail for a reason in
+//! config.json, so that `create` reports it; [`Prepared::execute`] only puts the filter on and executes. Nothing that
+//! comes between needs a system call that a profile is likely to refuse.
+
+pub mod apparmor;
+pub mod capabilities;
+pub mod identity;
+pub mod limits;
+pub mod lookup;
+pub mod terminal;
+
+use std::{convert::Infallible, ffi::CString};
+
+use davit_seccomp::Program as Filter;
+use davit_spec::Process;
+use rustix::{
+    fs::Mode,
+    process::{chdir, getcwd, umask},
+    thread::set_no_new_privs,
+};
+
+use crate::{
+    errno::{Attempt, CallError, Errno},
+    program::{identity::IdentityError, limits::LimitError, lookup::LookupError},
+};
+
+/// The first file descriptor that is not a standard stream.
+const FIRST_FREE_FD: u32 = 3;
+/// Group and others may not write, unless the config says otherwise.
+const DEFAULT_UMASK: u32 = 0o022;
+
+/// Why a program could not be executed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgramError {
+    /// A kernel call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A limit or priority could not be set.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The user could not be changed to.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is no such program.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The working directory.
+    #[error("chdir to cwd ({0:?}) set in config.json failed: {1}")]
+    WorkingDirectory(String, Errno),
+    /// The working directory is not inside the container (CVE-2024-21626).
+    #[error(
+        "current working directory is outside of container mount namespace root -- possible container breakout detected"
+    )]
+    Outside,
+    /// The filter.
+    #[error("unable to init seccomp: {0}")]
+    Seccomp(#[from] davit_seccomp::SeccompError),
+    /// execve itself.
+    #[error("exec {0}: {1}")]
+    Execute(String, Errno),
+}
+
+/// What a program inherits beyond its config.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// The filter, compiled.
+    pub seccomp: Option<Filter>,
+    /// How many fds from 3 on stay open (`--preserve-fds`, and what LISTEN_FDS counts).
+    pub extra_fds: u32,
+    /// How many of them are listening sockets that the program learns of by LISTEN_FDS.
+    pub listen_fds: u32,
+}
+
+/// A process that is what the program will be, but for the filter.
+#[derive(Debug)]
+pub struct Prepared {
+    path: CString,
+    args: Vec<CString>,
+    env: Vec<CString>,
+    inheritance: Inheritance,
+}
+
+impl Prepared {
+    /// Makes the calling process the program's: limits, user, capabilities, directory. It must be in the container
+    /// already, and its only thread.
+    pub fn new(process: &Process, inheritance: Inheritance) -> Result<Self, ProgramError> {
+        limits::apply(process)?;
+        let mut env = environment(process, &inheritance);
+        identity::own_standard_streams(&process.user)?;
+        umask(Mode::from_raw_mode(process.user.umask.unwrap_or(DEFAULT_UMASK)));
+        // A directory that only the user may enter (a home on NFS) and one that only root may: either is enough.
+        let entered = chdir(process.cwd.as_str());
+        let filter_needs_privilege = inheritance.seccomp.is_some() && !process.no_new_privileges;
+        capabilities::limit_bounding_set(process.capabilities.as_ref())?;
+        identity::change(&process.user)?;
+        capabilities::apply(process.capabilities.as_ref(), filter_needs_privilege)?;
+        if let Err(errno) = entered.or_else(|_| chdir(process.cwd.as_str())) {
+            return Err(ProgramError::WorkingDirectory(process.cwd.clone(), errno.into()));
+        }
+        refuse_outside()?;
+        identity::add_home(&mut env, &process.user);
+        let path = lookup::find(&process.args[0], &env)?;
+        if process.no_new_privileges {
+            set_no_new_privs(true).attempt("set", "no_new_privs")?;
+        }
+        Ok(Prepared {
+            path,
+            args: process.args.iter().map(c_string).collect(),
+            env: env.iter().map(c_string).collect(),
+            inheritance,
+        })
+    }
+
+    /// Executes the program; returns only with an error.
+    pub fn execute(self) -> Result<Infallible, ProgramError> {
+        davit_sys::fds::close_on_exec_from(FIRST_FREE_FD + self.inheritance.extra_fds)
+            .attempt("close", "file descriptors")?;
+        davit_sys::signals::default_pipe();
+        if let Some(filter) = &self.inheritance.seccomp {
+            filter.load()?;
+        }
+        let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);
+        Err(ProgramError::Execute(
+            self.path.to_string_lossy().into_owned(),
+            errno.into(),
+        ))
+    }
+}
+
+/// The kernel says "(unreachable)" of a directory that is not below the process's root.
+fn refuse_outside() -> Result<(), ProgramError> {
+    match getcwd(Vec::new()) {
+        Ok(path) if path.as_bytes().first() == Some(&b'/') => Ok(()),
+        Ok(_) | Err(rustix::io::Errno::NOENT) => Err(ProgramError::Outside),
+        Err(errno) => Err(errno)
+            .attempt("get", "working directory")
+            .map_err(ProgramError::Call),
+    }
+}
+
+fn environment(process: &Process, inheritance: &Inheritance) -> Vec<String> {
+    // Of several values of one name the last one counts, as with Go's setenv.
+    let mut env: Vec<String> = Vec::with_capacity(process.env.len() + 3);
+    for variable in &process.env {
+        let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
+        match env
+            .iter_mut()
+            .find(|earlier| earlier.split_once('=').is_some_and(|(earlier, _)| earlier == name))
+        {
+            Some(earlier) => earlier.clone_from(variable),
+            None => env.push(variable.clone()),
+        }
+    }
+    if inheritance.listen_fds > 0 {
+        env.push(format!("LISTEN_FDS={}", inheritance.listen_fds));
+        env.push(format!("LISTEN_PID={}", std::process::id()));
+    }
+    env
+}
+
+fn c_string(text: &String) -> CString {
+    CString::new(text.as_str()).expect("validation has refused NUL bytes")
+}

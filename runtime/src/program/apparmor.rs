@@ -1,0 +1,32 @@
+//! The AppArmor profile that the program changes to.
+
+use std::fs;
+
+use crate::errno::{Attempt, CallError};
+
+/// Why a profile could not be set.
+#[derive(Debug, thiserror::Error)]
+pub enum AppArmorError {
+    /// The kernel has no AppArmor, or it is off.
+    #[error("apparmor: config provided but apparmor not supported")]
+    Unsupported,
+    /// The kernel refused.
+    #[error("apparmor failed to apply profile: {0}")]
+    Apply(#[from] CallError),
+}
+
+/// Asks the kernel to change to `profile` with the next execve. To be called while the host's /proc is still the one
+/// that is seen.
+pub fn change_on_exec(profile: &str) -> Result<(), AppArmorError> {
+    if profile.is_empty() {
+        return Ok(());
+    }
+    let enabled = fs::read("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if enabled.first() != Some(&b'Y') {
+        return Err(AppArmorError::Unsupported);
+    }
+    let order = format!("exec {profile}");
+    let written =
+        fs::write("/proc/self/attr/apparmor/exec", &order).or_else(|_| fs::write("/proc/self/attr/exec", &order));
+    Ok(written.attempt("change to profile", profile)?)
+}

@@ -1,0 +1,60 @@
+//! The five capability sets of the program.
+
+use davit_spec::{CAPABILITY_NAMES, Capabilities};
+use rustix::{
+    io::Errno as Kernel,
+    thread::{
+        CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
+        remove_capability_from_bounding_set, set_capabilities,
+    },
+};
+
+use crate::errno::{Attempt, CallError};
+
+/// Takes out of the bounding set what the program may never get. Needs the privileges that [`apply`] gives up.
+pub fn limit_bounding_set(wanted: Option<&Capabilities>) -> Result<(), CallError> {
+    let keep = wanted.map_or(0, |sets| sets.bounding.bits);
+    for number in 0..u64::BITS {
+        if keep & (1 << number) != 0 {
+            continue;
+        }
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << number)) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(Kernel::INVAL) if number as usize >= CAPABILITY_NAMES.len() => break,
+            Err(Kernel::INVAL) => {}
+            Err(errno) => return Err(errno).attempt("drop from bounding set", number),
+        }
+    }
+    Ok(())
+}
+
+/// Sets the other sets, as far as the process has the capabilities at all.
+///
+/// `keep_admin` keeps CAP_SYS_ADMIN in force until execve, which a seccomp filter without no_new_privs needs. The
+/// program does not get it: execve computes the new sets from the bounding, inheritable and ambient sets alone.
+pub fn apply(wanted: Option<&Capabilities>, keep_admin: bool) -> Result<(), CallError> {
+    let had = capabilities(None).attempt("get", "capabilities")?.permitted;
+    let bits = |list: u64| CapabilitySet::from_bits_retain(list) & had;
+    let none = Capabilities::default();
+    let wanted = wanted.unwrap_or(&none);
+    let admin = if keep_admin {
+        CapabilitySet::SYS_ADMIN & had
+    } else {
+        CapabilitySet::empty()
+    };
+    let permitted = bits(wanted.permitted.bits);
+    let inheritable = bits(wanted.inheritable.bits);
+    let sets = CapabilitySets {
+        effective: (bits(wanted.effective.bits) & permitted) | admin,
+        permitted: permitted | admin,
+        inheritable,
+    };
+    set_capabilities(None, sets).attempt("set", "capabilities")?;
+    clear_ambient_capability_set().attempt("clear", "ambient capabilities")?;
+    // The kernel takes an ambient capability only from both of these sets.
+    for one in (bits(wanted.ambient.bits) & permitted & inheritable).iter() {
+        configure_capability_in_ambient_set(one, true).attempt("raise ambient capability", format_args!("{one:?}"))?;
+    }
+    Ok(())
+}

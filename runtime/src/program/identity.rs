@@ -1,0 +1,83 @@
+//! Who the program runs as.
+
+use std::os::fd::AsFd;
+
+use davit_spec::User;
+use rustix::{
+    fs::{FileType, Gid, Uid, fchown, fstat, makedev},
+    io::Errno as Kernel,
+    thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
+
+use crate::errno::{Attempt, CallError};
+
+/// Why the user could not be changed to.
+#[derive(Debug, thiserror::Error)]
+#[error("unable to set up user: {0}")]
+pub struct IdentityError(#[from] CallError);
+
+/// Changes to the user, keeping the permitted capabilities for what is still to be done.
+pub fn change(user: &User) -> Result<(), IdentityError> {
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_keep_capabilities(true).attempt("keep", "capabilities")?;
+    set_thread_groups(&groups).attempt("setgroups", format_args!("{:?}", user.additional_gids))?;
+    set_thread_res_gid(gid, gid, gid).attempt("setgid", user.gid)?;
+    set_thread_res_uid(uid, uid, uid).attempt("setuid", user.uid)?;
+    Ok(set_keep_capabilities(false).attempt("stop keeping", "capabilities")?)
+}
+
+/// Gives the standard streams to the user, who could else not open them anew through /dev/stdout.
+pub fn own_standard_streams(user: &User) -> Result<(), IdentityError> {
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+        let Ok(stat) = fstat(stream) else {
+            continue;
+        };
+        // The null device may be the host's own.
+        let is_null =
+            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3);
+        if stat.st_uid == user.uid || is_null {
+            continue;
+        }
+        match fchown(stream, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))) {
+            // A pipe of another user namespace or a file on a read-only mount: as good as it gets.
+            Ok(()) | Err(Kernel::INVAL | Kernel::PERM | Kernel::ROFS) => {}
+            Err(errno) => Err(errno).attempt("change owner of", "standard stream")?,
+        }
+    }
+    Ok(())
+}
+
+/// Adds HOME from the container's /etc/passwd where the config has none.
+pub fn add_home(env: &mut Vec<String>, user: &User) {
+    if env
+        .iter()
+        .any(|variable| variable.starts_with("HOME=") && variable.len() > 5)
+    {
+        return;
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let home = home_of(&passwd, user.uid).unwrap_or("/");
+    env.retain(|variable| variable != "HOME=");
+    env.push(format!("HOME={home}"));
+}
+
+fn home_of(passwd: &str, uid: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.nth(2)?.parse() == Ok(uid)).then(|| fields.nth(2)).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_of_a_user_is_read_from_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbob:x:1000:1000::/home/bob:/bin/sh\n";
+        assert_eq!(home_of(passwd, 1000), Some("/home/bob"));
+        assert_eq!(home_of(passwd, 7), None);
+    }
+}

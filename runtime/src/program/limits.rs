@@ -1,0 +1,177 @@
+//! Resource limits, priorities and the execution domain.
+
+use davit_spec::{IoPriority, Personality, Process, Rlimit, Scheduler};
+use davit_sys::schedule::{SchedAttr, set_io_priority, set_personality, set_scheduler};
+use rustix::{
+    io::Errno as Kernel,
+    process::{Resource, Rlimit as Limits, getrlimit, setrlimit},
+};
+
+use crate::errno::{Attempt, CallError};
+
+const RLIM_INFINITY: u64 = u64::MAX;
+
+/// Why a limit or a priority could not be set.
+#[derive(Debug, thiserror::Error)]
+pub enum LimitError {
+    /// A name that Linux does not have.
+    #[error("{kind} {name:?} is not valid")]
+    Unknown {
+        /// What it would be the name of.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The kernel refused.
+    #[error("error setting rlimit type {0}: {1}")]
+    Rlimit(String, crate::errno::Errno),
+    /// The kernel refused something else.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+/// Applies what the config says of the process itself.
+pub fn apply(process: &Process) -> Result<(), LimitError> {
+    process.rlimits.iter().try_for_each(rlimit)?;
+    if let Some(priority) = &process.io_priority {
+        io_priority(priority)?;
+    }
+    if let Some(scheduler) = &process.scheduler {
+        schedule(scheduler)?;
+    }
+    Ok(())
+}
+
+/// Sets the score adjustment of the out-of-memory killer, through the host's /proc.
+pub fn oom_score(adjustment: Option<i32>) -> Result<(), LimitError> {
+    match adjustment {
+        None => Ok(()),
+        Some(value) => {
+            Ok(std::fs::write("/proc/self/oom_score_adj", value.to_string()).attempt("write oom_score_adj", value)?)
+        }
+    }
+}
+
+/// Sets the execution domain.
+pub fn personality(personality: &Personality) -> Result<(), LimitError> {
+    let domain = match personality.domain.as_str() {
+        "LINUX" => 0,
+        "LINUX32" => 0x0008,
+        name => {
+            return Err(LimitError::Unknown {
+                kind: "personality domain",
+                name: name.into(),
+            });
+        }
+    };
+    if let Some(flag) = personality.flags.first() {
+        return Err(LimitError::Unknown {
+            kind: "personality flag",
+            name: flag.clone(),
+        });
+    }
+    Ok(set_personality(domain).attempt("set personality", &personality.domain)?)
+}
+
+fn rlimit(limit: &Rlimit) -> Result<(), LimitError> {
+    let resource = resource(&limit.kind).ok_or_else(|| LimitError::Unknown {
+        kind: "rlimit",
+        name: limit.kind.clone(),
+    })?;
+    let value = |value| (value != RLIM_INFINITY).then_some(value);
+    let wanted = Limits {
+        current: value(limit.soft),
+        maximum: value(limit.hard),
+    };
+    match setrlimit(resource, wanted.clone()) {
+        // Unprivileged and without need: the limit is already what it should be.
+        Err(Kernel::PERM) if getrlimit(resource) == wanted => Ok(()),
+        Err(errno) => Err(LimitError::Rlimit(limit.kind.clone(), errno.into())),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "RLIMIT_AS" => Resource::As,
+        "RLIMIT_CORE" => Resource::Core,
+        "RLIMIT_CPU" => Resource::Cpu,
+        "RLIMIT_DATA" => Resource::Data,
+        "RLIMIT_FSIZE" => Resource::Fsize,
+        "RLIMIT_LOCKS" => Resource::Locks,
+        "RLIMIT_MEMLOCK" => Resource::Memlock,
+        "RLIMIT_MSGQUEUE" => Resource::Msgqueue,
+        "RLIMIT_NICE" => Resource::Nice,
+        "RLIMIT_NOFILE" => Resource::Nofile,
+        "RLIMIT_NPROC" => Resource::Nproc,
+        "RLIMIT_RSS" => Resource::Rss,
+        "RLIMIT_RTPRIO" => Resource::Rtprio,
+        "RLIMIT_RTTIME" => Resource::Rttime,
+        "RLIMIT_SIGPENDING" => Resource::Sigpending,
+        "RLIMIT_STACK" => Resource::Stack,
+        _ => return None,
+    })
+}
+
+fn io_priority(priority: &IoPriority) -> Result<(), LimitError> {
+    let class = match priority.class.as_str() {
+        "IOPRIO_CLASS_RT" => 1,
+        "IOPRIO_CLASS_BE" => 2,
+        "IOPRIO_CLASS_IDLE" => 3,
+        name => {
+            return Err(LimitError::Unknown {
+                kind: "ioPriority class",
+                name: name.into(),
+            });
+        }
+    };
+    let level = u32::try_from(priority.priority)
+        .ok()
+        .filter(|level| *level < 8)
+        .ok_or_else(|| LimitError::Unknown {
+            kind: "ioPriority priority",
+            name: priority.priority.to_string(),
+        })?;
+    Ok(set_io_priority(class, level).attempt("set I/O priority", &priority.class)?)
+}
+
+fn schedule(scheduler: &Scheduler) -> Result<(), LimitError> {
+    let policy = match scheduler.policy.as_str() {
+        "SCHED_OTHER" => 0,
+        "SCHED_FIFO" => 1,
+        "SCHED_RR" => 2,
+        "SCHED_BATCH" => 3,
+        "SCHED_ISO" => 4,
+        "SCHED_IDLE" => 5,
+        "SCHED_DEADLINE" => 6,
+        name => {
+            return Err(LimitError::Unknown {
+                kind: "scheduler policy",
+                name: name.into(),
+            });
+        }
+    };
+    let mut flags = 0;
+    for flag in &scheduler.flags {
+        flags |= match flag.as_str() {
+            "SCHED_FLAG_RESET_ON_FORK" => 0x01,
+            "SCHED_FLAG_RECLAIM" => 0x02,
+            "SCHED_FLAG_DL_OVERRUN" => 0x04,
+            "SCHED_FLAG_KEEP_POLICY" => 0x08,
+            "SCHED_FLAG_KEEP_PARAMS" => 0x10,
+            "SCHED_FLAG_UTIL_CLAMP_MIN" => 0x20,
+            "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
+            name => {
+                return Err(LimitError::Unknown {
+                    kind: "scheduler flag",
+                    name: name.into(),
+                });
+            }
+        };
+    }
+    let mut attr = SchedAttr::default();
+    (attr.policy, attr.flags) = (policy, flags);
+    (attr.nice, attr.priority) = (scheduler.nice, scheduler.priority as u32);
+    (attr.runtime, attr.deadline, attr.period) = (scheduler.runtime, scheduler.deadline, scheduler.period);
+    Ok(set_scheduler(attr).attempt("set scheduler", &scheduler.policy)?)
+}

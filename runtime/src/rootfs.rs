@@ -1,0 +1,14 @@
+//! Making the container's file system, by file descriptor.
+//!
+//! No path inside the root is ever handed to the kernel but through the [`gate`]: every lookup is confined to the root
+//! by `openat2(RESOLVE_IN_ROOT)`, so neither a symlink in an image nor a race in a shared volume reaches the host.
+//! Mounts are made detached and then put on an already opened place.
+
+pub mod cgroup_mount;
+pub mod devices;
+pub mod gate;
+pub mod masks;
+pub mod mount;
+pub mod options;
+pub mod pivot;
+pub mod sysctl;

@@ -1,0 +1,116 @@
+//! From the host's mounts to the container's.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use davit_sys::mount_attr::{MountAttr, PRIVATE, RDONLY, SLAVE, mount_setattr};
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    mount::{MountPropagationFlags, UnmountFlags, mount_change, mount_move, unmount},
+    process::{chdir, chroot, fchdir, pivot_root},
+};
+
+use crate::{
+    errno::{Attempt, CallError},
+    rootfs::{
+        gate::Gate,
+        mount::{attach, copy_of_host},
+        options::{Tree, root_propagation},
+    },
+};
+
+/// Cuts the namespace's mounts off from the host's as far as `propagation` (`linux.rootfsPropagation`) says, and puts
+/// the root directory on itself, so that it is a mount of its own.
+pub fn prepare(rootfs: &Path, propagation: &str) -> Result<Gate, CallError> {
+    let (flag, _) = root_propagation(propagation).unwrap_or((SLAVE, Tree::Whole));
+    let root = openat(
+        CWD,
+        "/",
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .attempt("open", "/")?;
+    // Unbindable mounts could not be copied below: that propagation is only given to the finished root.
+    let flag = if flag == davit_sys::mount_attr::UNBINDABLE {
+        PRIVATE
+    } else {
+        flag
+    };
+    mount_setattr(root.as_fd(), true, &MountAttr::propagation(flag)).attempt("set propagation of", "/")?;
+    let tree = copy_of_host(rootfs, Tree::Whole).attempt("open rootfs", rootfs.display())?;
+    let place = openat(
+        CWD,
+        rootfs,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .attempt("open rootfs", rootfs.display())?;
+    if flag == davit_sys::mount_attr::SHARED {
+        // pivot_root refuses a shared parent, and what is mounted below must not reach the host.
+        make_parent_private(rootfs)?;
+        mount_setattr(tree.as_fd(), true, &MountAttr::propagation(PRIVATE)).attempt("set propagation of", "rootfs")?;
+    }
+    attach(tree.as_fd(), place.as_fd()).attempt("attach rootfs", rootfs.display())?;
+    Ok(Gate::new(tree))
+}
+
+/// Makes the mount that `rootfs` lies on private.
+fn make_parent_private(rootfs: &Path) -> Result<(), CallError> {
+    let mut path = rootfs;
+    loop {
+        match mount_change(path, MountPropagationFlags::PRIVATE) {
+            Ok(()) => return Ok(()),
+            // Not the root of a mount: look above.
+            Err(rustix::io::Errno::INVAL) if path.parent().is_some() => path = path.parent().unwrap_or(path),
+            Err(errno) => return Err(errno).attempt("make private", path.display()),
+        }
+    }
+}
+
+/// Makes the root the process's root and drops the host's mounts from the namespace.
+pub fn enter(root: OwnedFd, rootfs: &Path, no_pivot: bool) -> Result<(), CallError> {
+    fchdir(&root).attempt("enter", "rootfs")?;
+    match no_pivot {
+        true => move_to_root(rootfs)?,
+        false => {
+            pivot_root(".", ".").attempt("pivot_root", ".")?;
+            // The host's root now lies on top of ours. Its unmounting must not be seen by the host.
+            let old = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).attempt("open", "old root")?;
+            mount_setattr(old.as_fd(), true, &MountAttr::propagation(SLAVE)).attempt("make slave", "old root")?;
+            drop(old);
+            unmount(".", UnmountFlags::DETACH).attempt("unmount", "old root")?;
+        }
+    }
+    chdir("/").attempt("enter", "/")
+}
+
+/// For a root on an initramfs, which cannot be pivoted away from.
+fn move_to_root(rootfs: &Path) -> Result<(), CallError> {
+    // What stays mounted elsewhere would still be reachable through another mount of proc or sysfs.
+    for target in ["/proc", "/sys"] {
+        match unmount(target, UnmountFlags::DETACH) {
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(errno) => return Err(errno).attempt("unmount", target),
+        }
+    }
+    mount_move(rootfs, "/").attempt("move rootfs to", "/")?;
+    chroot(".").attempt("chroot", ".")
+}
+
+/// What is left to say about the root mount when everything in it is done.
+pub fn finish(propagation: &str, readonly: bool) -> Result<(), CallError> {
+    if propagation.is_empty() && !readonly {
+        return Ok(());
+    }
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).attempt("open", "/")?;
+    if let Some((flag, tree)) = root_propagation(propagation) {
+        let attr = MountAttr::propagation(flag);
+        mount_setattr(root.as_fd(), tree == Tree::Whole, &attr).attempt("set propagation of", "/")?;
+    }
+    match readonly {
+        true => mount_setattr(root.as_fd(), false, &MountAttr::set(RDONLY)).attempt("make read-only", "/"),
+        false => Ok(()),
+    }
+}

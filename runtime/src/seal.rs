@@ -1,0 +1,55 @@
+//! Keeping the container's hands off the runtime's binary (CVE-2019-5736).
+//!
+//! A process that enters a container is, until its execve, visible there as /proc/PID/exe, and a container whose
+//! program is `/proc/self/exe` even executes it. Who holds that file can open it for writing when nobody runs it any
+//! more. So everything that enters a container runs from a read-only mount.
+//!
+//! Where the binary lies on one, nothing is done. Else the runtime executes itself once more through a private copy of
+//! the mount, detached and read-only: no bytes are copied (a memfd costs milliseconds), nothing becomes visible in any
+//! namespace. The copy's last descriptor closes with that execve, and a mount that is in no namespace can never be
+//! made writable again, not even with CAP_SYS_ADMIN.
+
+use std::{
+    convert::Infallible,
+    env,
+    ffi::CString,
+    os::{fd::AsFd, unix::ffi::OsStringExt},
+};
+
+use davit_sys::mount_attr::{MountAttr, RDONLY, mount_setattr};
+use rustix::{
+    fs::{CWD, StatVfsMountFlags, statvfs},
+    mount::{OpenTreeFlags, open_tree},
+};
+
+use crate::errno::{Attempt, CallError};
+
+const SELF: &str = "/proc/self/exe";
+
+/// Returns when the process runs from a read-only mount, having executed itself anew if need be.
+pub fn ensure() -> Result<(), CallError> {
+    match statvfs(SELF)
+        .attempt("inspect", SELF)?
+        .f_flag
+        .contains(StatVfsMountFlags::RDONLY)
+    {
+        true => Ok(()),
+        false => match execute_sealed()? {},
+    }
+}
+
+fn execute_sealed() -> Result<Infallible, CallError> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(CWD, SELF, flags).attempt("copy the mount of", SELF)?;
+    mount_setattr(copy.as_fd(), false, &MountAttr::set(RDONLY)).attempt("seal", SELF)?;
+    let args: Vec<CString> = env::args_os().map(|arg| c_string(arg.into_vec())).collect();
+    let env: Vec<CString> = env::vars_os()
+        .map(|(name, value)| c_string([name.into_vec(), value.into_vec()].join(&b'=')))
+        .collect();
+    let Err(errno) = nix::unistd::execveat(&copy, c"", &args, &env, nix::fcntl::AtFlags::AT_EMPTY_PATH);
+    Err(errno).attempt("execute", SELF)
+}
+
+fn c_string(bytes: Vec<u8>) -> CString {
+    CString::new(bytes).expect("arguments and environment come as C strings")
+}

@@ -1,0 +1,161 @@
+//! The talk between the runtime and the child it has forked: a socket pair and one enum each way.
+//!
+//! The socket closes when the child executes the container's program. So its end without a word is success, and
+//! whatever goes wrong before is said in full, in the child's own words.
+
+use std::{
+    io::{IoSlice, IoSliceMut},
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    io::Errno as Kernel,
+    net::{
+        AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+        SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    },
+};
+
+/// The longest text of a failure.
+const MAX_TEXT: usize = 16 * 1024;
+
+/// What the child says.
+#[derive(Debug)]
+pub enum FromChild {
+    /// The namespaces exist and the mounts are made: the hooks that belong here may run. Waits for [`ToChild::Go`].
+    HooksDue,
+    /// The terminal's other end, for the runtime to copy to and from.
+    Terminal(OwnedFd),
+    /// All is set up; only the program is not executed yet.
+    Ready,
+    /// It gave up, and why.
+    Failed(String),
+}
+
+/// What the runtime says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ToChild {
+    /// Go on.
+    Go,
+}
+
+/// One end of the talk.
+#[derive(Debug)]
+pub struct Channel(OwnedFd);
+
+impl From<OwnedFd> for Channel {
+    fn from(socket: OwnedFd) -> Self {
+        Channel(socket)
+    }
+}
+
+impl Channel {
+    /// Both ends.
+    pub fn pair() -> Result<(Channel, Channel), Kernel> {
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Channel(one), Channel(other)))
+    }
+
+    /// Says something to the runtime.
+    pub fn tell(&self, message: FromChild) -> Result<(), Kernel> {
+        match message {
+            FromChild::HooksDue => send(self.0.as_fd(), b"h", None),
+            FromChild::Terminal(fd) => send(self.0.as_fd(), b"t", Some(fd.as_fd())),
+            FromChild::Ready => send(self.0.as_fd(), b"r", None),
+            FromChild::Failed(text) => {
+                let mut bytes = vec![b'f'];
+                bytes.extend(text.as_bytes().iter().take(MAX_TEXT));
+                send(self.0.as_fd(), &bytes, None)
+            }
+        }
+    }
+
+    /// What the child says next; `None` when it has executed the program, or is gone.
+    pub fn hear(&self) -> Result<Option<FromChild>, Kernel> {
+        let mut buffer = vec![0u8; MAX_TEXT + 1];
+        let (length, fd) = receive(self.0.as_fd(), &mut buffer)?;
+        Ok(match (buffer[..length].split_first(), fd) {
+            (None, _) => None,
+            (Some((b'h', _)), _) => Some(FromChild::HooksDue),
+            (Some((b't', _)), Some(fd)) => Some(FromChild::Terminal(fd)),
+            (Some((b'r', _)), _) => Some(FromChild::Ready),
+            (Some((_, text)), _) => Some(FromChild::Failed(String::from_utf8_lossy(text).into_owned())),
+        })
+    }
+
+    /// Says something to the child.
+    pub fn order(&self, message: ToChild) -> Result<(), Kernel> {
+        match message {
+            ToChild::Go => send(self.0.as_fd(), b"g", None),
+        }
+    }
+
+    /// What the runtime says next; `None` when it is gone.
+    pub fn obey(&self) -> Result<Option<ToChild>, Kernel> {
+        let (length, _) = receive(self.0.as_fd(), &mut [0u8; 8])?;
+        Ok((length > 0).then_some(ToChild::Go))
+    }
+}
+
+/// Sends bytes, and maybe a file descriptor, over a socket.
+pub fn send(socket: BorrowedFd, bytes: &[u8], fd: Option<BorrowedFd>) -> Result<(), Kernel> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = fd.map(|fd| [fd]);
+    if let Some(fds) = &fds {
+        control.push(SendAncillaryMessage::ScmRights(fds));
+    }
+    loop {
+        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Err(Kernel::INTR) => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Kernel> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let length = loop {
+        match recvmsg(
+            socket,
+            &mut [IoSliceMut::new(buffer)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
+            Err(Kernel::INTR) => {}
+            // The other process is gone and had not read everything: to us that is an end like any other.
+            Err(Kernel::CONNRESET) => break 0,
+            result => break result?.bytes,
+        }
+    };
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    Ok((length, fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_in_full_and_a_closed_end_is_silence() {
+        let (parent, child) = Channel::pair().unwrap();
+        child.tell(FromChild::Failed("exec: \"x\": not found".into())).unwrap();
+        drop(child);
+        assert!(matches!(parent.hear(), Ok(Some(FromChild::Failed(text))) if text == "exec: \"x\": not found"));
+        assert!(matches!(parent.hear(), Ok(None)));
+    }
+
+    #[test]
+    fn a_terminal_travels_with_its_message() {
+        let (parent, child) = Channel::pair().unwrap();
+        child
+            .tell(FromChild::Terminal(std::fs::File::open("/dev/null").unwrap().into()))
+            .unwrap();
+        assert!(matches!(parent.hear(), Ok(Some(FromChild::Terminal(_)))));
+    }
+}
