@@ -109,7 +109,15 @@ fn read_flag(flags: &mut Flags, flag: &str, rest: &mut impl Iterator<Item = OsSt
         *switch = boolean(name, inline)?;
         return Ok(());
     }
-    let known = ["namespace", "id", "address", "publish-binary", "bundle", "socket", "debug-socket"];
+    let known = [
+        "namespace",
+        "id",
+        "address",
+        "publish-binary",
+        "bundle",
+        "socket",
+        "debug-socket",
+    ];
     if !known.contains(&name) {
         return Err(ArgumentError::UnknownFlag(format!("-{name}")));
     }
@@ -166,7 +174,8 @@ fn identifier<T: std::str::FromStr<Err = davit_vocabulary::InvalidIdentifier>>(
     flag: &'static str,
     text: &str,
 ) -> Result<T, ArgumentError> {
-    text.parse().map_err(|source| ArgumentError::Identifier { flag, source })
+    text.parse()
+        .map_err(|source| ArgumentError::Identifier { flag, source })
 }
 
 #[cfg(test)]
@@ -204,7 +213,11 @@ mod tests {
         assert_eq!(check("-id a -namespace b"), Err(ArgumentError::NoAction));
         let action = ArgumentError::UnknownAction("stop".into());
         assert_eq!(check("-id a -namespace b stop"), Err(action));
-        for line in ["-id ../x -namespace b start", "-id a/b -namespace b start", "-id a -namespace .. start"] {
+        for line in [
+            "-id ../x -namespace b start",
+            "-id a/b -namespace b start",
+            "-id a -namespace .. start",
+        ] {
             assert!(matches!(check(line), Err(ArgumentError::Identifier { .. })), "{line}");
         }
     }

@@ -62,7 +62,11 @@ impl Bootstrap {
             return Self::from_parameters(params, identity);
         }
         Ok(Self {
-            generation: if legacy_json { Generation::Json } else { Generation::Address },
+            generation: if legacy_json {
+                Generation::Json
+            } else {
+                Generation::Address
+            },
             options: read_options(input)?,
             socket_dir: None,
             grpc_address: identity.address.clone(),
@@ -96,7 +100,11 @@ impl Bootstrap {
         match self.generation {
             Generation::Address => address.into(),
             Generation::Json => {
-                let reply = JsonReply { version: VERSION, address, protocol: "ttrpc" };
+                let reply = JsonReply {
+                    version: VERSION,
+                    address,
+                    protocol: "ttrpc",
+                };
                 serde_json::to_vec(&reply).expect("strings and numbers serialize")
             }
             Generation::Protobuf => {
@@ -106,7 +114,9 @@ impl Bootstrap {
                     protocol: "ttrpc".into(),
                     ..Default::default()
                 };
-                reply.write_to_bytes().expect("a message without required fields serializes")
+                reply
+                    .write_to_bytes()
+                    .expect("a message without required fields serializes")
             }
         }
     }
@@ -143,7 +153,9 @@ pub fn options_of(any: &Any) -> Result<Option<Options>, BootstrapError> {
     if !is_options(any) {
         return Err(BootstrapError::OptionsType(any.type_url.clone()));
     }
-    Options::parse_from_bytes(&any.value).map(Some).map_err(BootstrapError::Options)
+    Options::parse_from_bytes(&any.value)
+        .map(Some)
+        .map_err(BootstrapError::Options)
 }
 
 #[cfg(test)]
@@ -162,8 +174,16 @@ mod tests {
     }
 
     fn options() -> Any {
-        let options = Options { binary_name: "crun".into(), root: "/r".into(), ..Default::default() };
-        Any { type_url: OPTIONS_TYPE.into(), value: options.write_to_bytes().unwrap(), ..Default::default() }
+        let options = Options {
+            binary_name: "crun".into(),
+            root: "/r".into(),
+            ..Default::default()
+        };
+        Any {
+            type_url: OPTIONS_TYPE.into(),
+            value: options.write_to_bytes().unwrap(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -172,7 +192,10 @@ mod tests {
             instance_id: "c1".into(),
             namespace: "ns".into(),
             containerd_ttrpc_address: "/run/c.sock.ttrpc".into(),
-            extensions: vec![Extension { value: Some(options()).into(), ..Default::default() }],
+            extensions: vec![Extension {
+                value: Some(options()).into(),
+                ..Default::default()
+            }],
             socket_dir: Some("/run/s".into()),
             ..Default::default()
         };
@@ -180,7 +203,10 @@ mod tests {
         assert_eq!(bootstrap.socket_dir.as_deref(), Some("/run/s"));
         assert_eq!(bootstrap.options.as_ref().unwrap().binary_name, "crun");
         let reply = BootstrapResult::parse_from_bytes(&bootstrap.reply("unix:///s")).unwrap();
-        assert_eq!((reply.version, reply.address.as_str(), reply.protocol.as_str()), (2, "unix:///s", "ttrpc"));
+        assert_eq!(
+            (reply.version, reply.address.as_str(), reply.protocol.as_str()),
+            (2, "unix:///s", "ttrpc")
+        );
     }
 
     #[test]
@@ -198,7 +224,11 @@ mod tests {
     #[test]
     fn bytes_that_are_neither_are_refused() {
         assert!(Bootstrap::read(b"\xff\xff", &identity(), true).is_err());
-        let other = Any { type_url: "a.b.Options".into(), value: vec![1], ..Default::default() };
+        let other = Any {
+            type_url: "a.b.Options".into(),
+            value: vec![1],
+            ..Default::default()
+        };
         let refused = Bootstrap::read(&other.write_to_bytes().unwrap(), &identity(), true).unwrap_err();
         assert!(refused.to_string().contains("a.b.Options"), "{refused}");
     }

@@ -101,9 +101,8 @@ impl Bundle {
     pub fn has_own_pids(&self) -> io::Result<bool> {
         let spec: Spec = serde_json::from_slice(&fs::read(self.path.join("config.json"))?)?;
         let namespaces = spec.linux.map(|linux| linux.namespaces).unwrap_or_default();
-        let is_own = |namespace: &Namespace| {
-            namespace.kind == "pid" && namespace.path.as_deref().unwrap_or_default().is_empty()
-        };
+        let is_own =
+            |namespace: &Namespace| namespace.kind == "pid" && namespace.path.as_deref().unwrap_or_default().is_empty();
         Ok(namespaces.iter().any(is_own))
     }
 }
@@ -129,7 +128,9 @@ struct Namespace {
 /// Reads a pid that the runtime wrote.
 pub fn read_pid(path: &Path) -> io::Result<u32> {
     let text = fs::read_to_string(path)?;
-    text.trim().parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    text.trim()
+        .parse()
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// The process of an exec with `terminal` as the request says, all else untouched.
@@ -153,7 +154,9 @@ mod tests {
         };
         assert!(check(r#"{"linux":{"namespaces":[{"type":"mount"},{"type":"pid"}]}}"#));
         assert!(check(r#"{"linux":{"namespaces":[{"type":"pid","path":""}]}}"#));
-        assert!(!check(r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}"#));
+        assert!(!check(
+            r#"{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}"#
+        ));
         assert!(!check(r#"{"linux":{}}"#));
         assert!(!check("{}"));
     }
@@ -161,7 +164,10 @@ mod tests {
     #[test]
     fn a_process_keeps_every_field_that_the_shim_does_not_know() {
         let out = process_spec(br#"{"args":["a"],"x":{"y":1e3},"terminal":false}"#, true).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), r#"{"args":["a"],"terminal":true,"x":{"y":1e3}}"#);
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            r#"{"args":["a"],"terminal":true,"x":{"y":1e3}}"#
+        );
         assert!(process_spec(b"[]", true).is_err());
     }
 
@@ -170,7 +176,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = Bundle::new(dir.path());
         assert_eq!(bundle.stored_options().unwrap(), Options::new());
-        let options = Options { binary_name: "crun".into(), root: "/r".into(), ..Default::default() };
+        let options = Options {
+            binary_name: "crun".into(),
+            root: "/r".into(),
+            ..Default::default()
+        };
         bundle.store_options(&options).unwrap();
         assert_eq!(bundle.stored_options().unwrap(), options);
     }

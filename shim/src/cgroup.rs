@@ -36,13 +36,20 @@ impl Hierarchies {
     fn parse(mountinfo: &str) -> Self {
         let mut found = Self::default();
         for line in mountinfo.lines() {
-            let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
-            let Some(point) = mount.split(' ').nth(4).filter(|point| point.starts_with(ROOT)) else { continue };
+            let Some((mount, filesystem)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = mount.split(' ').nth(4).filter(|point| point.starts_with(ROOT)) else {
+                continue;
+            };
             let mut words = filesystem.split(' ');
             match (words.next(), words.nth(1)) {
                 (Some("cgroup2"), _) => found.v2 = found.v2.or_else(|| Some(point.into())),
                 (Some("cgroup"), Some(options)) => {
-                    for option in options.split(',').filter(|option| !matches!(*option, "rw" | "ro" | "xattr")) {
+                    for option in options
+                        .split(',')
+                        .filter(|option| !matches!(*option, "rw" | "ro" | "xattr"))
+                    {
                         found.v1.entry(option.to_owned()).or_insert_with(|| point.into());
                     }
                 }
@@ -77,10 +84,15 @@ impl Cgroup {
     }
 
     fn parse(membership: &str, hierarchies: &Hierarchies) -> Option<Self> {
-        let mut cgroup = Self { v1: BTreeMap::new(), v2: None };
+        let mut cgroup = Self {
+            v1: BTreeMap::new(),
+            v2: None,
+        };
         for line in membership.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+                continue;
+            };
             let relative = path.trim_start_matches('/');
             if relative.is_empty() || relative.starts_with("..") {
                 continue;
@@ -108,8 +120,12 @@ impl Cgroup {
 
     /// All processes in the cgroup and below it.
     pub fn processes(&self) -> io::Result<Vec<u32>> {
-        let first_choice = ["pids", "devices", "memory", "cpu"].iter().find_map(|name| self.controller(name));
-        let folder = first_choice.or(self.v1.values().next().map(PathBuf::as_path)).or(self.v2.as_deref());
+        let first_choice = ["pids", "devices", "memory", "cpu"]
+            .iter()
+            .find_map(|name| self.controller(name));
+        let folder = first_choice
+            .or(self.v1.values().next().map(PathBuf::as_path))
+            .or(self.v2.as_deref());
         let mut pids = Vec::new();
         if let Some(folder) = folder {
             collect_processes(folder, &mut pids)?;
@@ -120,22 +136,32 @@ impl Cgroup {
 
     /// What the container has used, as containerd's metrics.
     pub fn metrics(&self) -> Any {
-        if self.is_v1() { any(&v1::metrics(self)) } else { any(&v2::metrics(self.v2.as_deref())) }
+        if self.is_v1() {
+            any(&v1::metrics(self))
+        } else {
+            any(&v2::metrics(self.v2.as_deref()))
+        }
     }
 
     /// How many of its processes the kernel has killed for want of memory.
     pub fn oom_kills(&self) -> Option<u64> {
         if self.is_v1() {
-            return files::keyed(&self.controller("memory")?.join("memory.oom_control")).get("oom_kill").copied();
+            return files::keyed(&self.controller("memory")?.join("memory.oom_control"))
+                .get("oom_kill")
+                .copied();
         }
-        files::keyed(&self.v2.as_deref()?.join("memory.events")).get("oom_kill").copied()
+        files::keyed(&self.v2.as_deref()?.join("memory.events"))
+            .get("oom_kill")
+            .copied()
     }
 }
 
 fn any<M: MessageFull>(message: &M) -> Any {
     Any {
         type_url: M::descriptor().full_name().to_owned(),
-        value: message.write_to_bytes().expect("a message without required fields serializes"),
+        value: message
+            .write_to_bytes()
+            .expect("a message without required fields serializes"),
         ..Default::default()
     }
 }
@@ -177,11 +203,21 @@ mod tests {
     #[test]
     fn a_cgroup_is_where_the_process_is_in_each_hierarchy() {
         let hierarchies = Hierarchies::parse(HYBRID);
-        let cgroup = Cgroup::parse("5:cpu,cpuacct:/a/b\n4:memory:/a/b\n3:name=systemd:/\n0::/\n", &hierarchies).unwrap();
-        assert_eq!(cgroup.controller("memory"), Some(Path::new("/sys/fs/cgroup/memory/a/b")));
+        let cgroup = Cgroup::parse(
+            "5:cpu,cpuacct:/a/b\n4:memory:/a/b\n3:name=systemd:/\n0::/\n",
+            &hierarchies,
+        )
+        .unwrap();
+        assert_eq!(
+            cgroup.controller("memory"),
+            Some(Path::new("/sys/fs/cgroup/memory/a/b"))
+        );
         assert_eq!(cgroup.controller("name=systemd"), None);
         assert!(cgroup.is_v1() && cgroup.v2.is_none());
-        let pure = Hierarchies { v2: Some("/sys/fs/cgroup".into()), ..Default::default() };
+        let pure = Hierarchies {
+            v2: Some("/sys/fs/cgroup".into()),
+            ..Default::default()
+        };
         let cgroup = Cgroup::parse("0::/a\n", &pure).unwrap();
         assert!(!cgroup.is_v1());
         assert_eq!(cgroup.v2, Some("/sys/fs/cgroup/a".into()));

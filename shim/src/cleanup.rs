@@ -41,7 +41,9 @@ pub fn run(identity: &Identity, bundle: Option<PathBuf>) -> Result<(), CleanupEr
     if let Err(error) = rootfs::unmount_all(&bundle.rootfs()) {
         eprintln_line(&format!("root file system: {error}"));
     }
-    let answer = answer(&bundle).write_to_bytes().expect("a message without required fields serializes");
+    let answer = answer(&bundle)
+        .write_to_bytes()
+        .expect("a message without required fields serializes");
     io::stdout().write_all(&answer).map_err(CleanupError::Answer)
 }
 
@@ -59,7 +61,11 @@ fn delete_from_runtime(identity: &Identity, bundle: &Bundle) {
         Default::default()
     });
     let mut command: Command = Oci::deletion(&options, identity.namespace.as_str(), identity.id.as_str());
-    let outcome = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).status();
+    let outcome = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::inherit())
+        .status();
     match outcome {
         Ok(status) if status.success() => {}
         Ok(status) => eprintln_line(&format!("the runtime's delete ended with {status}")),

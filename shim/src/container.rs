@@ -92,8 +92,13 @@ impl Container {
 
     /// All processes of the container, and the exec of those that are one.
     pub fn processes(&self) -> Result<Vec<(u32, Option<ExecId>)>, TaskError> {
-        let cgroup = self.cgroup.as_ref().ok_or_else(|| TaskError::State("the container has no cgroup".into()))?;
-        let pids = cgroup.processes().map_err(TaskError::io("cannot read the container's cgroup"))?;
+        let cgroup = self
+            .cgroup
+            .as_ref()
+            .ok_or_else(|| TaskError::State("the container has no cgroup".into()))?;
+        let pids = cgroup
+            .processes()
+            .map_err(TaskError::io("cannot read the container's cgroup"))?;
         let execs: BTreeMap<u32, ExecId> = self.execs().iter().map(|(id, exec)| (exec.pid(), id.clone())).collect();
         Ok(pids.into_iter().map(|pid| (pid, execs.get(&pid).cloned())).collect())
     }

@@ -10,5 +10,9 @@ pub fn timestamp(time: Timestamp) -> WireTimestamp {
     if nanos < 0 {
         (seconds, nanos) = (seconds - 1, nanos + 1_000_000_000);
     }
-    WireTimestamp { seconds, nanos, ..Default::default() }
+    WireTimestamp {
+        seconds,
+        nanos,
+        ..Default::default()
+    }
 }

@@ -57,7 +57,9 @@ impl Outbox {
         }
         let any = Any {
             type_url: M::descriptor().full_name().to_owned(),
-            value: event.write_to_bytes().expect("a message without required fields serializes"),
+            value: event
+                .write_to_bytes()
+                .expect("a message without required fields serializes"),
             ..Default::default()
         };
         let envelope = Envelope {
@@ -127,8 +129,13 @@ impl Outbox {
 
 /// An answer that says the same however often one asks.
 fn is_refusal(error: &ttrpc::Error) -> bool {
-    let ttrpc::Error::RpcStatus(status) = error else { return false };
-    matches!(status.code(), Code::INVALID_ARGUMENT | Code::UNIMPLEMENTED | Code::PERMISSION_DENIED | Code::OUT_OF_RANGE)
+    let ttrpc::Error::RpcStatus(status) = error else {
+        return false;
+    };
+    matches!(
+        status.code(),
+        Code::INVALID_ARGUMENT | Code::UNIMPLEMENTED | Code::PERMISSION_DENIED | Code::OUT_OF_RANGE
+    )
 }
 
 async fn send(client: &mut Option<EventsClient>, address: &str, envelope: Envelope) -> ttrpc::Result<()> {
@@ -137,13 +144,18 @@ async fn send(client: &mut Option<EventsClient>, address: &str, envelope: Envelo
         None => client.insert(connect(address).await?),
     };
     let namespace = envelope.namespace.clone();
-    let request = ForwardRequest { envelope: Some(envelope).into(), ..Default::default() };
+    let request = ForwardRequest {
+        envelope: Some(envelope).into(),
+        ..Default::default()
+    };
     let mut context = context::with_duration(CALL_TIMEOUT);
     context.add("containerd-namespace-ttrpc".into(), namespace);
     events.forward(context, &request).await.map(drop)
 }
 
 async fn connect(address: &str) -> ttrpc::Result<EventsClient> {
-    let stream = UnixStream::connect(address).await.map_err(|error| ttrpc::Error::Socket(error.to_string()))?;
+    let stream = UnixStream::connect(address)
+        .await
+        .map_err(|error| ttrpc::Error::Socket(error.to_string()))?;
     Ok(EventsClient::new(Client::new(Socket::from(stream))))
 }

@@ -30,7 +30,10 @@ pub struct ExitRecord {
 impl Exit {
     /// An exit now.
     pub fn now(status: u32) -> Self {
-        Self { status, at: Timestamp::now() }
+        Self {
+            status,
+            at: Timestamp::now(),
+        }
     }
 
     /// From what wait returned; `None` if the process was stopped or continued only.
@@ -71,7 +74,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("exit.json");
         assert_eq!(ExitRecord::read(&path).unwrap(), None);
-        let record = ExitRecord { pid: 7, exit: Exit::now(137) };
+        let record = ExitRecord {
+            pid: 7,
+            exit: Exit::now(137),
+        };
         record.write(&path).unwrap();
         assert_eq!(ExitRecord::read(&path).unwrap(), Some(record));
         fs::write(&path, "{").unwrap();

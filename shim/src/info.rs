@@ -49,15 +49,22 @@ pub fn run() -> Result<(), InfoError> {
     let options = read_options(&input)?;
     let mut info = RuntimeInfo {
         name: NAME.into(),
-        version: Some(RuntimeVersion { version: env!("CARGO_PKG_VERSION").into(), ..Default::default() }).into(),
+        version: Some(RuntimeVersion {
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..Default::default()
+        })
+        .into(),
         features: features(options.as_ref()).into(),
         ..Default::default()
     };
-    info.annotations.insert("io.davit.stdio-schemes".into(), STDIO_SCHEMES.into());
+    info.annotations
+        .insert("io.davit.stdio-schemes".into(), STDIO_SCHEMES.into());
     if options.is_some() {
         info.options = Some(Any::parse_from_bytes(&input).map_err(BootstrapError::Options)?).into();
     }
-    let bytes = info.write_to_bytes().expect("a message without required fields serializes");
+    let bytes = info
+        .write_to_bytes()
+        .expect("a message without required fields serializes");
     Ok(io::stdout().write_all(&bytes)?)
 }
 
@@ -68,5 +75,9 @@ fn features(options: Option<&Options>) -> Option<Any> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&output.stdout).is_ok();
     let value = output.stdout;
-    (output.status.success() && is_json).then(|| Any { type_url: FEATURES_TYPE.into(), value, ..Default::default() })
+    (output.status.success() && is_json).then(|| Any {
+        type_url: FEATURES_TYPE.into(),
+        value,
+        ..Default::default()
+    })
 }

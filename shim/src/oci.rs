@@ -130,7 +130,10 @@ impl Oci {
         }
         let message = log::last_error(log, log_start).unwrap_or_else(|| {
             let said = stderr.map(read_rest).unwrap_or_default();
-            format!("{} did not terminate successfully: exit status {status}: {said}", self.binary.display())
+            format!(
+                "{} did not terminate successfully: exit status {status}: {said}",
+                self.binary.display()
+            )
         });
         Err(OciError::Failed { what, message })
     }
@@ -156,7 +159,12 @@ impl Oci {
 
     fn command(&self, log: &Path) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("--root").arg(&self.root).arg("--log").arg(log).args(["--log-format", "json"]);
+        command
+            .arg("--root")
+            .arg(&self.root)
+            .arg("--log")
+            .arg(log)
+            .args(["--log-format", "json"]);
         if self.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }
@@ -175,12 +183,20 @@ fn binary(wanted: &str) -> PathBuf {
     if !wanted.is_empty() {
         return wanted.into();
     }
-    let beside = env::current_exe().ok().and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)));
-    beside.filter(|path| path.exists()).unwrap_or_else(|| OWN_RUNTIME.into())
+    let beside = env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(OWN_RUNTIME)));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| OWN_RUNTIME.into())
 }
 
 fn root(options: &Options, namespace: &str) -> PathBuf {
-    let root = if options.root.is_empty() { DEFAULT_ROOT } else { &options.root };
+    let root = if options.root.is_empty() {
+        DEFAULT_ROOT
+    } else {
+        &options.root
+    };
     Path::new(root).join(namespace)
 }
 
@@ -197,8 +213,7 @@ fn captured(reader: &mut Option<OwnedFd>) -> io::Result<Stdio> {
 /// A file in memory, since a pipe might not take all bytes at once.
 fn input(bytes: &[u8]) -> io::Result<Stdio> {
     use std::io::{Seek, Write};
-    let mut file: std::fs::File =
-        rustix::fs::memfd_create("runtime-stdin", rustix::fs::MemfdFlags::CLOEXEC)?.into();
+    let mut file: std::fs::File = rustix::fs::memfd_create("runtime-stdin", rustix::fs::MemfdFlags::CLOEXEC)?.into();
     file.write_all(bytes)?;
     file.rewind()?;
     Ok(file.into())

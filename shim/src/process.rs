@@ -115,7 +115,9 @@ impl Process {
 
     /// Sends a signal. The pid cannot be another process's: nobody has waited for this one yet.
     pub fn kill(&self, signal: u32) -> Result<(), TaskError> {
-        let live = self.live().ok_or_else(|| TaskError::State("process is not started".into()))?;
+        let live = self
+            .live()
+            .ok_or_else(|| TaskError::State("process is not started".into()))?;
         if let Status::Stopped(_) = self.status() {
             return Err(TaskError::Finished);
         }

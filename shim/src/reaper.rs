@@ -68,7 +68,10 @@ impl Reaper {
         let number = table.next_birth;
         table.next_birth += 1;
         table.births.insert(number, HashMap::new());
-        Births { reaper: self.clone(), number }
+        Births {
+            reaper: self.clone(),
+            number,
+        }
     }
 
     /// Waits for children until the program ends.
@@ -137,7 +140,9 @@ impl Drop for Births {
 }
 
 fn is_our_child(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
     // The name in parentheses may hold anything, parentheses too.
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let parent = after_name.split_whitespace().nth(1).and_then(|text| text.parse().ok());

@@ -85,7 +85,12 @@ pub fn mount_all(mounts: &[Mount], rootfs: &Path) -> Result<(), RootfsError> {
 
 fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), RootfsError> {
     let failed = |source: io::Error| RootfsError::Mount {
-        what: format!("{} of type {} with options {:?}", mount.source, mount.kind, mount.options.join(",")),
+        what: format!(
+            "{} of type {} with options {:?}",
+            mount.source,
+            mount.kind,
+            mount.options.join(",")
+        ),
         source,
     };
     let options = Options::parse(&mount.options)?;
@@ -99,7 +104,9 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), RootfsError> {
         mount_call(&mount.source, target.path(), kind, options.flags, data)
     };
     in_folder(base, call).map_err(failed)?;
-    let rest = options.flags.intersection(MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC);
+    let rest = options
+        .flags
+        .intersection(MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC);
     if is_bind && !rest.is_empty() {
         // A bind mount takes the flags of its source first; the target's path now leads to the new mount.
         let path = target.again().map_err(failed)?;
@@ -112,9 +119,21 @@ fn mount_one(mount: &Mount, rootfs: &Path) -> Result<(), RootfsError> {
     Ok(())
 }
 
-fn mount_call(source: &str, target: &Path, kind: Option<&str>, flags: MountFlags, data: Option<&str>) -> io::Result<()> {
+fn mount_call(
+    source: &str,
+    target: &Path,
+    kind: Option<&str>,
+    flags: MountFlags,
+    data: Option<&str>,
+) -> io::Result<()> {
     let data = data.map(std::ffi::CString::new).transpose()?;
-    Ok(rustix::mount::mount(source, target, kind.unwrap_or_default(), flags, data.as_deref())?)
+    Ok(rustix::mount::mount(
+        source,
+        target,
+        kind.unwrap_or_default(),
+        flags,
+        data.as_deref(),
+    )?)
 }
 
 /// Runs a mount with another working directory: overlay's options are paths, and relative ones are shorter.
@@ -139,14 +158,29 @@ impl Target {
     fn open(rootfs: &Path, relative: &str) -> io::Result<Self> {
         let relative = relative.trim_matches('/').to_owned();
         if relative.is_empty() {
-            return Ok(Self { rootfs: rootfs.into(), relative, path: rootfs.into(), _folder: None });
+            return Ok(Self {
+                rootfs: rootfs.into(),
+                relative,
+                path: rootfs.into(),
+                _folder: None,
+            });
         }
         let root = File::open(rootfs)?;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let folder =
-            rustix::fs::openat2(&root, relative.as_str(), flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?;
+        let folder = rustix::fs::openat2(
+            &root,
+            relative.as_str(),
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS,
+        )?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-        Ok(Self { rootfs: rootfs.into(), relative, path, _folder: Some(folder) })
+        Ok(Self {
+            rootfs: rootfs.into(),
+            relative,
+            path,
+            _folder: Some(folder),
+        })
     }
 
     fn again(&self) -> io::Result<Self> {
@@ -178,13 +212,18 @@ pub fn unmount_all(rootfs: &Path) -> Result<(), RootfsError> {
 }
 
 fn unmount_failed(path: &Path, error: Errno) -> RootfsError {
-    RootfsError::Unmount { path: path.into(), source: error.into() }
+    RootfsError::Unmount {
+        path: path.into(),
+        source: error.into(),
+    }
 }
 
 /// `true` if something was unmounted.
 fn unmount_below(rootfs: &Path) -> Result<bool, RootfsError> {
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|source| RootfsError::Unmount { path: "/proc/self/mountinfo".into(), source })?;
+    let table = fs::read_to_string("/proc/self/mountinfo").map_err(|source| RootfsError::Unmount {
+        path: "/proc/self/mountinfo".into(),
+        source,
+    })?;
     let points: Vec<PathBuf> = table
         .lines()
         .filter_map(|line| line.split(' ').nth(4))
@@ -198,4 +237,3 @@ fn unmount_below(rootfs: &Path) -> Result<bool, RootfsError> {
     }
     Ok(!points.is_empty())
 }
-

@@ -86,7 +86,9 @@ async fn serve(identity: &Identity, listener: UnixListener, socket: PathBuf) -> 
         outbox: outbox.clone(),
     };
     let tasks = Arc::new(Tasks::new(Arc::new(host)));
-    listener.set_nonblocking(true).map_err(failed("cannot prepare the listener"))?;
+    listener
+        .set_nonblocking(true)
+        .map_err(failed("cannot prepare the listener"))?;
     let listener = listener.try_into().map_err(failed("cannot watch the listener"))?;
     let mut server = Server::new().add_listener(listener).register_service(services(&tasks));
     server.start().await.map_err(ServeError::Server)?;
@@ -109,7 +111,11 @@ async fn serve(identity: &Identity, listener: UnixListener, socket: PathBuf) -> 
 
 /// Returns on SIGTERM or SIGINT, but not while a container lives: whoever stops the manager must not stop the containers.
 async fn terminated(tasks: &Tasks) {
-    let both = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let both = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
     let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = both else {
         return std::future::pending().await;
     };
@@ -136,7 +142,14 @@ fn take_listener() -> io::Result<UnixListener> {
 /// The manager reads the bundle's FIFO `log`. Nobody may be there to read: then lines are lost, and nothing waits.
 fn log_to_bundle(debug: bool) {
     let flags = OFlags::NONBLOCK.bits() as i32;
-    let Ok(fifo) = OpenOptions::new().read(true).write(true).custom_flags(flags).open("log") else { return };
+    let Ok(fifo) = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(flags)
+        .open("log")
+    else {
+        return;
+    };
     let level = if debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
     tracing_subscriber::fmt()
         .with_max_level(level)

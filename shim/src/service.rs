@@ -12,10 +12,17 @@ use std::{
 use async_trait::async_trait;
 use davit_shim_api::{
     options::oci::{CheckpointOptions, ProcessDetails},
-    task_v3::{shim::*, shim_ttrpc::{self, Task}, task::{ProcessInfo, Status as WireStatus}},
+    task_v3::{
+        shim::*,
+        shim_ttrpc::{self, Task},
+        task::{ProcessInfo, Status as WireStatus},
+    },
 };
 use davit_vocabulary::{ContainerId, ExecId};
-use protobuf::{Message, well_known_types::{any::Any, empty::Empty}};
+use protobuf::{
+    Message,
+    well_known_types::{any::Any, empty::Empty},
+};
 use tokio::sync::Notify;
 use ttrpc::r#async::{Service, TtrpcContext};
 
@@ -55,7 +62,10 @@ struct Table {
 pub fn services(tasks: &Arc<Tasks>) -> HashMap<String, Service> {
     let under = |name: &str| {
         let service = shim_ttrpc::create_task(Arc::new(TaskService(tasks.clone()))).remove(V3);
-        (name.to_owned(), service.expect("the generated service has its own name"))
+        (
+            name.to_owned(),
+            service.expect("the generated service has its own name"),
+        )
     };
     HashMap::from([under(V2), under(V3)])
 }
@@ -63,7 +73,11 @@ pub fn services(tasks: &Arc<Tasks>) -> HashMap<String, Service> {
 impl Tasks {
     /// No containers yet.
     pub fn new(host: Arc<Host>) -> Self {
-        Self { host, table: Mutex::default(), shutdown: Notify::new() }
+        Self {
+            host,
+            table: Mutex::default(),
+            shutdown: Notify::new(),
+        }
     }
 
     /// Whether any container is here or on its way.
@@ -73,7 +87,11 @@ impl Tasks {
     }
 
     fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
-        self.table().containers.get(id).cloned().ok_or_else(|| TaskError::NoContainer(id.into()))
+        self.table()
+            .containers
+            .get(id)
+            .cloned()
+            .ok_or_else(|| TaskError::NoContainer(id.into()))
     }
 
     async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
@@ -86,7 +104,10 @@ impl Tasks {
         let container = created?;
         let pid = container.init.pid();
         table.containers.insert(id, container);
-        Ok(CreateTaskResponse { pid, ..Default::default() })
+        Ok(CreateTaskResponse {
+            pid,
+            ..Default::default()
+        })
     }
 
     fn reserve(&self, id: &ContainerId) -> Result<(), TaskError> {
@@ -103,7 +124,10 @@ impl Tasks {
             None => container.start().await?,
             Some(exec) => container.start_exec(&exec).await?,
         };
-        Ok(StartResponse { pid, ..Default::default() })
+        Ok(StartResponse {
+            pid,
+            ..Default::default()
+        })
     }
 
     async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
@@ -167,7 +191,11 @@ impl Tasks {
         let container = self.container(&request.id)?;
         let exit = container.process(&request.exec_id)?.wait().await;
         let exited_at = Some(convert::timestamp(exit.at)).into();
-        Ok(WaitResponse { exit_status: exit.status, exited_at, ..Default::default() })
+        Ok(WaitResponse {
+            exit_status: exit.status,
+            exited_at,
+            ..Default::default()
+        })
     }
 
     fn state(&self, request: &StateRequest) -> Result<StateResponse, TaskError> {
@@ -206,23 +234,32 @@ impl Tasks {
             info: exec.map(process_details).into(),
             ..Default::default()
         });
-        Ok(PidsResponse { processes: processes.collect(), ..Default::default() })
+        Ok(PidsResponse {
+            processes: processes.collect(),
+            ..Default::default()
+        })
     }
 
     fn stats(&self, request: &StatsRequest) -> Result<StatsResponse, TaskError> {
         let container = self.container(&request.id)?;
         let cgroup = container.cgroup.as_ref();
         let cgroup = cgroup.ok_or_else(|| TaskError::State("the container has no cgroup of its own".into()))?;
-        Ok(StatsResponse { stats: Some(cgroup.metrics()).into(), ..Default::default() })
+        Ok(StatsResponse {
+            stats: Some(cgroup.metrics()).into(),
+            ..Default::default()
+        })
     }
 
     fn resize(&self, request: &ResizePtyRequest) -> Result<Empty, TaskError> {
         let container = self.container(&request.id)?;
         let process = container.process(&request.exec_id)?;
-        let number = |cells: u32| u16::try_from(cells).map_err(|_| TaskError::Invalid(format!("terminal size {cells}")));
+        let number =
+            |cells: u32| u16::try_from(cells).map_err(|_| TaskError::Invalid(format!("terminal size {cells}")));
         let (rows, columns) = (number(request.height)?, number(request.width)?);
         if let Some(live) = process.live() {
-            live.streams.resize(rows, columns).map_err(TaskError::io("cannot resize the terminal"))?;
+            live.streams
+                .resize(rows, columns)
+                .map_err(TaskError::io("cannot resize the terminal"))?;
         }
         Ok(Empty::new())
     }
@@ -238,7 +275,11 @@ impl Tasks {
 
     fn connect(&self, request: &ConnectRequest) -> ConnectResponse {
         let task_pid = self.container(&request.id).map_or(0, |container| container.init.pid());
-        ConnectResponse { shim_pid: std::process::id(), task_pid, ..Default::default() }
+        ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid,
+            ..Default::default()
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -251,7 +292,10 @@ fn create_request(request: CreateTaskRequest) -> Result<CreateRequest, TaskError
         return Err(TaskError::Unsupported("creating a container from a checkpoint".into()));
     }
     if !Path::new(&request.bundle).is_absolute() {
-        return Err(TaskError::Invalid(format!("bundle {:?} is not an absolute path", request.bundle)));
+        return Err(TaskError::Invalid(format!(
+            "bundle {:?} is not an absolute path",
+            request.bundle
+        )));
     }
     let mounts = request.rootfs.into_iter().map(|mount| Mount {
         kind: mount.type_,
@@ -286,10 +330,15 @@ fn delete_response(deleted: Deleted) -> DeleteResponse {
 }
 
 fn process_details(exec: ExecId) -> Any {
-    let details = ProcessDetails { exec_id: exec.into(), ..Default::default() };
+    let details = ProcessDetails {
+        exec_id: exec.into(),
+        ..Default::default()
+    };
     Any {
         type_url: "containerd.runc.v1.ProcessDetails".into(),
-        value: details.write_to_bytes().expect("a message without required fields serializes"),
+        value: details
+            .write_to_bytes()
+            .expect("a message without required fields serializes"),
         ..Default::default()
     }
 }

@@ -80,7 +80,9 @@ mod tests {
     fn a_socket_is_shared_while_it_is_served_and_replaced_when_its_shim_is_dead() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/s");
-        let Claim::Bound(first) = claim(&path).unwrap() else { panic!("not bound") };
+        let Claim::Bound(first) = claim(&path).unwrap() else {
+            panic!("not bound")
+        };
         assert!(matches!(claim(&path).unwrap(), Claim::Served));
         drop(first);
         assert!(matches!(claim(&path).unwrap(), Claim::Bound(_)));

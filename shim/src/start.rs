@@ -28,8 +28,11 @@ use crate::{
 const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
 /// glibc settings of the serving process: it has one busy thread and should give memory back.
-const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "65536"), ("MALLOC_TOP_PAD_", "16384")];
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "1"),
+    ("MALLOC_TRIM_THRESHOLD_", "65536"),
+    ("MALLOC_TOP_PAD_", "16384"),
+];
 
 /// Why no shim could be started.
 #[derive(Debug, thiserror::Error)]
@@ -58,11 +61,18 @@ fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// Runs the action in the bundle, which is the working directory.
 pub fn run(identity: &Identity) -> Result<(), StartError> {
     let mut input = Vec::new();
-    io::stdin().read_to_end(&mut input).map_err(failed("cannot read stdin"))?;
+    io::stdin()
+        .read_to_end(&mut input)
+        .map_err(failed("cannot read stdin"))?;
     let bootstrap = Bootstrap::read(&input, identity, env::var_os("MAX_SHIM_VERSION").is_some())?;
     let dir = bootstrap.socket_dir.as_deref().unwrap_or(socket::DEFAULT_DIR);
     let group = group_of(identity)?;
-    let path = socket::path(Path::new(dir), &bootstrap.grpc_address, identity.namespace.as_str(), &group);
+    let path = socket::path(
+        Path::new(dir),
+        &bootstrap.grpc_address,
+        identity.namespace.as_str(),
+        &group,
+    );
     match socket::claim(&path).map_err(failed(format!("cannot bind {}", path.display())))? {
         Claim::Served => {}
         Claim::Bound(listener) => {
@@ -74,7 +84,9 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
         }
     }
     let reply = bootstrap.reply(&format!("unix://{}", path.display()));
-    io::stdout().write_all(&reply).map_err(failed("cannot write the address"))
+    io::stdout()
+        .write_all(&reply)
+        .map_err(failed("cannot write the address"))
 }
 
 fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &Path) -> Result<(), StartError> {
@@ -122,6 +134,8 @@ fn group_of(identity: &Identity) -> Result<String, StartError> {
 /// the score may not be lowered.
 fn inherit_oom_score() {
     let parent = fs::read_to_string(format!("/proc/{}/oom_score_adj", parent_id()));
-    let Some(score) = parent.ok().and_then(|text| text.trim().parse::<i32>().ok()) else { return };
+    let Some(score) = parent.ok().and_then(|text| text.trim().parse::<i32>().ok()) else {
+        return;
+    };
     let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
 }

@@ -186,7 +186,10 @@ impl Prepared {
             ends
         } else {
             let stdout = self.open_output(&request.stdout, davit_logs::Source::Stdout, place.owner)?;
-            (stdout, self.open_output(&request.stderr, davit_logs::Source::Stderr, place.owner)?)
+            (
+                stdout,
+                self.open_output(&request.stderr, davit_logs::Source::Stderr, place.owner)?,
+            )
         };
         self.process_ends = Some([stdin, stdout, stderr]);
         Ok(())
@@ -211,7 +214,11 @@ impl Prepared {
     /// Lets the bytes flow. The process exists, or did.
     pub async fn run(self) -> Result<Streams, StdioError> {
         let (exited, exits) = watch::channel(false);
-        let mut flows = Flows { exits, tasks: Vec::new(), drained: Vec::new() };
+        let mut flows = Flows {
+            exits,
+            tasks: Vec::new(),
+            drained: Vec::new(),
+        };
         let mut streams = Streams {
             exited,
             readers: Mutex::default(),
@@ -260,7 +267,8 @@ impl Flows {
             Output::Recorder(recorder) => {
                 let (done, drained) = oneshot::channel();
                 self.drained.push(drained);
-                self.tasks.push(tokio::spawn(record::record(source, recorder, self.exits.clone(), done)));
+                self.tasks
+                    .push(tokio::spawn(record::record(source, recorder, self.exits.clone(), done)));
             }
             Output::Relay(sink) => self.tasks.push(tokio::spawn(relay::relay_all(source, sink))),
             // A terminal must be read even if nobody wants to see it.
@@ -331,12 +339,21 @@ impl Streams {
 }
 
 fn set_size(console: impl AsFd, rows: u16, columns: u16) -> io::Result<()> {
-    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     Ok(rustix::termios::tcsetwinsize(console, size)?)
 }
 
 fn null() -> Result<File, StdioError> {
-    OpenOptions::new().read(true).write(true).open("/dev/null").map_err(failed("cannot open /dev/null"))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")
+        .map_err(failed("cannot open /dev/null"))
 }
 
 /// Read end and write end, both owned by the container's root where that is another user.

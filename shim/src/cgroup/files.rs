@@ -19,7 +19,9 @@ pub fn parse_number(text: &str) -> Option<u64> {
 pub fn keyed(path: &Path) -> HashMap<String, u64> {
     let text = fs::read_to_string(path).unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
-    pairs.filter_map(|(key, value)| Some((key.to_owned(), parse_number(value.trim())?))).collect()
+    pairs
+        .filter_map(|(key, value)| Some((key.to_owned(), parse_number(value.trim())?)))
+        .collect()
 }
 
 /// Numbers separated by spaces.
@@ -40,7 +42,11 @@ pub fn page_sizes(folder: &Path, suffix: &str) -> Vec<String> {
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let mut sizes: Vec<String> = names
         .filter_map(|name| {
-            let size = name.strip_prefix("hugetlb.")?.strip_suffix(suffix)?.strip_suffix('.')?.to_owned();
+            let size = name
+                .strip_prefix("hugetlb.")?
+                .strip_suffix(suffix)?
+                .strip_suffix('.')?
+                .to_owned();
             (!size.contains('.')).then_some(size)
         })
         .collect();

@@ -35,8 +35,15 @@ impl OomWatch {
         if cgroup.oom_kills().is_none() {
             return Ok(None);
         }
-        let signal = if cgroup.is_v1() { eventfd(cgroup)? } else { inotify(cgroup)? };
-        Ok(Some(Self { cgroup: cgroup.clone(), signal: fd::watch(signal)? }))
+        let signal = if cgroup.is_v1() {
+            eventfd(cgroup)?
+        } else {
+            inotify(cgroup)?
+        };
+        Ok(Some(Self {
+            cgroup: cgroup.clone(),
+            signal: fd::watch(signal)?,
+        }))
     }
 
     /// Returns after a signal, when more than `seen` kills are counted or none will be; `None` when the cgroup has gone.

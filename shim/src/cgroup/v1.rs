@@ -3,8 +3,8 @@
 use std::{collections::HashMap, fs, path::Path};
 
 use davit_shim_api::cgroups_v1::metrics::{
-    BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat, Metrics, PidsStat,
-    Throttle,
+    BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl, MemoryStat, Metrics,
+    PidsStat, Throttle,
 };
 
 use super::{
@@ -36,7 +36,11 @@ fn pick(values: &HashMap<String, u64>, key: &str) -> u64 {
 fn pids(folder: &Path) -> PidsStat {
     let read = |name| number(&folder.join(name)).unwrap_or(0);
     let limit = read("pids.max");
-    PidsStat { current: read("pids.current"), limit: if limit == u64::MAX { 0 } else { limit }, ..Default::default() }
+    PidsStat {
+        current: read("pids.current"),
+        limit: if limit == u64::MAX { 0 } else { limit },
+        ..Default::default()
+    }
 }
 
 fn cpu(cgroup: &Cgroup) -> Option<CPUStat> {
@@ -60,7 +64,11 @@ fn cpu(cgroup: &Cgroup) -> Option<CPUStat> {
         }
     });
     let some = usage.is_some() || throttling.is_some();
-    some.then(|| CPUStat { usage: usage.into(), throttling: throttling.into(), ..Default::default() })
+    some.then(|| CPUStat {
+        usage: usage.into(),
+        throttling: throttling.into(),
+        ..Default::default()
+    })
 }
 
 fn memory(folder: &Path) -> MemoryStat {
@@ -141,7 +149,10 @@ fn blkio(folder: &Path) -> BlkIOStat {
             "blkio.bfq.io_service_bytes_recursive",
             "blkio.throttle.io_service_bytes_recursive",
         ),
-        io_serviced_recursive: either("blkio.bfq.io_serviced_recursive", "blkio.throttle.io_serviced_recursive"),
+        io_serviced_recursive: either(
+            "blkio.bfq.io_serviced_recursive",
+            "blkio.throttle.io_serviced_recursive",
+        ),
         ..Default::default()
     }
 }
@@ -154,7 +165,14 @@ fn blkio_entries(text: &str) -> Vec<BlkIOEntry> {
         let op = words.next()?.to_owned();
         let value = words.next()?.parse().ok()?;
         let device = device_name(major, minor);
-        Some(BlkIOEntry { op, device, major, minor, value, ..Default::default() })
+        Some(BlkIOEntry {
+            op,
+            device,
+            major,
+            minor,
+            value,
+            ..Default::default()
+        })
     };
     text.lines().filter_map(parse).collect()
 }
@@ -209,7 +227,10 @@ mod tests {
     #[test]
     fn lines_without_a_device_are_no_entries() {
         let entries = blkio_entries("254:0 Read 4096\n254:0 Total 4096\nTotal 4096\n");
-        let seen: Vec<_> = entries.iter().map(|entry| (entry.major, entry.op.as_str(), entry.value)).collect();
+        let seen: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.major, entry.op.as_str(), entry.value))
+            .collect();
         assert_eq!(seen, [(254, "Read", 4096), (254, "Total", 4096)]);
     }
 }

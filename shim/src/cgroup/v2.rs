@@ -1,10 +1,6 @@
 //! Metrics of cgroup v2.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use davit_shim_api::cgroups_v2::metrics::{
     CPUStat, HugeTlbStat, IOEntry, IOStat, MemoryEvents, MemoryStat, Metrics, PidsStat,
@@ -20,7 +16,11 @@ pub fn metrics(folder: Option<&Path>) -> Metrics {
         cpu: Some(cpu(folder)).into(),
         memory: Some(memory(folder)).into(),
         memory_events: Some(memory_events(folder)).into(),
-        io: Some(IOStat { usage: io(folder), ..Default::default() }).into(),
+        io: Some(IOStat {
+            usage: io(folder),
+            ..Default::default()
+        })
+        .into(),
         hugetlb: hugetlb(folder),
         ..Default::default()
     }
@@ -35,7 +35,11 @@ fn pids(folder: &Path) -> PidsStat {
     let read = |name| number(&folder.join(name)).unwrap_or(0);
     let limit = read("pids.max");
     // No limit is 0 in containerd's metrics.
-    PidsStat { current: read("pids.current"), limit: if limit == u64::MAX { 0 } else { limit }, ..Default::default() }
+    PidsStat {
+        current: read("pids.current"),
+        limit: if limit == u64::MAX { 0 } else { limit },
+        ..Default::default()
+    }
 }
 
 fn cpu(folder: &Path) -> CPUStat {

@@ -10,7 +10,10 @@ use std::{
 
 use davit_shim_api::{
     options::oci::Options,
-    task_events::{mount::Mount as WireMount, task::{TaskCreate, TaskIO}},
+    task_events::{
+        mount::Mount as WireMount,
+        task::{TaskCreate, TaskIO},
+    },
 };
 use davit_vocabulary::ContainerId;
 use tokio::sync::watch;
@@ -77,7 +80,10 @@ impl Container {
             oom_kills: AtomicU64::new(0),
         });
         container.watch_oom();
-        container.host.outbox.publish("/tasks/create", &created(&request, container.init.pid()));
+        container
+            .host
+            .outbox
+            .publish("/tasks/create", &created(&request, container.init.pid()));
         tokio::spawn(container.clone().await_init(exit));
         tracing::info!(id = %container.id, pid = container.init.pid(), "created");
         Ok(container)
@@ -106,8 +112,8 @@ async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, E
     let births = host.reaper.births();
     let created = call_create(&oci, request, &mut prepared).await;
     let pid_file = request.bundle.init_pid_file();
-    let made = created
-        .and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+    let made =
+        created.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
     let pid = match made {
         Ok(pid) => pid,
         Err(error) => {
@@ -129,7 +135,11 @@ async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, E
 async fn call_create(oci: &Oci, request: &CreateRequest, prepared: &mut Prepared) -> Result<(), TaskError> {
     let pid_file = request.bundle.init_pid_file();
     let stdio = prepared.call_stdio();
-    let mut arguments: Vec<&OsStr> = vec!["create".as_ref(), "--bundle".as_ref(), request.bundle.path().as_os_str()];
+    let mut arguments: Vec<&OsStr> = vec![
+        "create".as_ref(),
+        "--bundle".as_ref(),
+        request.bundle.path().as_os_str(),
+    ];
     arguments.extend(["--pid-file".as_ref(), pid_file.as_os_str()]);
     if let Some(path) = prepared.console_path() {
         arguments.extend(["--console-socket".as_ref(), path.as_os_str()]);
@@ -148,7 +158,10 @@ async fn call_create(oci: &Oci, request: &CreateRequest, prepared: &mut Prepared
 async fn undo_create(oci: &Oci, request: &CreateRequest) {
     let arguments: [&OsStr; 3] = ["delete".as_ref(), "--force".as_ref(), request.id.as_ref().as_ref()];
     let log = request.bundle.runtime_log();
-    if let Err(error) = oci.call("cannot undo create", &log, &arguments, crate::oci::CallStdio::Captured).await {
+    if let Err(error) = oci
+        .call("cannot undo create", &log, &arguments, crate::oci::CallStdio::Captured)
+        .await
+    {
         tracing::warn!(%error, id = %request.id, "a half-made container stays");
     }
 }
@@ -183,7 +196,14 @@ fn created(request: &CreateRequest, pid: u32) -> TaskCreate {
         container_id: request.id.to_string(),
         bundle: request.bundle.path().display().to_string(),
         rootfs: request.rootfs.iter().map(mount).collect(),
-        io: Some(TaskIO { stdin, stdout, stderr, terminal, ..Default::default() }).into(),
+        io: Some(TaskIO {
+            stdin,
+            stdout,
+            stderr,
+            terminal,
+            ..Default::default()
+        })
+        .into(),
         pid,
         ..Default::default()
     }

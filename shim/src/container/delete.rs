@@ -18,7 +18,11 @@ use crate::{
 impl Container {
     /// Forgets an exec that has ended or was never started.
     pub async fn delete_exec(&self, id: &ExecId) -> Result<Deleted, TaskError> {
-        let process = self.execs().get(id).cloned().ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
+        let process = self
+            .execs()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
         let exit = match process.status() {
             Status::Stopped(exit) => exit,
             Status::Created if process.live().is_none() => Exit::now(0),
@@ -30,7 +34,10 @@ impl Container {
             // Whatever is left goes with the bundle.
             let _ = fs::remove_file(self.bundle.exec_file(id, what));
         }
-        Ok(Deleted { pid: process.pid(), exit })
+        Ok(Deleted {
+            pid: process.pid(),
+            exit,
+        })
     }
 
     /// Deletes the container from the runtime and unmounts its root file system.
@@ -71,7 +78,10 @@ impl Container {
 
     /// A runtime that knows nothing of the container any more has nothing to delete.
     async fn delete_from_runtime(&self) -> Result<(), TaskError> {
-        match self.call("failed to delete task", &["delete"], CallStdio::Captured).await {
+        match self
+            .call("failed to delete task", &["delete"], CallStdio::Captured)
+            .await
+        {
             Err(TaskError::Oci(OciError::Failed { message, .. })) if message.contains("does not exist") => Ok(()),
             outcome => outcome,
         }

@@ -23,7 +23,8 @@ impl Container {
         }
         let spec = process_spec(spec, stdio.terminal)
             .map_err(|error| TaskError::Invalid(format!("cannot read the exec's process: {error}")))?;
-        fs::write(self.bundle.exec_file(&id, "process"), spec).map_err(TaskError::io("cannot write the exec's process"))?;
+        fs::write(self.bundle.exec_file(&id, "process"), spec)
+            .map_err(TaskError::io("cannot write the exec's process"))?;
         let place = Place {
             container: self.id.as_str(),
             namespace: &self.host.namespace,
@@ -37,9 +38,13 @@ impl Container {
             prepared.discard();
             return Err(TaskError::Exists(id.to_string()));
         }
-        self.execs().insert(id.clone(), Arc::new(Process::new(stdio, Some(prepared))));
-        let event =
-            TaskExecAdded { container_id: self.id.to_string(), exec_id: id.to_string(), ..Default::default() };
+        self.execs()
+            .insert(id.clone(), Arc::new(Process::new(stdio, Some(prepared))));
+        let event = TaskExecAdded {
+            container_id: self.id.to_string(),
+            exec_id: id.to_string(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/exec-added", &event);
         Ok(())
     }
@@ -47,9 +52,16 @@ impl Container {
     /// Runs an exec.
     pub async fn start_exec(self: &Arc<Self>, id: &ExecId) -> Result<u32, TaskError> {
         if self.has_init_ended() {
-            return Err(TaskError::State(format!("container {} init process is not running", self.id)));
+            return Err(TaskError::State(format!(
+                "container {} init process is not running",
+                self.id
+            )));
         }
-        let process = self.execs().get(id).cloned().ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
+        let process = self
+            .execs()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
         let prepared = process
             .take_prepared()
             .ok_or_else(|| TaskError::State(format!("exec {id} has been started before")))?;
@@ -72,7 +84,12 @@ impl Container {
 
     fn exec_started(self: &Arc<Self>, id: &ExecId, process: Arc<Process>, exit: ExitReceiver) {
         let (container_id, exec_id) = (self.id.to_string(), id.to_string());
-        let event = TaskExecStarted { container_id, exec_id, pid: process.pid(), ..Default::default() };
+        let event = TaskExecStarted {
+            container_id,
+            exec_id,
+            pid: process.pid(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/exec-started", &event);
         if self.has_init_ended() {
             // Without a pid namespace of its own it would outlive its container. It may have ended by itself.
@@ -85,8 +102,8 @@ impl Container {
         let births = self.host.reaper.births();
         let called = self.call_exec(id, &mut prepared).await;
         let pid_file = self.bundle.exec_file(id, "pid");
-        let made =
-            called.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+        let made = called
+            .and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
         for what in ["process", "pid", "log"] {
             // Whatever is left goes with the bundle.
             let _ = fs::remove_file(self.bundle.exec_file(id, what));
@@ -114,6 +131,9 @@ impl Container {
         }
         arguments.push(self.id.as_ref().as_ref());
         let log = self.bundle.exec_file(id, "log");
-        Ok(self.oci.call("OCI runtime exec failed", &log, &arguments, stdio).await?)
+        Ok(self
+            .oci
+            .call("OCI runtime exec failed", &log, &arguments, stdio)
+            .await?)
     }
 }

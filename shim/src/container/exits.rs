@@ -18,7 +18,8 @@ impl Container {
     /// Waits for an exec.
     pub(super) async fn await_exec(self: Arc<Self>, id: ExecId, process: Arc<Process>, exit: ExitReceiver) {
         let exit = exit.await.unwrap_or_else(|_| Exit::now(255));
-        self.finish(id.as_str(), &process, exit, self.bundle.exec_file(&id, "exit")).await;
+        self.finish(id.as_str(), &process, exit, self.bundle.exec_file(&id, "exit"))
+            .await;
         self.busy_execs.send_modify(|busy| *busy -= 1);
     }
 
@@ -34,12 +35,16 @@ impl Container {
         // The sender is ours.
         let _ = busy.wait_for(|busy| *busy == 0).await;
         self.check_oom();
-        self.finish(self.id.as_str(), &self.init, exit, self.bundle.exit_file()).await;
+        self.finish(self.id.as_str(), &self.init, exit, self.bundle.exit_file())
+            .await;
     }
 
     async fn kill_the_rest(&self) {
         // runc takes --all only where it must; both words are understood by all runtimes.
-        if let Err(error) = self.call_with_id("cannot kill what is left", &["kill", "--all"], &["9"]).await {
+        if let Err(error) = self
+            .call_with_id("cannot kill what is left", &["kill", "--all"], &["9"])
+            .await
+        {
             tracing::debug!(%error, id = %self.id, "nothing is left to kill");
         }
     }
@@ -81,7 +86,10 @@ impl Container {
         if count <= self.oom_kills.fetch_max(count, Ordering::Relaxed) {
             return;
         }
-        let event = TaskOOM { container_id: self.id.to_string(), ..Default::default() };
+        let event = TaskOOM {
+            container_id: self.id.to_string(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/oom", &event);
     }
 }

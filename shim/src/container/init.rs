@@ -24,10 +24,15 @@ impl Container {
             Status::Running => return Err(TaskError::State("cannot start a running process".into())),
             Status::Stopped(_) => return Err(TaskError::State("cannot start a process that has ended".into())),
         }
-        self.call("OCI runtime start failed", &["start"], CallStdio::Captured).await?;
+        self.call("OCI runtime start failed", &["start"], CallStdio::Captured)
+            .await?;
         self.init.set_started();
         let pid = self.init.pid();
-        let event = TaskStart { container_id: self.id.to_string(), pid, ..Default::default() };
+        let event = TaskStart {
+            container_id: self.id.to_string(),
+            pid,
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/start", &event);
         Ok(pid)
     }
@@ -48,17 +53,26 @@ impl Container {
         let all_flag: &[&str] = if all { &["--all"] } else { &[] };
         let mut arguments = vec!["kill"];
         arguments.extend(all_flag);
-        self.call_with_id("unknown error after kill", &arguments, &[&number]).await.map_err(kill_error)
+        self.call_with_id("unknown error after kill", &arguments, &[&number])
+            .await
+            .map_err(kill_error)
     }
 
     /// Freezes all processes.
     pub async fn pause(&self) -> Result<(), TaskError> {
         if self.init.status() != Status::Running || self.is_paused() {
-            return Err(TaskError::State(format!("cannot pause a container that is {}", self.state_name())));
+            return Err(TaskError::State(format!(
+                "cannot pause a container that is {}",
+                self.state_name()
+            )));
         }
-        self.call("OCI runtime pause failed", &["pause"], CallStdio::Captured).await?;
+        self.call("OCI runtime pause failed", &["pause"], CallStdio::Captured)
+            .await?;
         self.paused.store(true, Ordering::Relaxed);
-        let event = TaskPaused { container_id: self.id.to_string(), ..Default::default() };
+        let event = TaskPaused {
+            container_id: self.id.to_string(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/paused", &event);
         Ok(())
     }
@@ -66,25 +80,41 @@ impl Container {
     /// Thaws them.
     pub async fn resume(&self) -> Result<(), TaskError> {
         if !self.is_paused() {
-            return Err(TaskError::State(format!("cannot resume a container that is {}", self.state_name())));
+            return Err(TaskError::State(format!(
+                "cannot resume a container that is {}",
+                self.state_name()
+            )));
         }
-        self.call("OCI runtime resume failed", &["resume"], CallStdio::Captured).await?;
+        self.call("OCI runtime resume failed", &["resume"], CallStdio::Captured)
+            .await?;
         self.paused.store(false, Ordering::Relaxed);
-        let event = TaskResumed { container_id: self.id.to_string(), ..Default::default() };
+        let event = TaskResumed {
+            container_id: self.id.to_string(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/resumed", &event);
         Ok(())
     }
 
     /// Changes limits; `resources` is the JSON of LinuxResources.
     pub async fn update(&self, resources: Vec<u8>) -> Result<(), TaskError> {
-        self.call("OCI runtime update failed", &["update", "--resources", "-"], CallStdio::Input(resources)).await
+        self.call(
+            "OCI runtime update failed",
+            &["update", "--resources", "-"],
+            CallStdio::Input(resources),
+        )
+        .await
     }
 
     /// Writes the container's state to `path`.
     pub async fn checkpoint(&self, path: &str, options: &CheckpointOptions) -> Result<(), TaskError> {
         let mut arguments = vec!["checkpoint", "--image-path", path];
         let work = self.bundle.path().join("work").display().to_string();
-        let work = if options.work_path.is_empty() { &work } else { &options.work_path };
+        let work = if options.work_path.is_empty() {
+            &work
+        } else {
+            &options.work_path
+        };
         arguments.extend(["--work-path", work]);
         let switches = [
             (!options.exit, "--leave-running"),
@@ -100,9 +130,13 @@ impl Container {
         if !options.cgroups_mode.is_empty() {
             arguments.extend(["--manage-cgroups-mode", &options.cgroups_mode]);
         }
-        self.call("OCI runtime checkpoint failed", &arguments, CallStdio::Captured).await?;
-        let event =
-            TaskCheckpointed { container_id: self.id.to_string(), checkpoint: path.to_owned(), ..Default::default() };
+        self.call("OCI runtime checkpoint failed", &arguments, CallStdio::Captured)
+            .await?;
+        let event = TaskCheckpointed {
+            container_id: self.id.to_string(),
+            checkpoint: path.to_owned(),
+            ..Default::default()
+        };
         self.host.outbox.publish("/tasks/checkpointed", &event);
         Ok(())
     }
@@ -131,14 +165,30 @@ impl Container {
         after: &[&str],
     ) -> Result<(), OciError> {
         let id = [self.id.as_str()];
-        let all: Vec<&OsStr> = before.iter().chain(&id).chain(after).map(|argument| argument.as_ref()).collect();
-        self.oci.call(what, &self.bundle.runtime_log(), &all, CallStdio::Captured).await
+        let all: Vec<&OsStr> = before
+            .iter()
+            .chain(&id)
+            .chain(after)
+            .map(|argument| argument.as_ref())
+            .collect();
+        self.oci
+            .call(what, &self.bundle.runtime_log(), &all, CallStdio::Captured)
+            .await
     }
 }
 
 /// Runtimes have no codes for these; containerd reads the same words.
 fn kill_error(error: OciError) -> TaskError {
     let text = error.message().to_lowercase();
-    let gone = ["process already finished", "container not running", "no such process", "does not exist"];
-    if gone.iter().any(|words| text.contains(words)) { TaskError::Finished } else { error.into() }
+    let gone = [
+        "process already finished",
+        "container not running",
+        "no such process",
+        "does not exist",
+    ];
+    if gone.iter().any(|words| text.contains(words)) {
+        TaskError::Finished
+    } else {
+        error.into()
+    }
 }

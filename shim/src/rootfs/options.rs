@@ -23,8 +23,11 @@ pub struct Options {
 impl Options {
     /// Sorts options.
     pub fn parse(options: &[String]) -> Result<Self, RootfsError> {
-        let mut sorted =
-            Self { flags: MountFlags::empty(), propagation: MountPropagationFlags::empty(), data: Vec::new() };
+        let mut sorted = Self {
+            flags: MountFlags::empty(),
+            propagation: MountPropagationFlags::empty(),
+            data: Vec::new(),
+        };
         for option in options {
             if let Some((flag, on)) = flag(option) {
                 sorted.flags.set(flag, on);
@@ -100,10 +103,16 @@ pub struct Short {
 pub fn shorten(data: &[String]) -> Result<Short, RootfsError> {
     let whole = data.join(",");
     if whole.len() < PAGE {
-        return Ok(Short { data: (!whole.is_empty()).then_some(whole), base: None });
+        return Ok(Short {
+            data: (!whole.is_empty()).then_some(whole),
+            base: None,
+        });
     }
     let too_long = || RootfsError::TooLong(whole.len());
-    let lower = data.iter().find_map(|option| option.strip_prefix("lowerdir=")).ok_or_else(too_long)?;
+    let lower = data
+        .iter()
+        .find_map(|option| option.strip_prefix("lowerdir="))
+        .ok_or_else(too_long)?;
     let base = common_folder(lower.split(':')).ok_or_else(too_long)?;
     let shorter: Vec<String> = data
         .iter()
@@ -119,7 +128,10 @@ pub fn shorten(data: &[String]) -> Result<Short, RootfsError> {
     if shorter.len() >= PAGE {
         return Err(too_long());
     }
-    Ok(Short { data: Some(shorter), base: Some(base.into()) })
+    Ok(Short {
+        data: Some(shorter),
+        base: Some(base.into()),
+    })
 }
 
 /// The longest common prefix that ends with a slash; `None` if that is no more than the root.
@@ -127,7 +139,11 @@ fn common_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> Option<&'a str
     let first = paths.next()?;
     let mut common = first.rfind('/')? + 1;
     for path in paths {
-        let equal = first.bytes().zip(path.bytes()).take_while(|(one, other)| one == other).count();
+        let equal = first
+            .bytes()
+            .zip(path.bytes())
+            .take_while(|(one, other)| one == other)
+            .count();
         common = common.min(first[..equal.min(first.len())].rfind('/')? + 1);
     }
     (common > 1).then(|| &first[..common])
@@ -139,7 +155,9 @@ pub fn unescape_octal(text: &str) -> String {
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
         let digits = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| byte == b'\\');
+        let escaped = digits
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok())
+            .filter(|_| byte == b'\\');
         bytes.push(escaped.unwrap_or(byte));
         rest = if escaped.is_some() { &after[3..] } else { after };
     }
@@ -158,7 +176,10 @@ mod tests {
     fn options_are_sorted_into_flags_propagation_and_data() {
         let parsed = Options::parse(&options(&["rbind", "ro", "nosuid", "suid", "rprivate", "index=off"])).unwrap();
         assert_eq!(parsed.flags, MountFlags::BIND | MountFlags::REC | MountFlags::RDONLY);
-        assert_eq!(parsed.propagation, MountPropagationFlags::PRIVATE | MountPropagationFlags::REC);
+        assert_eq!(
+            parsed.propagation,
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC
+        );
         assert_eq!(parsed.data, ["index=off"]);
     }
 
@@ -185,7 +206,13 @@ mod tests {
     #[test]
     fn data_that_fits_stays_and_data_that_never_fits_is_refused() {
         let data = options(&["lowerdir=/a:/b"]);
-        assert_eq!(shorten(&data).unwrap(), Short { data: Some("lowerdir=/a:/b".into()), base: None });
+        assert_eq!(
+            shorten(&data).unwrap(),
+            Short {
+                data: Some("lowerdir=/a:/b".into()),
+                base: None
+            }
+        );
         assert_eq!(shorten(&[]).unwrap(), Short { data: None, base: None });
         let long = options(&[&"x".repeat(PAGE)]);
         assert!(matches!(shorten(&long), Err(RootfsError::TooLong(_))));

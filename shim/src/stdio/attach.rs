@@ -124,7 +124,11 @@ impl Attach {
     /// Returns when no connected client is so far behind that it could miss output.
     pub async fn room(&self) {
         let has_room = |state: &State| {
-            let behind = state.clients.values().min().map_or(0, |acknowledged| state.ring.end() - acknowledged);
+            let behind = state
+                .clients
+                .values()
+                .min()
+                .map_or(0, |acknowledged| state.ring.end() - acknowledged);
             behind + MOST as u64 <= KEPT_OUTPUT as u64
         };
         self.until(has_room).await;

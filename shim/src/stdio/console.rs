@@ -39,7 +39,10 @@ impl ConsoleSocket {
         let path = dir.join(format!("{}.{number}.pty", std::process::id()));
         let listener = socket::listen(&path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener: UnixListener::from_std(listener)?, path })
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            path,
+        })
     }
 
     /// Where the runtime must connect.
@@ -50,14 +53,18 @@ impl ConsoleSocket {
     /// The master side that the runtime sent.
     pub async fn receive(self) -> Result<AsyncFd<OwnedFd>, StdioError> {
         let received = time::timeout(PATIENCE, self.accept_and_read()).await;
-        let master = received.map_err(|_| StdioError::NoConsole)?.map_err(failed("cannot receive the terminal"))?;
+        let master = received
+            .map_err(|_| StdioError::NoConsole)?
+            .map_err(failed("cannot receive the terminal"))?;
         nonblocking(master.ok_or(StdioError::NoConsole)?).map_err(failed("cannot watch the terminal"))
     }
 
     async fn accept_and_read(&self) -> io::Result<Option<OwnedFd>> {
         let (stream, _) = self.listener.accept().await?;
         // The payload is the terminal's name, which nobody needs.
-        stream.async_io(Interest::READABLE, || receive_descriptor(&stream)).await
+        stream
+            .async_io(Interest::READABLE, || receive_descriptor(&stream))
+            .await
     }
 }
 
@@ -72,7 +79,12 @@ fn receive_descriptor(stream: &tokio::net::UnixStream) -> io::Result<Option<Owne
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0; 4096];
-    recvmsg(stream, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut name)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
     let descriptors = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
         _ => None,

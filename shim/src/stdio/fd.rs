@@ -23,7 +23,10 @@ pub fn nonblocking(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Watches a descriptor that does not block.
-#[expect(deprecated, reason = "the replacement is unsafe for any type's sake; an OwnedFd keeps its promise by itself")]
+#[expect(
+    deprecated,
+    reason = "the replacement is unsafe for any type's sake; an OwnedFd keeps its promise by itself"
+)]
 pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::new(fd)
 }

@@ -50,14 +50,23 @@ impl Logger {
         let (ready, ready_write) = pipe((0, 0))?;
         let mut command = Command::new(path);
         command
-            .args(arguments.iter().flat_map(|(key, value)| [key, value]).filter(|text| !text.is_empty()))
+            .args(
+                arguments
+                    .iter()
+                    .flat_map(|(key, value)| [key, value])
+                    .filter(|text| !text.is_empty()),
+            )
             .env("CONTAINER_ID", place.container)
             .env("CONTAINER_NAMESPACE", place.namespace)
             .stdin(ProcessStdio::null())
             .stdout(ProcessStdio::null())
             .stderr(ProcessStdio::null());
         let mapping = |parent_fd, child_fd| FdMapping { parent_fd, child_fd };
-        let mapped = command.fd_mappings(vec![mapping(out_read, 3), mapping(err_read, 4), mapping(ready_write, 5)]);
+        let mapped = command.fd_mappings(vec![
+            mapping(out_read, 3),
+            mapping(err_read, 4),
+            mapping(ready_write, 5),
+        ]);
         mapped.map_err(|_| failed(what())(std::io::ErrorKind::InvalidInput.into()))?;
         let (child, exit) = place.reaper.spawn(&mut command).map_err(failed(what()))?;
         Ok(Self {
@@ -81,8 +90,13 @@ impl Logger {
     /// The write end of stdout, for the output of a terminal.
     pub fn stdout_relay(&mut self) -> Result<Output, StdioError> {
         self.stderr = None;
-        let stdout = self.stdout.take().ok_or_else(|| StdioError::Logger(self.name.clone()))?;
-        nonblocking(stdout).map(Output::Relay).map_err(failed("cannot watch the logging program's input"))
+        let stdout = self
+            .stdout
+            .take()
+            .ok_or_else(|| StdioError::Logger(self.name.clone()))?;
+        nonblocking(stdout)
+            .map(Output::Relay)
+            .map_err(failed("cannot watch the logging program's input"))
     }
 
     /// Returns when the program has closed its ready pipe.
@@ -102,7 +116,8 @@ impl Logger {
 
     fn is_dead(&self) -> bool {
         let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
-        exit.as_mut().is_none_or(|exit| exit.try_recv() != Err(TryRecvError::Empty))
+        exit.as_mut()
+            .is_none_or(|exit| exit.try_recv() != Err(TryRecvError::Empty))
     }
 
     /// Ends the program, by force after a while.

@@ -38,7 +38,12 @@ impl Output {
             Stdio::Fifo(path) => Ok(Self::Relay(open_fifo(path)?)),
             Stdio::File(path) => {
                 let what = format!("cannot open {}", path.display());
-                let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path).map_err(failed(what))?;
+                let file = OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .mode(0o644)
+                    .open(path)
+                    .map_err(failed(what))?;
                 Ok(Self::Recorder(Recorder::File(file, false)))
             }
             Stdio::Binary { .. } => Ok(Self::Program),
@@ -66,7 +71,11 @@ fn open_fifo(path: &Path) -> Result<AsyncFd<OwnedFd>, StdioError> {
     let is_fifo = file.metadata().map_err(failed(what()))?.file_type().is_fifo();
     if !is_fifo {
         let uri = path.display().to_string();
-        return Err(StdioError::Unsupported { stream: "output", uri, reason: "the path is not a FIFO" });
+        return Err(StdioError::Unsupported {
+            stream: "output",
+            uri,
+            reason: "the path is not a FIFO",
+        });
     }
     nonblocking(file.into()).map_err(failed(what()))
 }

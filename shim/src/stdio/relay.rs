@@ -32,7 +32,11 @@ fn step(sink: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Step> {
     }
     let written = write_now(sink.get_ref(), bytes)?;
     let left = &bytes[written..];
-    Ok(if left.is_empty() { Step::Written } else { Step::Left(left.into()) })
+    Ok(if left.is_empty() {
+        Step::Written
+    } else {
+        Step::Left(left.into())
+    })
 }
 
 /// Relays output, then closes the sink. What nobody can read any more is read and dropped, so that the process goes on.
@@ -74,11 +78,20 @@ mod tests {
             std::io::Read::read_to_end(&mut std::fs::File::from(to_read), &mut bytes).unwrap();
             bytes
         });
-        relay_all(Arc::new(nonblocking(from_read).unwrap()), nonblocking(to_write).unwrap()).await;
+        relay_all(
+            Arc::new(nonblocking(from_read).unwrap()),
+            nonblocking(to_write).unwrap(),
+        )
+        .await;
         writer.join().unwrap();
         let bytes = reader.join().unwrap();
         assert_eq!(bytes.len(), total);
-        assert!(bytes.iter().enumerate().all(|(number, byte)| *byte == (number % 251) as u8));
+        assert!(
+            bytes
+                .iter()
+                .enumerate()
+                .all(|(number, byte)| *byte == (number % 251) as u8)
+        );
     }
 
     #[tokio::test]
@@ -88,7 +101,11 @@ mod tests {
         let writer = std::thread::spawn(move || {
             std::io::Write::write_all(&mut std::fs::File::from(from_write), &[0; 1 << 20]).unwrap();
         });
-        relay_all(Arc::new(nonblocking(from_read).unwrap()), nonblocking(to_write).unwrap()).await;
+        relay_all(
+            Arc::new(nonblocking(from_read).unwrap()),
+            nonblocking(to_write).unwrap(),
+        )
+        .await;
         writer.join().unwrap();
     }
 }

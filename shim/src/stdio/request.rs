@@ -34,7 +34,14 @@ impl StdioRequest {
     /// Checks URIs.
     pub fn new(terminal: bool, texts: [String; 3]) -> Result<Self, StdioError> {
         let [stdin, stdout, stderr] = [texts[0].parse()?, texts[1].parse()?, texts[2].parse()?];
-        let request = Self { terminal, log: log_of(&stdout), stdin, stdout, stderr, texts };
+        let request = Self {
+            terminal,
+            log: log_of(&stdout),
+            stdin,
+            stdout,
+            stderr,
+            texts,
+        };
         request.check()?;
         Ok(request)
     }
@@ -46,7 +53,13 @@ impl StdioRequest {
 
     fn check(&self) -> Result<(), StdioError> {
         let [stdin, stdout, stderr] = &self.texts;
-        let refuse = |stream, uri: &String, reason| Err(StdioError::Unsupported { stream, uri: uri.clone(), reason });
+        let refuse = |stream, uri: &String, reason| {
+            Err(StdioError::Unsupported {
+                stream,
+                uri: uri.clone(),
+                reason,
+            })
+        };
         match &self.stdin {
             Stdio::Null | Stdio::Fifo(_) => {}
             Stdio::Attached if self.log.is_some() => {}
@@ -61,9 +74,11 @@ impl StdioRequest {
             Stdio::Log(target) if Some(target) != self.log.as_ref() => {
                 refuse("stderr", stderr, "a log driver must be the same for stdout and stderr")
             }
-            Stdio::Binary { .. } if self.stderr != self.stdout => {
-                refuse("stderr", stderr, "a logging program must be the same for stdout and stderr")
-            }
+            Stdio::Binary { .. } if self.stderr != self.stdout => refuse(
+                "stderr",
+                stderr,
+                "a logging program must be the same for stdout and stderr",
+            ),
             _ => Ok(()),
         }
     }
@@ -108,7 +123,11 @@ impl Input {
             },
             Self::Attached => {
                 let attach = attach.expect("attached input comes with an attach socket").clone();
-                InputFlow { keeper: None, attach: Some(attach.clone()), task: tokio::spawn(attach.feed_stdin(sink)) }
+                InputFlow {
+                    keeper: None,
+                    attach: Some(attach.clone()),
+                    task: tokio::spawn(attach.feed_stdin(sink)),
+                }
             }
         }
     }
@@ -118,8 +137,16 @@ fn open_fifo(path: &PathBuf) -> Result<Input, StdioError> {
     let what = || format!("cannot open the FIFO {}", path.display());
     let nonblock = OFlags::NONBLOCK.bits() as i32;
     // The reader first: opening for writing fails while there is none.
-    let reader = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(failed(what()))?;
-    let keeper = OpenOptions::new().write(true).custom_flags(nonblock).open(path).map_err(failed(what()))?;
+    let reader = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblock)
+        .open(path)
+        .map_err(failed(what()))?;
+    let keeper = OpenOptions::new()
+        .write(true)
+        .custom_flags(nonblock)
+        .open(path)
+        .map_err(failed(what()))?;
     let reader = nonblocking(reader.into()).map_err(failed(what()))?;
     Ok(Input::Fifo(reader, keeper))
 }

@@ -23,9 +23,12 @@ pub async fn serve(stream: UnixStream, attach: Arc<Attach>) {
         other => return tracing::debug!(?other, "an attach client did not begin with Open"),
     };
     let client = Registered::new(attach, from);
+    let reading = client.read(&mut frames, &mut reader);
+    tokio::pin!(reading);
     let served = tokio::select! {
-        read = client.read(&mut frames, &mut reader) => read,
-        written = client.write(writer) => written,
+        read = &mut reading => read,
+        // The client has it all; its last acknowledgements must not meet a closed socket.
+        Ok(()) = client.write(writer) => reading.await,
     };
     if let Err(error) = served {
         tracing::debug!(%error, "an attach client has gone");
@@ -71,7 +74,12 @@ impl Registered {
         state.clients.insert(number, begin);
         let stdin = state.input.received();
         drop(state);
-        Self { attach, number, begin, stdin }
+        Self {
+            attach,
+            number,
+            begin,
+            stdin,
+        }
     }
 
     async fn read(&self, frames: &mut Frames, reader: &mut OwnedReadHalf) -> io::Result<()> {
@@ -106,9 +114,15 @@ impl Registered {
     }
 
     async fn write(&self, mut writer: OwnedWriteHalf) -> io::Result<()> {
-        let opened = Frame::Opened { output: self.begin, stdin: self.stdin };
+        let opened = Frame::Opened {
+            output: self.begin,
+            stdin: self.stdin,
+        };
         writer.write_all(&opened.to_bytes()).await?;
-        let mut sent = Sent { output: self.begin, stdin: self.stdin };
+        let mut sent = Sent {
+            output: self.begin,
+            stdin: self.stdin,
+        };
         let mut buffer = Vec::new();
         loop {
             let mut ended = false;
@@ -122,16 +136,24 @@ impl Registered {
             writer.write_all(&buffer).await?;
             buffer.clear();
             if ended {
-                return Ok(());
+                self.leave();
+                return writer.shutdown().await;
             }
         }
     }
 }
 
-impl Drop for Registered {
-    fn drop(&mut self) {
+impl Registered {
+    /// Holds nobody up any more.
+    fn leave(&self) {
         self.attach.state().clients.remove(&self.number);
         self.attach.changed.notify_waiters();
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -22,7 +22,12 @@ pub struct PendingInput {
 impl PendingInput {
     /// Nothing yet; where the process has no attached stdin, nothing ever.
     pub fn new(open: bool) -> Self {
-        Self { waiting: Vec::new(), received: 0, taken: 0, closed: !open }
+        Self {
+            waiting: Vec::new(),
+            received: 0,
+            taken: 0,
+            closed: !open,
+        }
     }
 
     /// Offset of the next byte.
@@ -43,7 +48,9 @@ impl PendingInput {
     /// Accepts input. What was accepted before is dropped, and so is what lies behind a gap: its sender has lost count.
     pub fn push(&mut self, offset: Option<u64>, bytes: &[u8]) {
         let offset = offset.unwrap_or(self.received);
-        let Some(known) = self.received.checked_sub(offset) else { return };
+        let Some(known) = self.received.checked_sub(offset) else {
+            return;
+        };
         let news = bytes.get(known as usize..).unwrap_or_default();
         if !self.closed {
             self.waiting.extend_from_slice(news);
@@ -64,7 +71,8 @@ impl Attach {
     /// Feeds input to the process until it is closed. A process that has closed its stdin takes everything: nobody waits.
     pub(in crate::stdio) async fn feed_stdin(self: Arc<Self>, sink: Arc<AsyncFd<OwnedFd>>) {
         loop {
-            self.until(|state| state.input.waiting() > 0 || state.input.closed).await;
+            self.until(|state| state.input.waiting() > 0 || state.input.closed)
+                .await;
             let bytes = std::mem::take(&mut self.state().input.waiting);
             if bytes.is_empty() {
                 return;

@@ -45,7 +45,11 @@ impl Ring {
                 Some(last) if last.stream == stream && last.bytes.len() + bytes.len() <= JOINED => {
                     last.bytes.extend_from_slice(bytes);
                 }
-                _ => self.pieces.push_back(Piece { stream, offset: self.end, bytes: bytes.to_vec() }),
+                _ => self.pieces.push_back(Piece {
+                    stream,
+                    offset: self.end,
+                    bytes: bytes.to_vec(),
+                }),
             }
             self.end += bytes.len() as u64;
         }
