@@ -5,6 +5,9 @@
 
 mod refused;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
 
 use clap::{
@@ -111,16 +114,21 @@ fn answer(error: &clap::Error, args: &[OsString]) -> Result<Option<Invocation>, 
             output::text(&shown.as_ref().unwrap_or(error).render().to_string())?;
             Ok(None)
         }
-        _ => Err(mistake(error, &command_path(args))),
+        _ => Err(mistake(error, args)),
     }
 }
 
-/// The command that was meant, as far as it exists: `davit container run`.
-fn command_path(args: &[OsString]) -> String {
+/// The command that was meant, as far as it exists and stands before the bad flag: `davit container run`.
+fn command_path(args: &[OsString], flag: &str) -> String {
     let tree = tree();
     let mut command = &tree;
     let mut path = command.get_name().to_owned();
-    for arg in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+    for arg in args
+        .iter()
+        .skip(1)
+        .filter_map(|arg| arg.to_str())
+        .take_while(|arg| *arg != flag)
+    {
         if let Some(next) = command.find_subcommand(arg) {
             command = next;
             path = format!("{path} {}", command.get_name());
@@ -135,13 +143,14 @@ fn asks_version(args: &[OsString]) -> bool {
     args.iter().skip(1).any(|arg| arg == "--version" || arg == "-v")
 }
 
-fn mistake(error: &clap::Error, path: &str) -> CommandError {
+fn mistake(error: &clap::Error, args: &[OsString]) -> CommandError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
         _ => None,
     };
     let flag = context(ContextKind::InvalidArg).unwrap_or_default();
+    let path = command_path(args, flag);
     let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
     let help = format!("`{path} --help` shows what there is");
     let mistake = match error.kind() {
@@ -168,11 +177,12 @@ fn mistake(error: &clap::Error, path: &str) -> CommandError {
 
 /// The names of what is missing, without clap's brackets.
 fn missing(error: &clap::Error) -> String {
-    let bare = |name: &String| name.trim_end_matches("...").trim_matches(['<', '>']).to_owned();
+    // A positional that takes several words repeats its name.
+    let once = |name: &String| name.split("> <").next().unwrap_or_default().to_owned();
+    let bare = |name: &String| once(name).trim_end_matches("...").trim_matches(['<', '>']).to_owned();
     match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::Strings(names)) => names.iter().map(bare).collect::<Vec<_>>().join(" "),
-        // A positional that takes several words repeats its name.
-        Some(ContextValue::String(name)) => bare(name).split("> <").next().unwrap_or_default().to_owned(),
+        Some(ContextValue::String(name)) => bare(name),
         _ => String::new(),
     }
 }

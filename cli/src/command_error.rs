@@ -4,9 +4,9 @@
 //! and for anything that keeps `run` from running, 126 and 127 for a command that cannot be run or found, 128 + n for a signal,
 //! the container's own for its end, and 1 for the rest.
 
-use std::{borrow::Cow, fmt, io};
+use std::{borrow::Cow, fmt, io, path::Path};
 
-use crate::client::Unreachable;
+use crate::{client::Unreachable, template::TemplateError};
 
 /// A bad flag, or a container that could not be made.
 const CANNOT_RUN: u8 = 125;
@@ -14,6 +14,8 @@ const CANNOT_RUN: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 /// The command does not exist.
 const NOT_FOUND: u8 = 127;
+/// What `inspect` exits with when its format is none.
+const BAD_TEMPLATE: u8 = 64;
 /// Whoever read our output went away: what a shell reports for SIGPIPE.
 const BROKEN_PIPE: u8 = 128 + 13;
 
@@ -81,6 +83,26 @@ impl CommandError {
         Self::exit(128 + i64::from(number))
     }
 
+    /// A file of the user's that cannot be used.
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        let text = error.to_string();
+        let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
+        Self::user(format!("open {}: {text}", path.display()))
+    }
+
+    /// This error as a mistake in a flag.
+    pub fn as_usage(self) -> Self {
+        Self {
+            kind: Kind::Usage,
+            ..self
+        }
+    }
+
+    /// A template that is none.
+    pub fn bad_template(error: &TemplateError) -> Self {
+        Self::new(Kind::Run(BAD_TEMPLATE), error.to_string())
+    }
+
     /// Some of several things failed, and each was reported.
     pub fn reported() -> Self {
         Self::new(Kind::Exit(1), "")
@@ -121,9 +143,10 @@ impl CommandError {
         self.kind == Kind::Engine(404)
     }
 
-    /// Whether what the engine did not find is an image.
+    /// Whether what the engine did not find is an image, or one for the platform.
     pub fn is_missing_image(&self) -> bool {
-        self.is_not_found() && self.text.contains("No such image")
+        let texts = ["No such image", "does not match the specified platform"];
+        self.is_not_found() && texts.iter().any(|text| self.text.contains(text))
     }
 
     /// Whether there cannot be such a thing: it was not found, or its name is none.
@@ -191,7 +214,7 @@ fn engine_hint(text: &str) -> Option<Cow<'static, str>> {
         ("must be forced", "`davit rmi -f` removes it anyway"),
         (
             "executable file not found",
-            "the image has no such program in its PATH; `--entrypoint` chooses another first program",
+            "there is no such program in the container's PATH",
         ),
         ("is not running", "`davit start` starts it"),
         (
@@ -262,8 +285,8 @@ impl From<serde_json::Error> for CommandError {
     }
 }
 
-impl From<crate::template::TemplateError> for CommandError {
-    fn from(error: crate::template::TemplateError) -> Self {
+impl From<TemplateError> for CommandError {
+    fn from(error: TemplateError) -> Self {
         Self::user(error.to_string()).hint("`--format json` shows the fields there are")
     }
 }

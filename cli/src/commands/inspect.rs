@@ -96,7 +96,7 @@ async fn inspect(
 ) -> Result<(), CommandError> {
     let template = match format {
         None | Some("" | "json") => None,
-        Some(format) => Some(Template::parse(&unescape(format))?),
+        Some(format) => Some(Template::parse(&unescape(format)).map_err(|error| CommandError::bad_template(&error))?),
     };
     let mut found = Vec::new();
     let result = output::each(names, async |name| {

@@ -1,6 +1,10 @@
 //! `davit load`
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use bollard::query_parameters::ImportImageOptions;
 use bytes::Bytes;
@@ -69,10 +73,10 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
 }
 
 /// A file, with the path in its error.
-pub fn open(path: &PathBuf) -> Result<Box<dyn Read + Send>, CommandError> {
+pub fn open(path: &Path) -> Result<Box<dyn Read + Send>, CommandError> {
     match File::open(path) {
         Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(CommandError::user(format!("open {}: {error}", path.display()))),
+        Err(error) => Err(CommandError::file(path, &error)),
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Args {
 /// Runs a container: its exit code is ours.
 pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
     if args.detach && !args.flags.streams.attach.is_empty() {
-        return Err(CommandError::usage(
+        return Err(CommandError::user(
             "conflicting options: cannot specify both --attach and --detach",
         ));
     }
@@ -50,11 +50,10 @@ async fn in_background(session: &Session, args: &Args) -> Result<(), CommandErro
     request.body.attach_stderr = Some(false);
     request.body.stdin_once = Some(false);
     let id = create(session, &args.flags, &request.image, request.body).await?;
-    session
-        .docker()
-        .start_container(&id, None::<StartContainerOptions>)
-        .await?;
-    output::line(id)
+    // The id comes first: a container that does not start has to be found, too.
+    output::line(&id)?;
+    let started = session.docker().start_container(&id, None::<StartContainerOptions>);
+    Ok(started.await?)
 }
 
 async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError> {

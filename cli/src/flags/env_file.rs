@@ -1,6 +1,9 @@
 //! `--env` and `--env-file`, `--label` and `--label-file`.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use crate::command_error::CommandError;
 
@@ -50,9 +53,8 @@ fn valued(variable: &str) -> Option<String> {
 }
 
 /// The lines that say something: no empty ones, no comments.
-fn lines(file: &PathBuf) -> Result<Vec<String>, CommandError> {
-    let text =
-        fs::read_to_string(file).map_err(|error| CommandError::usage(format!("open {}: {error}", file.display())))?;
+fn lines(file: &Path) -> Result<Vec<String>, CommandError> {
+    let text = fs::read_to_string(file).map_err(|error| CommandError::file(file, &error).as_usage())?;
     let text = text.trim_start_matches('\u{feff}');
     let useful = |line: &&str| !line.is_empty() && !line.starts_with('#');
     Ok(text
@@ -63,6 +65,6 @@ fn lines(file: &PathBuf) -> Result<Vec<String>, CommandError> {
         .collect())
 }
 
-fn invalid(file: &PathBuf, line: &str, why: &str) -> CommandError {
+fn invalid(file: &Path, line: &str, why: &str) -> CommandError {
     CommandError::usage(format!("invalid line {line:?} in {}: {why}", file.display()))
 }

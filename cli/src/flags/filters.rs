@@ -9,7 +9,7 @@ pub fn filters(flags: &[String]) -> Result<Option<HashMap<String, Vec<String>>>,
     let mut filters: HashMap<String, Vec<String>> = HashMap::new();
     for flag in flags {
         let Some((key, value)) = flag.split_once('=') else {
-            return Err(CommandError::user(format!(
+            return Err(CommandError::usage(format!(
                 "invalid filter '{flag}': expected key=value"
             )));
         };
