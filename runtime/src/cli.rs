@@ -75,6 +75,18 @@ pub enum Command {
     Update(Update),
 }
 
+impl Command {
+    /// For commands that execute a program: how many descriptors beside the standard streams it is to inherit.
+    pub fn preserved_fds(&self) -> Option<u32> {
+        match self {
+            Command::Create(args) => Some(args.preserve_fds),
+            Command::Run(args) => Some(args.create.preserve_fds),
+            Command::Exec(args) => Some(args.preserve_fds),
+            _ => None,
+        }
+    }
+}
+
 /// Just a container.
 #[derive(Debug, Args)]
 pub struct Target {

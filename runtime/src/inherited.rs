@@ -1,6 +1,6 @@
 //! Descriptors that the program gets from whoever called the runtime.
 
-use davit_sys::fds::is_open;
+use davit_sys::fds::{close_inherited_from, is_open};
 
 /// The first descriptor that is not a standard stream.
 const FIRST: u32 = 3;
@@ -9,6 +9,15 @@ const FIRST: u32 = 3;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unable to preserve fd {0} (it is not open): check --preserve-fds and LISTEN_FDS")]
 pub struct InheritedError(u32);
+
+/// Closes all descriptors that are not to be passed on: what a careless caller left open must not be within reach when
+/// a path of config.json is resolved (CVE-2024-21626). To be called before anything is opened.
+pub fn close_others(preserve: u32) {
+    if let Ok((kept, _)) = count(preserve, |name| std::env::var(name).ok()) {
+        // Without close_range (before Linux 5.9) nothing else here would work either.
+        let _ = close_inherited_from(FIRST + kept);
+    }
+}
 
 /// How many descriptors from 3 on to pass on, and how many of them are listening sockets (sd_listen_fds(3)): those
 /// that LISTEN_FDS counts, if LISTEN_PID names this process, and `preserve` after them.

@@ -56,6 +56,9 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if err.use_stderr() { FAILURE } else { 0 });
         }
     };
+    if let Some(preserve) = cli.command.preserved_fds() {
+        inherited::close_others(preserve);
+    }
     if let Err(err) = log::open(cli.log.as_deref(), cli.log_format) {
         log::error(&format!("cannot open log: {err}"));
         return ExitCode::from(FAILURE);

@@ -125,8 +125,9 @@ fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> Result<(usize, Option<Owned
             RecvFlags::CMSG_CLOEXEC,
         ) {
             Err(Kernel::INTR) => {}
-            // The other process is gone and had not read everything: to us that is an end like any other.
-            Err(Kernel::CONNRESET) => break 0,
+            // The other process is gone and had not read everything that we said. What it said is still there to be
+            // read: the kernel only reports the loss first.
+            Err(Kernel::CONNRESET) => {}
             result => break result?.bytes,
         }
     };
@@ -147,6 +148,16 @@ mod tests {
         child.tell(FromChild::Failed("exec: \"x\": not found".into())).unwrap();
         drop(child);
         assert!(matches!(parent.hear(), Ok(Some(FromChild::Failed(text))) if text == "exec: \"x\": not found"));
+        assert!(matches!(parent.hear(), Ok(None)));
+    }
+
+    #[test]
+    fn a_failure_is_heard_though_the_childs_orders_were_not() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.order(ToChild::Go).unwrap();
+        child.tell(FromChild::Failed("why".into())).unwrap();
+        drop(child);
+        assert!(matches!(parent.hear(), Ok(Some(FromChild::Failed(text))) if text == "why"));
         assert!(matches!(parent.hear(), Ok(None)));
     }
 

@@ -18,6 +18,18 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     }
 }
 
+/// Closes every fd from `first` on. Only for the very beginning of a program, which owns none of them yet: it rids the
+/// program of what its caller forgot to mark close-on-exec.
+pub fn close_inherited_from(first: u32) -> io::Result<()> {
+    // SAFETY: close_range takes three integers; that nobody owns these fds is the caller's promise above.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
 /// Whether `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD reads a flag and answers EBADF for a closed fd.
