@@ -1,5 +1,7 @@
 //! Each part replaces, and is replaced by, its original.
 
+use std::{fs, os::unix::fs::symlink};
+
 use davit_integration_tests::{Containerd, Dockerd, Engine, Manager, Run, Scratch, image};
 
 const HELLO: &[&str] = &["sh", "-c", "echo hello; exit 3"];
@@ -41,9 +43,17 @@ fn a_real_containerd_runs_our_shim_with_our_runtime() {
 fn a_real_containerd_runs_our_shim_with_runc() {
     let scratch = Scratch::new();
     let containerd = Containerd::start(&scratch);
-    let shim = scratch.shared_programs().join("containerd-shim-davit-v1");
-    let options = ["--runtime", shim.to_str().expect("ASCII"), "--runc-binary", "runc"];
-    ctr_runs(&scratch, containerd.socket(), &options);
+    // `ctr` names a runtime's binary for containerd's own shim alone, so runc stands where our shim looks for its runtime.
+    let programs = scratch.join("with-runc");
+    fs::create_dir(&programs).expect("the folder is ours");
+    let shim = programs.join("containerd-shim-davit-v1");
+    fs::copy(scratch.shared_programs().join("containerd-shim-davit-v1"), &shim).expect("a program can be copied");
+    symlink("/usr/sbin/runc", programs.join("davit-runtime")).expect("the folder is ours");
+    ctr_runs(
+        &scratch,
+        containerd.socket(),
+        &["--runtime", shim.to_str().expect("ASCII")],
+    );
     containerd.stop();
 }
 
