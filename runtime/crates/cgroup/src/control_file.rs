@@ -2,8 +2,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read, Write},
     path::{Path, PathBuf},
+};
+
+use rustix::{
+    fd::BorrowedFd,
+    fs::{Mode, OFlags, openat},
+    io::Errno,
 };
 
 use crate::{CgroupError, Result};
@@ -66,6 +72,20 @@ pub(crate) fn read_if_exists(dir: &Path, name: &str) -> Result<Option<String>> {
         }
         Err(err) => Err(err),
     }
+}
+
+/// The contents of a file of an open cgroup directory.
+pub(crate) fn read_at(dir: BorrowedFd<'_>, name: &str) -> std::result::Result<String, Errno> {
+    let mut file = File::from(openat(
+        dir,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?);
+    let mut text = String::new();
+    file.read_to_string(&mut text)
+        .map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
+    Ok(text)
 }
 
 /// A file that holds one number; `max` is the highest one.

@@ -14,6 +14,11 @@
 //! by `clone3`, v1 by the still single-threaded child that writes `0` to each `tasks` file. A write to `cgroup.procs`
 //! waits for an RCU grace period, milliseconds each on an idle machine.
 //!
+//! cgroups-rs is a witness here, not a part: the tests let it read what this crate writes. As a part it could not carry
+//! a container: on v2 it refuses any list of devices, has no `unified`, and does not wait for a freeze; on a hybrid
+//! machine it leaves out the unified hierarchy; it joins through `cgroup.procs`. And it brings a D-Bus client with its
+//! executor, 39 crates, into a program that runs as root.
+//!
 //! Nothing here knows systemd's slices or talks to it; no thread is started, no state is kept but the paths.
 
 mod cgroup;
@@ -27,6 +32,7 @@ mod processes;
 mod stats;
 mod v1;
 mod v2;
+mod walk;
 
 pub use cgroup::{Cgroup, Version};
 pub use error::CgroupError;

@@ -1,31 +1,23 @@
-//! The processes of a cgroup and its children, and directories that come and go with them.
+//! The processes of a cgroup and its children.
 
-use std::{
-    collections::BTreeSet,
-    fs, io,
-    path::{Path, PathBuf},
-    thread::sleep,
-    time::Duration,
-};
+use std::{collections::BTreeSet, io, path::Path};
 
 use rustix::{
+    fd::{AsFd, BorrowedFd},
     io::Errno,
-    process::{Pid, Signal},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::{CgroupError, Result, control_file};
+use crate::{CgroupError, Result, control_file, walk};
 
 /// The processes in `dir` and below; none when the cgroup is gone.
 pub(crate) fn in_tree(dir: &Path) -> Result<Vec<i32>> {
     let mut pids = BTreeSet::new();
-    visit(dir, &mut |dir| {
-        let text = match control_file::read_if_exists(dir, "cgroup.procs") {
-            Ok(text) => text.unwrap_or_default(),
-            // Removed between the listing and now.
-            Err(err) if err.is(Errno::NODEV) => String::new(),
-            // A threaded v2 cgroup does not list processes; they are listed by the domain above it.
-            Err(err) if err.is(Errno::OPNOTSUPP) => String::new(),
-            Err(err) => return Err(err),
+    let collect = |cgroup: BorrowedFd<'_>| {
+        let text = match control_file::read_at(cgroup, "cgroup.procs") {
+            // Removed between the listing and now; or a threaded cgroup, whose processes its domain lists.
+            Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => String::new(),
+            result => result?,
         };
         // 0 stands for a process of a pid namespace that we cannot see.
         pids.extend(
@@ -34,97 +26,33 @@ pub(crate) fn in_tree(dir: &Path) -> Result<Vec<i32>> {
                 .filter(|pid| *pid > 0),
         );
         Ok(())
+    };
+    walk::visit(dir, collect).map_err(|err| CgroupError::Read {
+        path: dir.into(),
+        source: err.into(),
     })?;
     Ok(pids.into_iter().collect())
 }
 
 /// Sends `signal` to every process in `dir` and below. One that is gone already is no error.
 pub(crate) fn signal_tree(dir: &Path, signal: i32) -> Result<()> {
-    let number = signal;
-    let signal = Signal::from_named_raw(number)
-        .ok_or_else(|| CgroupError::InvalidLimit(format!("{number} is not the number of a signal")))?;
     for pid in in_tree(dir)? {
-        let Some(target) = Pid::from_raw(pid) else { continue };
-        match rustix::process::kill_process(target, signal) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(err) => {
+        match send(pid, signal) {
+            Err(err) if err.raw_os_error() != Some(Errno::SRCH.raw_os_error()) => {
                 return Err(CgroupError::Kill {
                     pid,
-                    signal: number,
-                    source: err.into(),
+                    signal,
+                    source: err,
                 });
             }
-        }
-    }
-    Ok(())
-}
-
-/// Removes `dir` and what is below it, leaves first.
-///
-/// A cgroup stays busy for a moment after its last process was reaped, so EBUSY is tried again, longer each time.
-pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
-    let mut pause = Duration::from_millis(1);
-    loop {
-        // The usual case is one empty directory, and costs one call.
-        let result = match fs::remove_dir(dir) {
-            Err(err) if is_busy(&err) => remove_children(dir).and_then(|()| fs::remove_dir(dir)),
-            result => result,
-        };
-        match result {
-            Ok(()) => return Ok(()),
-            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(err) if is_busy(&err) && pause < Duration::from_millis(300) => {
-                sleep(pause);
-                pause *= 2;
-            }
-            Err(source) => {
-                return Err(CgroupError::Remove {
-                    path: dir.into(),
-                    source,
-                });
-            }
-        }
-    }
-}
-
-fn remove_children(dir: &Path) -> io::Result<()> {
-    for child in children(dir)? {
-        remove_children(&child)?;
-        match fs::remove_dir(&child) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
             _ => {}
         }
     }
     Ok(())
 }
 
-fn is_busy(err: &io::Error) -> bool {
-    matches!(
-        err.kind(),
-        io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty
-    )
-}
-
-fn visit(dir: &Path, each: &mut impl FnMut(&Path) -> Result<()>) -> Result<()> {
-    each(dir)?;
-    let children = children(dir).map_err(|source| CgroupError::Read {
-        path: dir.into(),
-        source,
-    })?;
-    children.iter().try_for_each(|child| visit(child, each))
-}
-
-fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let mut children = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            children.push(entry.path());
-        }
-    }
-    Ok(children)
+fn send(pid: i32, signal: i32) -> io::Result<()> {
+    let pid = Pid::from_raw(pid).ok_or(Errno::SRCH)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    davit_sys::signals::send(process.as_fd(), signal)
 }

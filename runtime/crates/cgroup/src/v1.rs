@@ -7,7 +7,7 @@ mod cpu;
 pub(crate) mod cpuset;
 mod devices;
 mod freezer;
-mod hugetlb;
+pub(crate) mod hugetlb;
 mod memory;
 mod network;
 pub(crate) mod pids;
@@ -17,7 +17,7 @@ mod stats;
 use std::{
     collections::BTreeMap,
     fs::{self, DirBuilder},
-    io::ErrorKind,
+    io::{self, ErrorKind},
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
 };
@@ -26,7 +26,7 @@ use oci_spec::runtime::LinuxResources;
 
 use crate::{
     CgroupError, HierarchyMount, MountTable, Result, Stats, control_file, host::Hierarchy, path::CgroupPath, processes,
-    v2,
+    v2, walk,
 };
 
 /// The container's directory in every mounted hierarchy.
@@ -103,6 +103,7 @@ impl Hierarchies {
         if resources.unified().as_ref().is_some_and(|unified| !unified.is_empty()) {
             return Err(CgroupError::UnifiedNeedsV2);
         }
+        hugetlb::check(resources)?;
         cpu::needs(resources)
             .into_iter()
             .chain(memory::needs(resources))
@@ -294,11 +295,7 @@ impl Hierarchies {
 
     pub(crate) fn destroy(&self) -> Result<()> {
         // The rest is removed even where one resists.
-        let results: Vec<_> = self
-            .members
-            .iter()
-            .map(|member| processes::remove_tree(&member.dir))
-            .collect();
+        let results: Vec<_> = self.members.iter().map(|member| walk::remove(&member.dir)).collect();
         results.into_iter().collect()
     }
 
@@ -327,7 +324,7 @@ fn make_directory(dir: &Path) -> Result<bool> {
         path: dir.into(),
         source,
     };
-    match fs::create_dir(dir) {
+    match make_one(dir) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(err) if err.kind() == ErrorKind::NotFound => DirBuilder::new()
@@ -338,6 +335,11 @@ fn make_directory(dir: &Path) -> Result<bool> {
             .map_err(failed),
         Err(err) => Err(failed(err)),
     }
+}
+
+/// Makes one directory that only its owner writes to: a runtime may have no umask.
+pub(crate) fn make_one(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(dir)
 }
 
 /// Whether `dir` names something below `mount_point`, and not by way of `..`.

@@ -29,7 +29,8 @@ use crate::{
     host::Hierarchy,
     path::CgroupPath,
     processes,
-    v1::{Apply, below, cpuset, pids, rdma},
+    v1::{Apply, below, cpuset, hugetlb as v1_hugetlb, pids, rdma},
+    walk,
 };
 
 /// The container's directory in the v2 hierarchy.
@@ -65,6 +66,7 @@ impl Unified {
     pub(crate) fn check(&self, resources: &LinuxResources) -> Result<()> {
         cpu::check(resources)?;
         memory::check(resources)?;
+        v1_hugetlb::check(resources)?;
         unified::check(resources)?;
         let network = resources.network().as_ref();
         if network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)) {
@@ -178,7 +180,7 @@ impl Unified {
     }
 
     pub(crate) fn destroy(&self) -> Result<()> {
-        processes::remove_tree(&self.dir)
+        walk::remove(&self.dir)
     }
 }
 

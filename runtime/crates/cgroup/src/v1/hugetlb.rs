@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 
 use super::Need;
-use crate::{Result, control_file};
+use crate::{CgroupError, Result, control_file};
 
 pub(super) fn needs(resources: &LinuxResources) -> Option<Need> {
     resources
@@ -14,6 +14,21 @@ pub(super) fn needs(resources: &LinuxResources) -> Option<Need> {
         .as_ref()
         .is_some_and(|l| !l.is_empty())
         .then_some(("hugetlb", "hugepageLimits"))
+}
+
+/// A page size is part of a file name and must not lead elsewhere.
+pub(crate) fn check(resources: &LinuxResources) -> Result<()> {
+    let mut sizes = resources
+        .hugepage_limits()
+        .iter()
+        .flatten()
+        .map(|limit| limit.page_size());
+    match sizes.find(|size| size.is_empty() || !size.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+        Some(size) => Err(CgroupError::InvalidLimit(format!(
+            "{size:?} is not the size of a huge page"
+        ))),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {

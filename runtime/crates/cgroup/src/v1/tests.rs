@@ -95,3 +95,15 @@ fn only_what_lies_below_a_mount_is_believed() {
         assert_eq!(below(mount, &mount.join(dir)), expected, "{dir}");
     }
 }
+
+#[test]
+fn a_page_size_is_no_way_to_another_file() {
+    for size in ["2MB/../../x", "", "../memory"] {
+        let text = check(&format!(
+            r#"{{"hugepageLimits": [{{"pageSize": "{size}", "limit": 1}}]}}"#
+        ))
+        .unwrap_err()
+        .to_string();
+        assert!(text.contains("huge page"), "{text}");
+    }
+}

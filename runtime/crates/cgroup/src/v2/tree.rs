@@ -8,7 +8,7 @@ use std::{
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{CgroupError, Result, control_file};
+use crate::{CgroupError, Result, control_file, v1::make_one};
 
 /// Makes `dir` with every controller of the machine enabled; whether it is new.
 pub(super) fn create(mount_point: &Path, dir: &Path, resources: &LinuxResources) -> Result<bool> {
@@ -28,7 +28,7 @@ fn descend(mount_point: &Path, dir: &Path, resources: &LinuxResources, made: &mu
     for part in below {
         hand_down(&current)?;
         current.push(part);
-        match fs::create_dir(&current) {
+        match make_one(&current) {
             Ok(()) => made.push(current.clone()),
             Err(err) if err.kind() == ErrorKind::AlreadyExists => {}
             Err(source) => return Err(CgroupError::Create { path: current, source }),
