@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 pub use self::create::CreateRequest;
 use crate::{
-    bundle::Bundle, cgroup::Cgroup, error::TaskError, events::Outbox, exit::Exit, oci::Oci, process::Process,
+    bundle::Bundle, cgroup::Cgroup, error::TaskError, events::Outbox, exit::Exit, oci::Oci, process::{Process, Status},
     reaper::Reaper,
 };
 
@@ -91,7 +91,13 @@ impl Container {
     }
 
     /// All processes of the container, and the exec of those that are one.
+    ///
+    /// Init is among them until it is deleted, also when it has ended: a containerd that finds a shim without processes after its
+    /// own restart takes it for a leak and deletes the container, and its exit with it.
     pub fn processes(&self) -> Result<Vec<(u32, Option<ExecId>)>, TaskError> {
+        if let Status::Stopped(_) = self.init.status() {
+            return Ok(vec![(self.init.pid(), None)]);
+        }
         let cgroup = self
             .cgroup
             .as_ref()
@@ -99,7 +105,11 @@ impl Container {
         let pids = cgroup
             .processes()
             .map_err(TaskError::io("cannot read the container's cgroup"))?;
-        let execs: BTreeMap<u32, ExecId> = self.execs().iter().map(|(id, exec)| (exec.pid(), id.clone())).collect();
+        let execs: BTreeMap<u32, ExecId> = self
+            .execs()
+            .iter()
+            .map(|(id, exec)| (exec.pid(), id.clone()))
+            .collect();
         Ok(pids.into_iter().map(|pid| (pid, execs.get(&pid).cloned())).collect())
     }
 
