@@ -84,7 +84,7 @@ fn a_pull_tells_what_it_does_and_whether_anything_is_new() {
             "{again}"
         );
         assert!(!again.contains("Pull complete"), "{again}");
-        assert_eq!(asked.names(), [name.clone()]);
+        assert_eq!(asked.names(), std::slice::from_ref(&name));
 
         // By the digest that the pull named, too.
         let digest = first

@@ -44,8 +44,8 @@ pub(crate) async fn load(
             return Err(ImageError::NoMatchingPlatform(Platform::host().to_string()));
         };
         let line = match &named.reference {
-            Some(reference) => format!("Loaded image: {}\n", reference.familiar()),
-            None => format!("Loaded image ID: {}\n", manifest.config_digest),
+            Some(reference) => format!("Loaded image: {}", reference.familiar()),
+            None => format!("Loaded image ID: {}", manifest.config_digest),
         };
         let _ = progress.send(Progress::Stream(line)).await;
         ids.push(manifest.config_digest.clone());

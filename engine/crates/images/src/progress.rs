@@ -28,7 +28,7 @@ pub enum Progress {
     Digest(Digest),
     /// Last line of a pull.
     Status(String),
-    /// A line of a load: `Loaded image: busybox:latest`.
+    /// A line of a load, without its end: `Loaded image: busybox:latest`.
     Stream(String),
 }
 
