@@ -29,34 +29,44 @@ pub enum Progress {
     /// A bar for each layer.
     Bars(Bars),
     /// A line for each change of state.
-    Lines {
-        /// Whether they go to standard error.
-        on_stderr: bool,
-    },
+    Lines(Target),
     /// Nothing at all.
     Hidden,
 }
 
+/// Where progress is shown.
+#[derive(Debug, Clone, Copy)]
+pub enum Target {
+    /// Where it is what the user asked for.
+    Stdout,
+    /// Where it is on the way to something else, whose output must stay clean.
+    Stderr,
+}
+
+impl Target {
+    fn say(self, words: &str) -> Result<(), CommandError> {
+        match self {
+            Self::Stdout => output::line(words),
+            Self::Stderr => {
+                output::note(words);
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Progress {
-    /// Progress of a command whose result it is.
-    pub fn to_stdout() -> Self {
-        match io::stdout().is_terminal() {
-            true => Self::Bars(Bars::new(ProgressDrawTarget::stdout())),
-            false => Self::Lines { on_stderr: false },
+    /// Progress for this target, or none at all for those who want it quiet.
+    pub fn new(target: Target, quiet: bool) -> Self {
+        let is_terminal = match target {
+            Target::Stdout => io::stdout().is_terminal(),
+            Target::Stderr => io::stderr().is_terminal(),
+        };
+        match (quiet, is_terminal) {
+            (true, _) => Self::Hidden,
+            (false, true) => Self::Bars(Bars::new(target)),
+            (false, false) => Self::Lines(target),
         }
-    }
-
-    /// Progress on the way to something else, whose output must stay clean.
-    pub fn to_stderr() -> Self {
-        match io::stderr().is_terminal() {
-            true => Self::Bars(Bars::new(ProgressDrawTarget::stderr())),
-            false => Self::Lines { on_stderr: true },
-        }
-    }
-
-    /// No progress.
-    pub fn hidden() -> Self {
-        Self::Hidden
     }
 
     /// Shows a step.
@@ -65,27 +75,19 @@ impl Progress {
             Self::Hidden => Ok(()),
             Self::Bars(bars) => bars.show(step),
             // A number that grows is nothing for a log.
-            Self::Lines { .. } if step.current.is_some_and(|bytes| bytes > 0) => Ok(()),
-            Self::Lines { on_stderr } => {
-                let line = match step.id {
-                    Some(id) if !id.is_empty() => format!("{id}: {}", step.status),
-                    _ => step.status.to_owned(),
-                };
-                match on_stderr {
-                    true => output::note(line),
-                    false => output::line(line)?,
-                }
-                Ok(())
-            }
+            Self::Lines(_) if step.current.is_some_and(|bytes| bytes > 0) => Ok(()),
+            Self::Lines(target) => match step.id {
+                Some(id) if !id.is_empty() => target.say(&format!("{id}: {}", step.status)),
+                _ => target.say(step.status),
+            },
         }
     }
 
-    /// Leaves the bars as they are.
-    pub fn finish(self) {
-        if let Self::Bars(bars) = self {
-            for bar in bars.layers.into_values() {
-                bar.abandon();
-            }
+    /// Leaves the bars as they are, and says what was left to say.
+    pub fn finish(self) -> Result<(), CommandError> {
+        match self {
+            Self::Bars(bars) => bars.finish(),
+            Self::Lines(_) | Self::Hidden => Ok(()),
         }
     }
 }
@@ -93,23 +95,40 @@ impl Progress {
 /// The bars on a terminal.
 #[derive(Debug)]
 pub struct Bars {
+    target: Target,
     all: MultiProgress,
     layers: HashMap<String, ProgressBar>,
+    /// What was said of the whole after the first layer: it belongs below them.
+    last_words: Vec<String>,
 }
 
 impl Bars {
-    fn new(target: ProgressDrawTarget) -> Self {
+    fn new(target: Target) -> Self {
+        let draw = match target {
+            Target::Stdout => ProgressDrawTarget::stdout(),
+            Target::Stderr => ProgressDrawTarget::stderr(),
+        };
         Self {
-            all: MultiProgress::with_draw_target(target),
+            target,
+            all: MultiProgress::with_draw_target(draw),
             layers: HashMap::new(),
+            last_words: Vec::new(),
         }
     }
 
     fn show(&mut self, step: &Step<'_>) -> Result<(), CommandError> {
         let Some(id) = step.id.filter(|id| !id.is_empty()) else {
-            self.all.println(step.status)?;
+            match self.layers.is_empty() {
+                true => self.all.println(step.status)?,
+                false => self.last_words.push(step.status.to_owned()),
+            }
             return Ok(());
         };
+        // The one message that has an id and is about no layer.
+        if step.status.starts_with("Pulling from ") {
+            self.all.println(format!("{id}: {}", step.status))?;
+            return Ok(());
+        }
         let bar = self.layers.entry(id.to_owned()).or_insert_with(|| {
             let bar = self.all.add(ProgressBar::no_length());
             bar.set_prefix(id.to_owned());
@@ -130,6 +149,13 @@ impl Bars {
         }
         bar.set_message(step.status.to_owned());
         Ok(())
+    }
+
+    fn finish(self) -> Result<(), CommandError> {
+        for bar in self.layers.into_values() {
+            bar.abandon();
+        }
+        self.last_words.iter().try_for_each(|words| self.target.say(words))
     }
 }
 

@@ -6,9 +6,10 @@ use super::run::exited;
 use crate::{
     client::{Client, Hijacked, container_name, encode},
     command_error::CommandError,
+    flags::LeaveFlags,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, DetachKeys, Resizable},
+    terminal::{self, Resizable},
 };
 
 /// Connect to the streams of a running container
@@ -17,12 +18,8 @@ pub struct Args {
     /// Do not send standard input
     #[arg(long)]
     no_stdin: bool,
-    /// Keys that leave the container without stopping it
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
-    /// Forward signals to the container
-    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    leave: LeaveFlags,
     /// Container
     container: String,
 }
@@ -142,12 +139,12 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
     if subject.tty {
         redraw(client, &target).await;
     }
-    let forwards = args.sig_proxy && !subject.tty;
+    let forwards = args.leave.sig_proxy && !subject.tty;
     let end = Conversation {
         client,
         stdin,
         tty: subject.tty,
-        detach_keys: args.detach_keys,
+        detach_keys: args.leave.detach_keys,
         target,
         signals_to: forwards.then_some(subject.id.as_str()),
     }

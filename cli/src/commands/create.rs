@@ -10,7 +10,7 @@ use crate::{
     command_error::CommandError,
     flags::{CreateFlags, PullPolicy},
     output,
-    progress::Progress,
+    progress::{Progress, Target},
     session::Session,
 };
 
@@ -69,11 +69,7 @@ pub async fn create(
 }
 
 async fn download(session: &Session, flags: &CreateFlags, reference: &str) -> Result<(), CommandError> {
-    let progress = if flags.quiet {
-        Progress::hidden()
-    } else {
-        Progress::to_stderr()
-    };
+    let progress = Progress::new(Target::Stderr, flags.quiet);
     pull(session, reference, &flags.platform, progress).await
 }
 

@@ -19,7 +19,17 @@ pub struct Args {
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
     /// Show sizes and times for people
-    #[arg(short = 'H', long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    #[arg(
+        short = 'H',
+        long,
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        hide_possible_values = true
+    )]
     human: bool,
     /// Do not shorten ids and commands
     #[arg(long)]

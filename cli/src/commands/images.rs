@@ -43,7 +43,7 @@ const COLUMNS: &[Column] = &[
     fixed("Tag", "TAG"),
     flexible("Digest", "DIGEST"),
     fixed("ID", "IMAGE ID"),
-    fixed("CreatedSince", "CREATED"),
+    flexible("CreatedSince", "CREATED"),
     fixed("CreatedAt", "CREATED AT"),
     fixed("Size", "SIZE"),
     fixed("Containers", "CONTAINERS"),

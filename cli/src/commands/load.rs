@@ -13,7 +13,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::{
     command_error::CommandError,
     output,
-    progress::{Progress, Step},
+    progress::{Progress, Step, Target},
     session::Session,
     terminal,
 };
@@ -43,21 +43,13 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         ..ImportImageOptions::default()
     };
     let mut steps = session.docker().import_image_stream(options, chunks(archive), None);
-    let mut progress = if args.quiet {
-        Progress::hidden()
-    } else {
-        Progress::to_stdout()
-    };
+    let mut progress = Progress::new(Target::Stdout, args.quiet);
     while let Some(step) = steps.next().await {
         let step = step?;
         if let Some(text) = &step.stream {
-            progress.finish();
+            progress.finish()?;
             output::text(text)?;
-            progress = if args.quiet {
-                Progress::hidden()
-            } else {
-                Progress::to_stdout()
-            };
+            progress = Progress::new(Target::Stdout, args.quiet);
             continue;
         }
         let detail = step.progress_detail.unwrap_or_default();
@@ -68,8 +60,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
             total: detail.total,
         })?;
     }
-    progress.finish();
-    Ok(())
+    progress.finish()
 }
 
 /// A file, with the path in its error.

@@ -8,7 +8,7 @@ use crate::{
     client::image_name,
     command_error::CommandError,
     output,
-    progress::{Progress, Step},
+    progress::{Progress, Step, Target},
     session::Session,
 };
 
@@ -35,11 +35,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
             output::line("Using default tag: latest")?;
         }
     }
-    let progress = if args.quiet {
-        Progress::hidden()
-    } else {
-        Progress::to_stdout()
-    };
+    let progress = Progress::new(Target::Stdout, args.quiet);
     pull(session, &reference, &args.platform, progress).await?;
     output::line(full_name(&reference))
 }
@@ -72,8 +68,7 @@ pub async fn pull(
             total: detail.total,
         })?;
     }
-    progress.finish();
-    Ok(())
+    progress.finish()
 }
 
 /// The name with the registry and folder that it means.

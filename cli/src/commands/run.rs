@@ -5,11 +5,11 @@ use bollard::query_parameters::StartContainerOptions;
 use super::create::create;
 use crate::{
     command_error::CommandError,
-    flags::CreateFlags,
+    flags::{CreateFlags, LeaveFlags},
     output,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, DetachKeys, Resizable},
+    terminal::{self, Resizable},
 };
 
 /// Create a container and start it
@@ -19,12 +19,8 @@ pub struct Args {
     /// Leave it in the background and show its id
     #[arg(short, long)]
     detach: bool,
-    /// Keys that leave the container without stopping it
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
-    /// Forward signals to the container
-    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    leave: LeaveFlags,
     #[command(flatten)]
     flags: CreateFlags,
 }
@@ -84,9 +80,9 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
         client,
         stdin,
         tty,
-        detach_keys: args.detach_keys,
+        detach_keys: args.leave.detach_keys,
         target: Resizable::Container(id.clone()),
-        signals_to: args.sig_proxy.then_some(id.as_str()),
+        signals_to: args.leave.sig_proxy.then_some(id.as_str()),
     }
     .hold(attached)
     .await?;

@@ -6,10 +6,11 @@ use super::{attach::Subject, run::exited};
 use crate::{
     client::container_name,
     command_error::CommandError,
+    flags::LeaveFlags,
     output,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, DetachKeys, Resizable},
+    terminal::{self, Resizable},
 };
 
 /// Start containers
@@ -21,12 +22,8 @@ pub struct Args {
     /// Send standard input to the container
     #[arg(short, long)]
     interactive: bool,
-    /// Keys that leave the container without stopping it
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
-    /// Forward signals to the container
-    #[arg(long, default_value_t = true, default_missing_value = "true", num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
-    sig_proxy: bool,
+    #[command(flatten)]
+    leave: LeaveFlags,
     /// Containers
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -64,12 +61,12 @@ async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
         .docker()
         .start_container(&subject.id, None::<StartContainerOptions>)
         .await?;
-    let forwards = args.sig_proxy && !(subject.tty && terminal::stdin_is_terminal() && stdin);
+    let forwards = args.leave.sig_proxy && !(subject.tty && terminal::stdin_is_terminal() && stdin);
     let end = Conversation {
         client,
         stdin,
         tty: subject.tty,
-        detach_keys: args.detach_keys,
+        detach_keys: args.leave.detach_keys,
         target: Resizable::Container(subject.id.clone()),
         signals_to: forwards.then_some(subject.id.as_str()),
     }

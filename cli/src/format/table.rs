@@ -18,6 +18,8 @@ pub fn render(
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_truncation_indicator("…");
+    // A cell is cut where its room ends, not where a word does; this character is in no cell.
+    table.set_delimiter('\0');
     table.set_header(one_line(titles));
     for row in rows {
         table.add_row(one_line(row));

@@ -45,9 +45,9 @@ fn flexible_columns_give_way_to_the_terminal_and_names_never_do() {
         None,
         Some(50),
         "\
-CONTAINER ID   COMMAND       NAMES
-4c01db0b339c   \"sleep 100…   web
-d7886598dbe2   \"sh\"          a_rather_long_name
+CONTAINER ID   COMMAND          NAMES
+4c01db0b339c   \"sleep 1000 a…   web
+d7886598dbe2   \"sh\"             a_rather_long_name
 ",
     );
 }
