@@ -120,3 +120,28 @@ impl Images {
         remove::remove(self, name_or_id, options, uses).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Servers spawn these calls. Nothing runs here: that it compiles is the test.
+    #[test]
+    fn every_call_can_be_spawned() {
+        fn is_spawnable<T: Send + 'static>(_: impl FnOnce(&'static Images) -> T) {}
+        fn bytes() -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+            futures::stream::empty()
+        }
+        fn static_reference() -> &'static Reference {
+            unreachable!("the closures are not called")
+        }
+        is_spawnable(|images| images.pull(static_reference(), None, None, mpsc::channel(1).0));
+        is_spawnable(|images| images.load(bytes(), mpsc::channel(1).0));
+        is_spawnable(|images| images.import(bytes(), Import::default()));
+        is_spawnable(|images| images.resolve(""));
+        is_spawnable(|images| images.inspect(""));
+        is_spawnable(|images| images.history(""));
+        is_spawnable(|images| images.tag("", static_reference()));
+        is_spawnable(|images| images.remove("", RemoveOptions::default(), &[]));
+    }
+}

@@ -75,18 +75,25 @@ async fn transfer(images: &Images, archive: impl Stream<Item = io::Result<Bytes>
         unpacks: vec![transfer::unpack(&platform, &images.inner.settings.snapshotter)],
         ..Default::default()
     };
-    let mut saved = Vec::new();
-    let on_event = async |event: Event| {
-        if event.event == "saved" && !saved.contains(&event.name) {
-            saved.push(event.name);
-        }
-    };
+    let mut saved = Saved::default();
     let transferred = async {
-        let outcome = transfer::run(store, &source, &destination, on_event).await;
+        let outcome = transfer::run(store, &source, &destination, &mut saved).await;
         outcome.map_err(refusal)
     };
     run_beside(transferred, bytes.send_all(archive)).await?;
-    Ok(saved)
+    Ok(saved.0)
+}
+
+/// The names that containerd saved, in order.
+#[derive(Default)]
+struct Saved(Vec<String>);
+
+impl transfer::Listener for Saved {
+    async fn hear(&mut self, event: Event) {
+        if event.event == "saved" && !self.0.contains(&event.name) {
+            self.0.push(event.name);
+        }
+    }
 }
 
 /// Polls both until the transfer is over. A client whose stream breaks cancels the transfer.

@@ -1,7 +1,7 @@
 //! `docker pull`: a Transfer from a registry to the image store.
 
 use davit_containerd_api::types::transfer::{
-    AuthRequest, AuthResponse, AuthType, ImageStore, OciRegistry, RegistryResolver,
+    AuthRequest, AuthResponse, AuthType, ImageStore, OciRegistry, Progress as Event, RegistryResolver,
 };
 use tonic::{Code, Status};
 
@@ -122,15 +122,29 @@ async fn fetch(
         ..Default::default()
     };
     let mut lines = LayerLines::new(reference);
-    let transferred = transfer::run(store, &source, &destination, async |event| {
-        lines.tell(event, progress).await
-    });
+    let mut listener = Told {
+        lines: &mut lines,
+        progress,
+    };
+    let transferred = transfer::run(store, &source, &destination, &mut listener);
     let outcome = tokio::select! {
         outcome = transferred => outcome,
         () = answer_logins(logins, reference) => unreachable!("it waits for ever"),
     };
     outcome.map_err(|status| refusal(status, reference, &platform))?;
     Ok(lines)
+}
+
+/// Turns events into lines for the user.
+struct Told<'a> {
+    lines: &'a mut LayerLines,
+    progress: &'a ProgressSender,
+}
+
+impl transfer::Listener for Told<'_> {
+    async fn hear(&mut self, event: Event) {
+        self.lines.tell(event, self.progress).await;
+    }
 }
 
 /// Answers containerd's questions for credentials as long as it is polled.

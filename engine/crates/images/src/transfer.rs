@@ -15,12 +15,19 @@ use crate::{Platform, store::Store, stream::Channel};
 /// How long progress that is still under way may take after its transfer has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Runs it to its end and hands every progress event to `on_event`. Dropping the future cancels the transfer.
+/// Who hears of a transfer's progress. Not an async closure: the compiler cannot show that the future of one is `Send`, and callers
+/// spawn pulls and loads.
+pub(crate) trait Listener: Send {
+    /// Takes an event.
+    fn hear(&mut self, event: transfer::Progress) -> impl Future<Output = ()> + Send;
+}
+
+/// Runs it to its end and hands every progress event to `listener`. Dropping the future cancels the transfer.
 pub(crate) async fn run<S, D>(
     store: &Store,
     source: &S,
     destination: &D,
-    mut on_event: impl AsyncFnMut(transfer::Progress),
+    listener: &mut impl Listener,
 ) -> Result<(), Status>
 where
     S: Message + Name,
@@ -39,13 +46,13 @@ where
     let outcome = loop {
         tokio::select! {
             biased;
-            Some(event) = events.receive() => on_event(event).await,
+            Some(event) = events.receive() => listener.hear(event).await,
             outcome = &mut transfer => break outcome,
         }
     };
     let rest = async {
         while let Some(event) = events.receive().await {
-            on_event(event).await;
+            listener.hear(event).await;
         }
     };
     if tokio::time::timeout(LAST_WORDS, rest).await.is_err() {
