@@ -94,6 +94,7 @@ async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), Serv
 
 /// Every service.
 fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
+    let streams = services::streaming::Streams::default();
     let mut routes = Routes::builder();
     routes
         .add_service(services::version::service())
@@ -106,6 +107,8 @@ fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
         .add_service(services::diff::service(&daemon.storage))
         .add_service(services::images::service(&daemon.storage))
         .add_service(services::leases::service(&daemon.storage))
+        .add_service(services::streaming::service(streams.clone()))
+        .add_service(services::transfer::service(&daemon.storage, streams))
         .add_service(services::tasks::service(daemon))
         .add_service(services::events::service(daemon));
     Ok(routes.routes())

@@ -19,7 +19,9 @@ mod mounts;
 pub mod namespaces;
 pub mod snapshots;
 pub mod storage;
+pub mod streaming;
 pub mod tasks;
+pub mod transfer;
 pub mod version;
 
 /// The largest message in either direction, as containerd has it.

@@ -15,6 +15,7 @@ use davit_metadata::{
     Change, Descriptor, Labels, Listener, Scope, StoreError,
     filter::{Fields, Filters},
 };
+use davit_registry::RegistryError;
 use davit_snapshots::SnapshotError;
 use davit_vocabulary::{Digest, ErrorKind};
 use prost_types::Timestamp;
@@ -47,7 +48,7 @@ macro_rules! failures {
     };
 }
 
-failures!(ContentError, SnapshotError, ImageError, StoreError, ArchiveError);
+failures!(ContentError, SnapshotError, ImageError, StoreError, ArchiveError, RegistryError);
 
 /// The status of a store's error.
 pub(super) fn failed(error: impl Failure) -> Status {

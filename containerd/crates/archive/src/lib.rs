@@ -18,4 +18,5 @@ pub use apply::{Applied, Target, apply};
 pub use compression::Compression;
 pub use error::ArchiveError;
 pub use name::{EntryName, Whiteout};
+pub use pipeline::{PlainStream, with_plain};
 pub use root::Root;

@@ -16,7 +16,7 @@ const CHUNK: usize = 256 * 1024;
 const AHEAD: usize = 8;
 
 /// The plain bytes of a layer, counted and hashed as they are read.
-pub(crate) struct PlainStream {
+pub struct PlainStream {
     chunks: Receiver<io::Result<Vec<u8>>>,
     current: Vec<u8>,
     position: usize,
@@ -25,7 +25,7 @@ pub(crate) struct PlainStream {
 }
 
 /// Runs `work` on the plain bytes of `source`; what `work` leaves unread is not hashed.
-pub(crate) fn with_plain<R>(source: impl Read + Send, work: impl FnOnce(&mut PlainStream) -> R) -> R {
+pub fn with_plain<R>(source: impl Read + Send, work: impl FnOnce(&mut PlainStream) -> R) -> R {
     thread::scope(|scope| {
         let (sender, chunks) = sync_channel(AHEAD);
         scope.spawn(move || inflate(source, &sender));
@@ -65,12 +65,12 @@ fn inflate(source: impl Read + Send, sender: &SyncSender<io::Result<Vec<u8>>>) {
 
 impl PlainStream {
     /// Reads to the end, so that the digest covers the whole archive.
-    pub(crate) fn drain(&mut self) -> io::Result<()> {
+    pub fn drain(&mut self) -> io::Result<()> {
         io::copy(self, &mut io::sink()).map(drop)
     }
 
     /// The digest of all bytes read, and their number.
-    pub(crate) fn digest(&self) -> (Digest, u64) {
+    pub fn digest(&self) -> (Digest, u64) {
         (Digest::sha256(self.hasher.clone().finalize().into()), self.length)
     }
 }

@@ -100,6 +100,14 @@ impl ContentStore {
         self.update(scope, digest, changes).map(drop)
     }
 
+    /// Puts a blob of the namespace under the scope's lease.
+    pub fn hold(&self, scope: &Scope, digest: &Digest) -> Result<(), ContentError> {
+        Ok(self
+            .shared
+            .database
+            .write(|writer| scope.hold(writer, Resource::content(digest)))?)
+    }
+
     /// Takes a blob from the namespace, and its file where it was the last one that had it.
     pub fn delete(&self, scope: &Scope, digest: &Digest) -> Result<(), ContentError> {
         let _membership = self.lock_membership();

@@ -44,4 +44,4 @@ pub use records::{
     IngestRecord, LEASES, Labels, LeaseRecord, NamespaceRecord, OVERLAY_SNAPSHOTS, Resource, RuntimeRecord,
     SnapshotKind, SnapshotRecord, SnapshotUsage,
 };
-pub use scope::{Scope, check_labels};
+pub use scope::{Scope, check_labels, rfc3339};

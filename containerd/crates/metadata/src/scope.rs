@@ -1,3 +1,5 @@
+use std::time::SystemTime;
+
 use davit_vocabulary::Namespace;
 
 use crate::{LEASES, Labels, Records, Resource, StoreError, Writer};
@@ -51,6 +53,11 @@ impl Scope {
         }
         Ok(())
     }
+}
+
+/// A time as labels hold it.
+pub fn rfc3339(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).unwrap_or_default().to_string()
 }
 
 /// Refuses labels that are longer than containerd allows.

@@ -2,11 +2,12 @@
 
 use std::{
     fs, io,
-    os::unix::fs::{DirBuilderExt, symlink},
+    os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
 };
 
 use davit_vocabulary::{ContainerId, Namespace};
+use serde::Deserialize;
 
 use crate::{PLUGIN, TaskError, mounts};
 
@@ -63,8 +64,19 @@ impl Bundle {
         if let Some(spec) = spec {
             let config = self.file("config.json");
             fs::write(&config, spec).map_err(|source| self.error(&config, source))?;
+            self.open_to_remapped_root(spec)
+                .map_err(|source| self.error(&self.path, source))?;
         }
         Ok(())
+    }
+
+    /// The root of a user namespace must get through to its root file system, and to nothing else here.
+    fn open_to_remapped_root(&self, spec: &[u8]) -> io::Result<()> {
+        let Some(group) = remapped_group(spec) else {
+            return Ok(());
+        };
+        chown(&self.path, None, Some(group))?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o710))
     }
 
     /// A work folder may be left over from before a reboot, which took the bundle away.
@@ -97,6 +109,38 @@ impl Bundle {
             source,
         }
     }
+}
+
+/// The group that group 0 of a container is outside; `None` where it is the same.
+fn remapped_group(spec: &[u8]) -> Option<u32> {
+    let spec: Spec = serde_json::from_slice(spec).ok()?;
+    let mappings = spec.linux?.gid_mappings;
+    let of_root = mappings
+        .iter()
+        .find(|mapping| mapping.container_id == 0 && mapping.size > 0)?;
+    (of_root.host_id != 0).then_some(of_root.host_id)
+}
+
+/// What matters here of an OCI specification.
+#[derive(Deserialize)]
+struct Spec {
+    linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    #[serde(default)]
+    gid_mappings: Vec<Mapping>,
+}
+
+#[derive(Deserialize)]
+struct Mapping {
+    #[serde(rename = "containerID")]
+    container_id: u32,
+    #[serde(rename = "hostID")]
+    host_id: u32,
+    size: u32,
 }
 
 fn make(path: &Path, mode: u32) -> io::Result<()> {
@@ -135,8 +179,6 @@ fn absent(result: io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     fn bundle(folder: &Path) -> Bundle {
@@ -160,6 +202,21 @@ mod tests {
         bundle.remove().unwrap();
         assert!(!bundle.path.exists() && !bundle.work.exists());
         bundle.remove().unwrap();
+    }
+
+    #[test]
+    fn the_group_of_a_remapped_root_is_read_from_the_specification() {
+        for (mappings, group) in [
+            (r#"[{"containerID":0,"hostID":100000,"size":65536}]"#, Some(100_000)),
+            (r#"[{"containerID":0,"hostID":0,"size":1}]"#, None),
+            (r#"[{"containerID":1,"hostID":5,"size":1}]"#, None),
+            ("[]", None),
+        ] {
+            let spec = format!(r#"{{"linux":{{"gidMappings":{mappings}}}}}"#);
+            assert_eq!(remapped_group(spec.as_bytes()), group, "{mappings}");
+        }
+        assert_eq!(remapped_group(b"{}"), None);
+        assert_eq!(remapped_group(b"not JSON"), None);
     }
 
     #[test]

@@ -14,14 +14,22 @@ use crate::Bundle;
 
 /// How long strays may take to be gone.
 const LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Kills the shims that work in a bundle. Only for one whose task was never made.
 ///
-/// Repeated until none is left, for the program that starts a shim may be at work still.
+/// Until two looks in a row find none: the program that starts a shim may be at work still, and for a moment after it is
+/// executed a process has no command line to be known by.
 pub(crate) fn kill(bundle: &Bundle, binary: &Path) -> io::Result<()> {
     let deadline = Instant::now() + LIMIT;
-    while kill_once(bundle, binary)? > 0 && Instant::now() < deadline {
-        thread::sleep(Duration::from_millis(5));
+    let mut found_none = 0;
+    while found_none < 2 && Instant::now() < deadline {
+        match kill_once(bundle, binary)? {
+            0 => found_none += 1,
+            _ => found_none = 0,
+        }
+        thread::sleep(PAUSE);
     }
     Ok(())
 }
@@ -67,7 +75,7 @@ fn is_shim_for(command_line: &[u8], bundle: &Bundle, binary: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
@@ -83,10 +91,12 @@ mod tests {
         );
         bundle.create(None).unwrap();
         let start = |id: &str, folder: &Path| {
-            let script = ["-c", "sleep 30; true", "-id", id];
-            Command::new("/bin/sh")
+            let script = ["-c", "read forever", "-id", id];
+            let mut shell = Command::new("/bin/sh");
+            shell
                 .args(script)
                 .current_dir(folder)
+                .stdin(Stdio::piped())
                 .spawn()
                 .unwrap()
         };
