@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("containerd", &["containerd", "proto"]),
     ("engine", &["engine", "proto"]),
     ("cli", &["cli"]),
-    ("integration-tests", &[]),
+    ("integration-tests", &["proto"]),
 ];
 
 #[test]

@@ -155,6 +155,9 @@ fn choose(flags: Flags, action: Option<&str>) -> Result<Action, ArgumentError> {
     if flags.info {
         return Ok(Action::Info);
     }
+    if action.is_none() && flags.socket.is_none() {
+        return Err(ArgumentError::NoAction);
+    }
     let identity = Identity {
         id: identifier("id", &flags.id)?,
         namespace: identifier("namespace", &flags.namespace)?,
@@ -211,6 +214,7 @@ mod tests {
         assert_eq!(check("-x start"), Err(unknown("-x")));
         assert_eq!(check("-id"), Err(ArgumentError::NoValue("id".into())));
         assert_eq!(check("-id a -namespace b"), Err(ArgumentError::NoAction));
+        assert_eq!(check(""), Err(ArgumentError::NoAction));
         let action = ArgumentError::UnknownAction("stop".into());
         assert_eq!(check("-id a -namespace b stop"), Err(action));
         for line in [
