@@ -71,16 +71,9 @@ pub enum InitError {
     /// The cgroup could not be entered.
     #[error("unable to apply cgroup configuration: {0}")]
     Cgroup(#[from] CgroupError),
-    /// A mount failed.
-    #[error("error mounting {source_path:?} to rootfs at {destination:?}: {cause}")]
-    Mount {
-        /// What was to be mounted.
-        source_path: String,
-        /// Where.
-        destination: String,
-        /// What went wrong.
-        cause: MountError,
-    },
+    /// A mount of the config failed.
+    #[error(transparent)]
+    Mount(#[from] Box<FailedMount>),
     /// A finishing touch on a mount failed.
     #[error("unable to finish rootfs: {0}")]
     Finish(#[from] MountError),
@@ -110,18 +103,36 @@ pub enum InitError {
     Abandoned,
 }
 
+/// A mount of the config that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("error mounting {what:?} to rootfs at {destination:?}: {cause}")]
+pub struct FailedMount {
+    /// What was to be mounted.
+    what: String,
+    /// Where.
+    destination: String,
+    /// What went wrong.
+    cause: MountError,
+}
+
 /// Lives the first process's life; the process never returns from it.
 pub fn live(plan: Plan, channel: Channel) -> ! {
-    let (failure, listener) = match prepare(plan, channel) {
-        Err((failure, channel)) => (failure, channel),
-        Ok((waiting, channel)) => waiting.go_on(channel),
+    let waiting = match set_up(plan, &channel) {
+        Ok(waiting) => waiting,
+        Err(failure) => give_up(&channel, &failure),
     };
+    let (listener, word) = wait_for_word(waiting.start, channel);
+    let Err(failure) = word.and_then(|()| execute(waiting.prepared, &waiting.config, &waiting.record));
+    give_up(&listener, &failure)
+}
+
+fn give_up(listener: &Channel, failure: &InitError) -> ! {
     // Whoever listens may be gone; the exit status then says it alone.
     let _ = listener.tell(FromChild::Failed(failure.to_string()));
     davit_sys::clone::exit_now(1)
 }
 
-/// All set up, and waiting for the word.
+/// All set up, but for the word.
 struct Waiting {
     prepared: Prepared,
     start: Option<StartGate>,
@@ -129,46 +140,33 @@ struct Waiting {
     record: Record,
 }
 
-impl Waiting {
-    fn go_on(self, channel: Channel) -> (InitError, Channel) {
-        let channel = match self.start {
-            None => match channel.obey() {
-                Ok(Some(ToChild::Go)) => channel,
-                _ => return (InitError::Abandoned, channel),
-            },
-            Some(start) => {
-                if channel.tell(FromChild::Ready).is_err() {
-                    return (InitError::Abandoned, channel);
-                }
-                drop(channel);
-                match start.wait() {
-                    Ok(connection) => connection,
-                    Err(_) => davit_sys::clone::exit_now(1),
-                }
-            }
+/// Waits until the program may be executed. From then on somebody else may be listening.
+fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result<(), InitError>) {
+    let Some(start) = start else {
+        let word = match channel.obey() {
+            Ok(Some(ToChild::Go)) => Ok(()),
+            _ => Err(InitError::Abandoned),
         };
-        match execute(self.prepared, &self.config, &self.record) {
-            Err(failure) => (failure, channel),
-        }
+        return (channel, word);
+    };
+    if channel.tell(FromChild::Ready).is_err() {
+        return (channel, Err(InitError::Abandoned));
+    }
+    match start.wait() {
+        Ok(connection) => (connection, Ok(())),
+        Err(errno) => (
+            channel,
+            Err(errno).attempt("wait for", "start").map_err(InitError::Call),
+        ),
     }
 }
 
 fn execute(prepared: Prepared, config: &Config, record: &Record) -> Result<Infallible, InitError> {
-    if !config.hooks.start_container.is_empty() {
-        hooks::run(
-            "startContainer",
-            &config.hooks.start_container,
-            &own_state(record, "created"),
-        )?;
+    let hooks = &config.hooks.start_container;
+    if !hooks.is_empty() {
+        hooks::run("startContainer", hooks, &own_state(record, "created"))?;
     }
     Ok(prepared.execute()?)
-}
-
-fn prepare(plan: Plan, channel: Channel) -> Result<(Waiting, Channel), (InitError, Channel)> {
-    match set_up(plan, &channel) {
-        Ok(waiting) => Ok((waiting, channel)),
-        Err(failure) => Err((failure, channel)),
-    }
 }
 
 fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
@@ -254,10 +252,12 @@ fn build_root(plan: &Plan) -> Result<Gate, InitError> {
         namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
     };
     for spec in &config.mounts {
-        mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| InitError::Mount {
-            source_path: spec.source.clone(),
-            destination: spec.destination.clone(),
-            cause,
+        mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| {
+            Box::new(FailedMount {
+                what: spec.source.clone(),
+                destination: spec.destination.clone(),
+                cause,
+            })
         })?;
     }
     if devices::are_wanted(config) {

@@ -42,7 +42,7 @@ const FAILURE: u8 = 1;
 /// The whole program.
 pub fn run() -> ExitCode {
     if enters_a_container()
-        && let Err(err) = seal::ensure()
+        && let Err(err) = seal::ensure().and_then(|()| seal::hide())
     {
         log::error(&format!(
             "cannot protect the runtime's binary from the container: {err}"

@@ -160,6 +160,6 @@ fn environment(process: &Process, inheritance: &Inheritance) -> Vec<String> {
     env
 }
 
-fn c_string(text: &String) -> CString {
-    CString::new(text.as_str()).expect("validation has refused NUL bytes")
+fn c_string(text: impl AsRef<str>) -> CString {
+    CString::new(text.as_ref()).expect("validation has refused NUL bytes")
 }

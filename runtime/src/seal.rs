@@ -20,6 +20,7 @@ use davit_sys::mount_attr::{MountAttr, RDONLY, mount_setattr};
 use rustix::{
     fs::{CWD, StatVfsMountFlags, statvfs},
     mount::{OpenTreeFlags, open_tree},
+    process::{DumpableBehavior, set_dumpable_behavior},
 };
 
 use crate::errno::{Attempt, CallError};
@@ -36,6 +37,12 @@ pub fn ensure() -> Result<(), CallError> {
         true => Ok(()),
         false => match execute_sealed()? {},
     }
+}
+
+/// Makes the process undumpable until its execve: nobody without CAP_SYS_PTRACE on the host can trace it or follow its
+/// links in /proc, not even somebody who shares its user and pid namespace (CVE-2016-9962).
+pub fn hide() -> Result<(), CallError> {
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).attempt("make undumpable", SELF)
 }
 
 fn execute_sealed() -> Result<Infallible, CallError> {

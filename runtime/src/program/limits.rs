@@ -83,7 +83,7 @@ fn rlimit(limit: &Rlimit) -> Result<(), LimitError> {
         current: value(limit.soft),
         maximum: value(limit.hard),
     };
-    match setrlimit(resource, wanted.clone()) {
+    match setrlimit(resource, wanted) {
         // Unprivileged and without need: the limit is already what it should be.
         Err(Kernel::PERM) if getrlimit(resource) == wanted => Ok(()),
         Err(errno) => Err(LimitError::Rlimit(limit.kind.clone(), errno.into())),

@@ -70,6 +70,9 @@ pub enum MountError {
     /// Something else than proc on /proc.
     #[error("{0:?} cannot be mounted because it is not of type proc")]
     NotProc(String),
+    /// A directory on a file, or a file on a directory. Docker looks for the first words.
+    #[error("not a directory: {0} is a file and the other of source and destination is a directory")]
+    Mismatch(&'static str),
     /// An option that is not built yet.
     #[error(transparent)]
     Option(#[from] UnsupportedOption),
@@ -184,6 +187,11 @@ fn bind(gate: &Gate, mount: &davit_spec::Mount, bundle: &Path, options: &MountOp
         false => Kind::File,
     };
     let place = gate.ensure(&mount.destination, kind).step("make destination")?;
+    match (kind, is_directory(place.as_fd()).step("inspect destination")?) {
+        (Kind::Directory, false) => return Err(MountError::Mismatch("the destination")),
+        (Kind::File, true) => return Err(MountError::Mismatch("the source")),
+        _ => {}
+    }
     guard_proc(gate, &tree, place.as_fd(), &mount.destination)?;
     if !options.attr.is_empty() {
         mount_setattr(tree.as_fd(), false, &options.attr).step("set attributes")?;
