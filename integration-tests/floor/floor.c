@@ -309,7 +309,8 @@ static void measure(void)
         sum += times[i];
     }
     qsort(times, plan.count, sizeof(*times), ascending);
-    printf("mean %.2f median %.2f min %.2f ms over %d\n", sum / plan.count, times[plan.count / 2], times[0], plan.count);
+    double median = times[plan.count / 2];
+    printf("mean %.2f median %.2f min %.2f ms over %d\n", sum / plan.count, median, times[0], plan.count);
     free(times);
 }
 

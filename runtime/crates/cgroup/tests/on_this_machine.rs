@@ -119,6 +119,66 @@ fn limits_arrive_in_the_kernel() {
 }
 
 #[test]
+fn a_cpuset_binds_its_processes() {
+    let Some(mut trial) = Trial::new("cpuset", r#"{"cpu": {"cpus": "0", "mems": "0"}}"#) else {
+        return;
+    };
+    let pid = trial.shell("exec sleep 100");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Cpus_allowed_list:\t0\n"), "{status}");
+    assert_eq!(trial.cgroup.stats().unwrap().cpuset.cpus, [0]);
+}
+
+#[test]
+fn a_quota_slows_down() {
+    let Some(mut trial) = Trial::new("quota", r#"{"cpu": {"quota": 2000, "period": 20000}}"#) else {
+        return;
+    };
+    trial.shell("while :; do :; done");
+    wait_until("it is throttled", || {
+        trial.cgroup.stats().unwrap().cpu.throttling.throttled_periods > 1
+    });
+}
+
+#[test]
+fn a_burst_follows_the_quota_up_and_down() {
+    let Some(mut trial) = Trial::new(
+        "burst",
+        r#"{"cpu": {"quota": 50000, "period": 100000, "burst": 40000}}"#,
+    ) else {
+        return;
+    };
+    for (quota, burst) in [(80000, 70000), (20000, 10000), (90000, 0)] {
+        let resources = format!(r#"{{"cpu": {{"quota": {quota}, "burst": {burst}}}}}"#);
+        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        trial.cgroup = cgroup
+            .with_resources(&serde_json::from_str(&resources).unwrap())
+            .unwrap();
+        trial.cgroup.update().unwrap();
+        assert_eq!(
+            trial.file("cpu", "cpu.cfs_burst_us", "cpu.max.burst"),
+            burst.to_string()
+        );
+    }
+}
+
+#[test]
+fn a_value_that_the_kernel_refuses_is_named_with_its_file() {
+    let path = format!("/davit-test-{}-refusal", std::process::id());
+    let resources = serde_json::from_str(r#"{"cpu": {"cpus": "4000"}}"#).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let Ok(cgroup) = Cgroup::plan(&path, Some(&resources)) else {
+        return;
+    };
+    cgroup.create().unwrap();
+    let text = cgroup.apply().unwrap_err().to_string();
+    cgroup.destroy().unwrap();
+    assert!(text.contains("4000") && text.contains("cpuset.cpus"), "{text}");
+}
+
+#[test]
 fn memory_and_swap_limits_can_grow_and_shrink() {
     let Some(mut trial) = Trial::new("grow", r#"{"memory": {"limit": 33554432, "swap": 33554432}}"#) else {
         return;
