@@ -1,4 +1,8 @@
-use std::path::Path;
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
 
 use redb::{ReadableDatabase, TableDefinition};
 
@@ -19,13 +23,39 @@ impl Database {
     ///
     /// A store of an unknown newer schema is refused and left as it is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            Self::make(path)?;
+        }
+        let database = Self::open_file(path)?;
+        database.check_schema()?;
+        Ok(database)
+    }
+
+    /// Makes an empty store under another name first: a death in the middle must not leave half a store, which no later start
+    /// could open.
+    fn make(path: &Path) -> Result<(), StoreError> {
+        let unfinished = path.with_extension("new");
+        let failed = |source: io::Error| StoreError::Open {
+            path: path.display().to_string(),
+            source: redb::StorageError::Io(source).into(),
+        };
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        Self::open_file(&unfinished)?.check_schema()?;
+        fs::rename(&unfinished, path).map_err(failed)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
+        folder.sync_all().map_err(failed)
+    }
+
+    fn open_file(path: &Path) -> Result<Self, StoreError> {
         let redb = redb::Database::create(path).map_err(|source| StoreError::Open {
             path: path.display().to_string(),
             source,
         })?;
-        let database = Self { redb };
-        database.check_schema()?;
-        Ok(database)
+        Ok(Self { redb })
     }
 
     /// Runs `work` on one consistent view. Writers are not held up.
@@ -74,6 +104,16 @@ mod tests {
             Database::open(&path),
             Err(StoreError::TooNew { found: 2, .. })
         ));
+    }
+
+    #[test]
+    fn a_store_whose_making_was_cut_off_does_not_stand_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta.db");
+        fs::write(dir.path().join("meta.new"), b"torn").unwrap();
+        drop(Database::open(&path).unwrap());
+        assert!(!dir.path().join("meta.new").exists());
+        Database::open(&path).unwrap();
     }
 
     #[test]

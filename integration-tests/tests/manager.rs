@@ -1,0 +1,386 @@
+//! The real `ctr` against the manager: what it does with tasks, and that neither a killed shim nor a killed manager is ever
+//! noticed where it should not be. Each with our own shim and with containerd's.
+
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::{Child, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use davit_integration_tests::{Finished, Manager, Run, Scratch, image, sweep, wait};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A shim, and how the manager comes by it.
+#[derive(Clone, Copy)]
+enum Shim {
+    Ours,
+    Containerds,
+}
+
+impl Shim {
+    fn runtime(self) -> &'static str {
+        match self {
+            Self::Ours => "io.containerd.davit.v1",
+            Self::Containerds => "io.containerd.runc.v2",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Ours => "containerd-shim-davit-v1",
+            Self::Containerds => "containerd-shim-runc-v2",
+        }
+    }
+
+    fn manager(self, scratch: &Scratch) -> Manager {
+        match self {
+            Self::Ours => Manager::start(scratch),
+            Self::Containerds => Manager::start_among_peers(scratch),
+        }
+    }
+}
+
+/// A scratch with a busybox root file system, and `ctr` on the manager's socket.
+struct World {
+    scratch: Scratch,
+    shim: Shim,
+    root: PathBuf,
+}
+
+impl World {
+    fn new(shim: Shim) -> Self {
+        let scratch = Scratch::new();
+        let root = scratch.join("rootfs");
+        image::busybox_root(&root).expect("a root file system");
+        Self { scratch, shim, root }
+    }
+
+    /// An id of this test's own: shims of all managers share the runtime's state.
+    fn id(&self, name: &str) -> String {
+        format!("{name}-{}", self.scratch.bridge())
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Finished {
+        self.scratch.ctr(&self.scratch.join("c.sock")).args(arguments).finish()
+    }
+
+    /// `ctr run` of a shell script.
+    fn run(&self, options: &[&str], id: &str, script: &str) -> Finished {
+        let root = self.root.to_str().expect("ASCII");
+        let given = ["run", "--runtime", self.shim.runtime(), "--rootfs"];
+        let container = [root, id, "/bin/sh", "-c", script];
+        self.ctr(&[&given, options, &container].concat())
+    }
+
+    /// Status of a task, empty where there is none.
+    fn status(&self, id: &str) -> String {
+        let list = self.ctr(&["tasks", "list"]).ok();
+        let line = list.lines().find(|line| line.split_whitespace().next() == Some(id));
+        line.and_then(|line| line.split_whitespace().nth(2))
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    fn wait_for_status(&self, id: &str, status: &str) {
+        wait::until_true(&format!("task {id} is {status:?}"), 20, || self.status(id) == status);
+    }
+
+    /// Subscribes to events, into a file.
+    fn events(&self, name: &str) -> (Child, PathBuf) {
+        let path = self.scratch.join(name);
+        let file = File::create(&path).expect("the folder is ours");
+        let mut ctr = self.scratch.ctr(&self.scratch.join("c.sock"));
+        let child = ctr
+            .arg("events")
+            .stdout(file)
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("ctr starts");
+        self.scratch.owns(&child);
+        // ctr does not say when it has subscribed; labelling a namespace is an event that nobody else needs.
+        wait::until_true("ctr has subscribed", 20, || {
+            self.ctr(&["namespaces", "label", "default", "probe=1"]).ok();
+            fs::read_to_string(&path).is_ok_and(|text| text.contains("/namespaces/update"))
+        });
+        (child, path)
+    }
+
+    /// The shims of a container.
+    fn shims(&self, id: &str) -> Vec<Pid> {
+        let is_shim = |pid: &u32| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let mut words = line.split('\0');
+            words
+                .next()
+                .is_some_and(|program| program.ends_with(self.shim.program()))
+                && words.any(|word| word == id)
+        };
+        let processes = sweep::processes_of(self.scratch.path(), &[]);
+        processes
+            .into_iter()
+            .filter(is_shim)
+            .map(|pid| Pid::from_raw(pid as i32))
+            .collect()
+    }
+
+    /// What a task that never came to be, or is gone, must not leave.
+    fn assert_nothing_is_left_of(&self, id: &str) {
+        wait::until_true(&format!("the shim of {id} has ended"), 10, || self.shims(id).is_empty());
+        for folder in ["cstate", "croot"] {
+            let bundle = self
+                .scratch
+                .join(folder)
+                .join("io.containerd.runtime.v2.task/default")
+                .join(id);
+            assert!(!bundle.exists(), "{bundle:?}");
+        }
+        assert_eq!(self.status(id), "");
+    }
+}
+
+fn topics_of(events: &str, id: &str) -> Vec<String> {
+    let of_task = |line: &&str| line.contains("/tasks/") && line.contains(&format!("\"container_id\":\"{id}\""));
+    let topic = |line: &str| {
+        line.split_whitespace()
+            .find(|word| word.starts_with('/'))
+            .map(str::to_owned)
+    };
+    events.lines().filter(of_task).filter_map(topic).collect()
+}
+
+fn ctr_does_with_a_task_what_it_does_on_containerd(shim: Shim) {
+    let world = World::new(shim);
+    let manager = shim.manager(&world.scratch);
+    let [short, long] = ["short", "long"].map(|name| world.id(name));
+    assert!(world.ctr(&["version"]).ok().contains("davit"));
+    let (mut subscriber, events) = world.events("events");
+
+    assert_eq!(
+        world.run(&["--rm"], &short, "echo hello; exit 3").code_is(3).stdout,
+        "hello\n"
+    );
+    world.run(&["--detach"], &long, "sleep 600").ok();
+    assert_eq!(world.status(&long), "RUNNING");
+    let exec = [
+        "tasks",
+        "exec",
+        "--exec-id",
+        "e",
+        &long,
+        "/bin/sh",
+        "-c",
+        "echo inside; exit 4",
+    ];
+    assert_eq!(world.ctr(&exec).code_is(4).stdout, "inside\n");
+    assert_eq!(world.ctr(&["tasks", "ps", &long]).ok().lines().count(), 2);
+    assert!(world.ctr(&["tasks", "metrics", &long]).ok().contains("memory"));
+    world.ctr(&["tasks", "pause", &long]).ok();
+    assert_eq!(world.status(&long), "PAUSED");
+    world.ctr(&["tasks", "resume", &long]).ok();
+    world
+        .ctr(&["tasks", "rm", &long])
+        .says("task must be stopped before deletion: running");
+    world.ctr(&["tasks", "kill", "--signal", "KILL", &long]).ok();
+    world.wait_for_status(&long, "STOPPED");
+    world
+        .ctr(&["tasks", "rm", &long])
+        .says(&format!("task {long} exit with non-zero exit code 137"));
+    world.assert_nothing_is_left_of(&long);
+    world.ctr(&["containers", "rm", &long]).ok();
+    assert_eq!(world.ctr(&["containers", "list", "--quiet"]).ok(), "");
+
+    let expected = [
+        "/tasks/create",
+        "/tasks/start",
+        "/tasks/exec-added",
+        "/tasks/exec-started",
+        "/tasks/exit",
+        "/tasks/paused",
+        "/tasks/resumed",
+        "/tasks/exit",
+        "/tasks/delete",
+    ];
+    let told = || topics_of(&fs::read_to_string(&events).expect("the folder is ours"), &long);
+    wait::until_true("the last event has come", 10, || told().len() >= expected.len());
+    assert_eq!(told(), expected);
+    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
+    subscriber.wait().expect("ctr is a child");
+    manager.stop();
+}
+
+fn containers_outlive_a_killed_manager(shim: Shim) {
+    let world = World::new(shim);
+    let manager = shim.manager(&world.scratch);
+    let [stays, ends, orphan] = ["stays", "ends", "orphan"].map(|name| world.id(name));
+    world.run(&["--detach"], &stays, "sleep 600").ok();
+    world.run(&["--detach"], &ends, "sleep 2; exit 42").ok();
+    world.run(&["--detach"], &orphan, "sleep 600").ok();
+    let pids = world.ctr(&["tasks", "list"]).ok();
+
+    manager.kill();
+    sleep(Duration::from_secs(3));
+    for pid in world.shims(&orphan) {
+        kill(pid, Signal::SIGKILL).expect("the shim runs");
+    }
+    let manager = shim.manager(&world.scratch);
+
+    let (before, after) = (pids, world.ctr(&["tasks", "list"]).ok());
+    let pid = |list: &str| {
+        let mut words = list.split_whitespace().skip_while(|word| *word != stays);
+        words.nth(1).map(str::to_owned)
+    };
+    assert_eq!(pid(&after), pid(&before), "the same process runs on");
+    world.wait_for_status(&ends, "STOPPED");
+    world
+        .ctr(&["tasks", "rm", &ends])
+        .says(&format!("task {ends} exit with non-zero exit code 42"));
+    world.assert_nothing_is_left_of(&orphan);
+    let exec = ["tasks", "exec", "--exec-id", "e", &stays, "/bin/echo", "still here"];
+    assert_eq!(world.ctr(&exec).ok(), "still here");
+    world.ctr(&["tasks", "rm", "--force", &stays]);
+    for id in [&stays, &ends, &orphan] {
+        world.assert_nothing_is_left_of(id);
+        world.ctr(&["containers", "rm", id]).ok();
+    }
+    manager.stop();
+}
+
+fn the_death_of_a_shim_is_the_end_of_its_task(shim: Shim) {
+    let world = World::new(shim);
+    let manager = shim.manager(&world.scratch);
+    let [victim, next] = ["victim", "next"].map(|name| world.id(name));
+    let (mut subscriber, events) = world.events("events");
+    world.run(&["--detach"], &victim, "sleep 600").ok();
+    let mut attach = world.scratch.ctr(&world.scratch.join("c.sock"));
+    let mut waiting = attach
+        .args(["tasks", "attach", &victim])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("ctr starts");
+    sleep(Duration::from_millis(300));
+    for pid in world.shims(&victim) {
+        kill(pid, Signal::SIGKILL).expect("the shim runs");
+    }
+    assert_eq!(
+        waiting.wait().expect("ctr is a child").code(),
+        Some(137),
+        "who waits gets the exit"
+    );
+    wait::until_true("the end is told", 10, || {
+        let told = fs::read_to_string(&events).expect("the folder is ours");
+        topics_of(&told, &victim).ends_with(&["/tasks/exit".into(), "/tasks/delete".into()])
+    });
+    world.assert_nothing_is_left_of(&victim);
+    world.run(&["--rm"], &next, "true").ok();
+    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
+    subscriber.wait().expect("ctr is a child");
+    manager.stop();
+}
+
+fn a_run_that_fails_leaves_nothing(shim: Shim) {
+    let world = World::new(shim);
+    let manager = shim.manager(&world.scratch);
+    let root = world.root.to_str().expect("ASCII");
+    let runtime = shim.runtime();
+    let refused = |runtime: &str, root: &str, id: &str, program: &str, words: &str| {
+        let id = &match id.contains('/') {
+            true => id.to_owned(),
+            false => world.id(id),
+        };
+        let arguments = ["run", "--detach", "--runtime", runtime, "--rootfs", root, id, program];
+        world.ctr(&arguments).code_is(1).says(words);
+        if !id.contains('/') {
+            world.assert_nothing_is_left_of(id);
+        }
+    };
+    refused(runtime, root, "f1", "/bin/nosuch", "no such file or directory");
+    refused(runtime, root, "f2", "/etc/passwd", "permission denied");
+    refused(
+        runtime,
+        "/no/such/root",
+        "f3",
+        "/bin/true",
+        "failed to create shim task",
+    );
+    refused(
+        "io.containerd.nosuch.v1",
+        root,
+        "f4",
+        "/bin/true",
+        "binary not installed \"containerd-shim-nosuch-v1\"",
+    );
+    refused("/no/such/shim", root, "f5", "/bin/true", "no such file or directory");
+    refused(
+        "/bin/true",
+        root,
+        "f6",
+        "/bin/true",
+        "failed to start shim: start failed",
+    );
+    refused(runtime, root, "../f7", "/bin/true", "must match ^[A-Za-z0-9]+");
+    world
+        .ctr(&["tasks", "start", "f8"])
+        .says("container \"f8\" in namespace \"default\": not found");
+    assert!(!world.scratch.join("cstate/io.containerd.runtime.v2.task/f7").exists());
+    manager.stop();
+}
+
+/// Kills the manager at many moments of a run; each time the task is there whole, or not at all.
+fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
+    let world = World::new(shim);
+    let mut manager = shim.manager(&world.scratch);
+    for moment in 0..12 {
+        let id = world.id(&format!("m{moment}"));
+        let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+        run.args(["run", "--detach", "--runtime", shim.runtime(), "--rootfs"])
+            .arg(&world.root);
+        run.args([id.as_str(), "/bin/sleep", "600"]);
+        run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = run.spawn().expect("ctr starts");
+        sleep(Duration::from_millis(15 + 12 * moment));
+        manager.kill();
+        running.wait().expect("ctr is a child");
+        manager = shim.manager(&world.scratch);
+        match world.status(&id).as_str() {
+            "" => world.assert_nothing_is_left_of(&id),
+            "CREATED" | "RUNNING" => {
+                assert_eq!(world.shims(&id).len(), 1);
+                world.ctr(&["tasks", "rm", "--force", &id]);
+                world.assert_nothing_is_left_of(&id);
+            }
+            status => panic!("{id} is {status}"),
+        }
+    }
+    manager.stop();
+}
+
+macro_rules! with_both_shims {
+    ($($test:ident)+) => {
+        mod with_our_shim {
+            $(#[test]
+            fn $test() {
+                super::$test(super::Shim::Ours);
+            })+
+        }
+
+        mod with_the_shim_of_containerd {
+            $(#[test]
+            fn $test() {
+                super::$test(super::Shim::Containerds);
+            })+
+        }
+    };
+}
+
+with_both_shims!(
+    ctr_does_with_a_task_what_it_does_on_containerd
+    containers_outlive_a_killed_manager
+    the_death_of_a_shim_is_the_end_of_its_task
+    a_run_that_fails_leaves_nothing
+    a_manager_killed_at_any_moment_leaves_nothing_half_made
+);
