@@ -133,6 +133,7 @@ impl Graph {
                 continue;
             }
             self.roots.extend(held(&namespace, &lease));
+            self.roots.extend(labels::references(&namespace, &lease.labels));
         }
         Ok(())
     }
