@@ -18,7 +18,9 @@ fn ctr_runs(scratch: &Scratch, socket: &std::path::Path, options: &[&str]) {
     ctr(&["images", "import", &archive(scratch)]).ok();
     let mut run = vec!["run", "--rm"];
     run.extend(options);
-    run.extend(["docker.io/library/busybox:latest", "once"]);
+    // Managers of tests beside this one share the runtime's state and the cgroup of a namespace.
+    let id = format!("once-{}", scratch.bridge());
+    run.extend(["docker.io/library/busybox:latest", &id]);
     run.extend(HELLO);
     let finished = ctr(&run).code_is(3);
     assert_eq!(finished.stdout, "hello\n");
