@@ -16,13 +16,13 @@ pub enum Version {
 }
 
 /// A container's place in every hierarchy, and the limits it is to have there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cgroup {
     layout: Layout,
     resources: LinuxResources,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Layout {
     Hierarchies(Hierarchies),
     Unified(Unified),

@@ -1,8 +1,8 @@
 //! Reading and writing the files of a cgroup directory.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{ErrorKind, Read, Write},
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -54,10 +54,34 @@ impl ControlFile {
 /// The contents of `dir/name` without the white space around them.
 pub(crate) fn read(dir: &Path, name: &str) -> Result<String> {
     let path = dir.join(name);
-    match fs::read_to_string(&path) {
+    match read_whole(&path) {
         Ok(text) => Ok(text.trim().to_owned()),
         Err(source) => Err(CgroupError::Read { path, source }),
     }
+}
+
+/// The contents of a file that the kernel makes up as it is read.
+pub(crate) fn read_whole(path: &Path) -> io::Result<String> {
+    contents(File::open(path)?)
+}
+
+/// Such a file has no size to ask for, so it is not asked: `fs::read_to_string` spends two more calls on that.
+fn contents(mut file: File) -> io::Result<String> {
+    let mut bytes = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+        if length == bytes.len() {
+            bytes.resize(2 * length, 0);
+        }
+    }
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// Like [`read`], but `None` where this kernel or this cgroup has no such file.
@@ -76,16 +100,13 @@ pub(crate) fn read_if_exists(dir: &Path, name: &str) -> Result<Option<String>> {
 
 /// The contents of a file of an open cgroup directory.
 pub(crate) fn read_at(dir: BorrowedFd<'_>, name: &str) -> std::result::Result<String, Errno> {
-    let mut file = File::from(openat(
+    let file = openat(
         dir,
         name,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
-    )?);
-    let mut text = String::new();
-    file.read_to_string(&mut text)
-        .map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))?;
-    Ok(text)
+    )?;
+    contents(File::from(file)).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))
 }
 
 /// A file that holds one number; `max` is the highest one.

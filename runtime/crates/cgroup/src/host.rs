@@ -1,13 +1,10 @@
 //! What this machine has mounted, and where in it we are.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::statfs;
 
-use crate::{CgroupError, Result, path::CgroupPath};
+use crate::{CgroupError, Result, control_file, path::CgroupPath};
 
 /// Where a pure v2 machine has its only hierarchy; every init system agrees.
 const UNIFIED_MOUNT: &str = "/sys/fs/cgroup";
@@ -116,8 +113,9 @@ impl Hierarchy {
 }
 
 fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).map_err(|source| CgroupError::Read {
-        path: Path::new(path).into(),
+    let path = Path::new(path);
+    control_file::read_whole(path).map_err(|source| CgroupError::Read {
+        path: path.into(),
         source,
     })
 }

@@ -30,13 +30,13 @@ use crate::{
 };
 
 /// The container's directory in every mounted hierarchy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Hierarchies {
     members: Vec<Member>,
 }
 
 /// The container's directory in one hierarchy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Member {
     controllers: Vec<String>,
     mount_point: PathBuf,

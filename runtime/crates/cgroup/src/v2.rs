@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// The container's directory in the v2 hierarchy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Unified {
     mount_point: PathBuf,
     dir: PathBuf,

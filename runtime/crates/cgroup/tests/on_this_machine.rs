@@ -178,6 +178,67 @@ fn a_value_that_the_kernel_refuses_is_named_with_its_file() {
     assert!(text.contains("4000") && text.contains("cpuset.cpus"), "{text}");
 }
 
+/// On v2: what becomes of a container below a cgroup that has a process of its own.
+#[test]
+fn below_a_cgroup_with_processes_only_thread_aware_limits_work() {
+    let Some(mut trial) = Trial::new("populated", "{}") else {
+        return;
+    };
+    if trial.cgroup.version() == Version::V1 {
+        return;
+    }
+    trial.shell("exec sleep 100");
+    let below = |name: &str, resources: &str| {
+        let path = format!("/davit-test-{}-populated/{name}", std::process::id());
+        Cgroup::plan(&path, Some(&serde_json::from_str(resources).unwrap())).unwrap()
+    };
+    let memory = below("memory", r#"{"memory": {"limit": 67108864}}"#);
+    let text = memory.create().and_then(|()| memory.apply()).unwrap_err().to_string();
+    memory.destroy().unwrap();
+    assert!(text.contains("memory") || text.contains("domain"), "{text}");
+
+    let pids = below("pids", r#"{"pids": {"limit": 5}}"#);
+    pids.create().unwrap();
+    pids.apply().unwrap();
+    assert_eq!(
+        fs::read_to_string(pids.paths()[""].join("pids.max")).unwrap().trim(),
+        "5"
+    );
+    let memory = below("late", r#"{"memory": {"limit": 67108864}}"#);
+    assert!(matches!(memory.create(), Err(CgroupError::Threaded { .. })));
+    assert!(!memory.exists());
+    pids.destroy().unwrap();
+}
+
+/// On v2: files that no other field of the specification reaches.
+#[test]
+fn unified_files_are_written_and_a_missing_controller_is_named() {
+    let Some(version) = Cgroup::plan("/davit-test-probe", None)
+        .ok()
+        .map(|cgroup| cgroup.version())
+    else {
+        return;
+    };
+    if version == Version::V1 {
+        return;
+    }
+    let Some(trial) = Trial::new(
+        "unified",
+        r#"{"unified": {"memory.high": "33554432 ", "memory.oom.group": "1"}}"#,
+    ) else {
+        return;
+    };
+    assert_eq!(trial.file("", "", "memory.high"), "33554432");
+    assert_eq!(trial.file("", "", "memory.oom.group"), "1");
+    let resources = serde_json::from_str(r#"{"unified": {"hardly.max": "1"}}"#).unwrap();
+    let cgroup = Cgroup::from_paths(&trial.cgroup.paths())
+        .unwrap()
+        .with_resources(&resources)
+        .unwrap();
+    let text = cgroup.update().unwrap_err().to_string();
+    assert!(text.contains("hardly.max") && text.contains("not available"), "{text}");
+}
+
 #[test]
 fn memory_and_swap_limits_can_grow_and_shrink() {
     let Some(mut trial) = Trial::new("grow", r#"{"memory": {"limit": 33554432, "swap": 33554432}}"#) else {

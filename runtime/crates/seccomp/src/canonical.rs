@@ -7,8 +7,8 @@ use libseccomp::{ScmpArch, ScmpVersion};
 use oci_spec::runtime::LinuxSeccomp;
 use sha2::{Digest, Sha256};
 
-/// Raise when the same profile compiles to another program.
-const COMPILER: u32 = 1;
+/// Another version may compile the same profile to another program.
+const COMPILER: &str = env!("CARGO_PKG_VERSION");
 
 /// A SHA-256.
 pub(crate) type Key = [u8; 32];
@@ -16,7 +16,7 @@ pub(crate) type Key = [u8; 32];
 /// The cache key of `profile` on this machine.
 pub(crate) fn key(profile: &LinuxSeccomp) -> Key {
     let mut form = Form(Sha256::new());
-    form.number(COMPILER.into());
+    form.text(COMPILER);
     form.text(&format!("{:?}", ScmpArch::native()));
     form.text(
         &ScmpVersion::current()

@@ -19,7 +19,10 @@ pub(super) fn needs(resources: &LinuxResources) -> Option<Need> {
 }
 
 pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
-    let Some(io) = resources.block_io() else { return Ok(()) };
+    // Engines send an empty one to every container; do not ask for the scheduler then.
+    let Some(io) = resources.block_io().as_ref().filter(|_| needs(resources).is_some()) else {
+        return Ok(());
+    };
     let (weight, weight_device) = match control_file::exists(dir, "blkio.weight") {
         true => ("blkio.weight", "blkio.weight_device"),
         false => ("blkio.bfq.weight", "blkio.bfq.weight_device"),
