@@ -67,8 +67,8 @@ impl Config {
             .as_ref()
             .ok_or(SpecError::Missing("process property must be set"))?
             .validate()?;
-        self.validate_namespaces()?;
         self.refuse_unsupported()?;
+        self.validate_namespaces()?;
         for mount in &self.mounts {
             if mount.destination.is_empty() {
                 return Err(SpecError::Missing("mounts: destination must not be empty"));
