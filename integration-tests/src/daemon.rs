@@ -105,10 +105,22 @@ impl Engine {
         Self::start_with(scratch, &[])
     }
 
+    /// Starts the engine on a real containerd, which must see our shim.
+    pub fn start_on(scratch: &Scratch, containerd: &Containerd) -> Self {
+        let mut command = Command::new(scratch.shared_programs().join("davitd"));
+        command.arg("--containerd").arg(containerd.socket());
+        Self::run(scratch, command)
+    }
+
     /// Starts the engine with more arguments.
     pub fn start_with(scratch: &Scratch, arguments: &[&str]) -> Self {
-        let socket = scratch.join("d.sock");
         let mut command = scratch.program("davitd");
+        command.args(arguments);
+        Self::run(scratch, command)
+    }
+
+    fn run(scratch: &Scratch, mut command: Command) -> Self {
+        let socket = scratch.join("d.sock");
         command.arg("--host").arg(format!("unix://{}", socket.display()));
         command
             .arg("--data-root")
@@ -116,7 +128,7 @@ impl Engine {
             .arg("--exec-root")
             .arg(scratch.join("exec"));
         command.args(["--bridge", &scratch.bridge(), "--bip", &scratch.subnet()]);
-        command.arg("--pidfile").arg(scratch.join("davitd.pid")).args(arguments);
+        command.arg("--pidfile").arg(scratch.join("davitd.pid"));
         Self(Daemon::start(scratch, "davitd", command, socket))
     }
 

@@ -77,7 +77,10 @@ impl Scratch {
         if !folder.exists() {
             fs::create_dir(&folder).expect("the scratch folder is ours");
             for entry in fs::read_dir(&self.programs).expect("the programs are built").flatten() {
-                fs::copy(entry.path(), folder.join(entry.file_name())).expect("a program can be copied");
+                let (from, to) = (entry.path(), folder.join(entry.file_name()));
+                if fs::hard_link(&from, &to).is_err() {
+                    fs::copy(from, to).expect("a program can be copied");
+                }
             }
         }
         folder

@@ -111,8 +111,7 @@ fn a_real_dockerd_runs_our_runtime() {
 fn our_engine_runs_a_container_on_a_real_containerd() {
     let scratch = Scratch::new();
     let containerd = Containerd::start(&scratch);
-    let socket = containerd.socket().to_str().expect("ASCII").to_owned();
-    let engine = Engine::start_with(&scratch, &["--containerd", &socket]);
+    let engine = Engine::start_on(&scratch, &containerd);
     let docker = |arguments: &[&str]| scratch.docker(engine.socket()).args(arguments).finish();
     docker(&["load", "--input", &archive(&scratch)]).ok();
     let run = ["run", "--rm", "--network", "none", "busybox"];

@@ -18,7 +18,7 @@ fn containers_that_ended_well_or_badly_leave_nothing_on_the_machine() {
 
     docker(&["run", "--rm", "busybox", "true"]).ok();
     docker(&["run", "--rm", "--network", "none", "busybox", "no-such-program"]).code_is(127);
-    docker(&["run", "--rm", "--workdir", "/etc/passwd", "busybox", "true"]).code_is(126);
+    docker(&["run", "--rm", "--workdir", "/etc/passwd", "busybox", "true"]).code_is(125);
     docker(&["run", "--rm", "-m", "1k", "busybox", "true"]).code_is(125);
     docker(&["run", "-d", "--name", "killed", "busybox", "sleep", "600"]).ok();
     docker(&["exec", "-d", "killed", "sleep", "600"]).ok();
