@@ -118,29 +118,38 @@ fn answer(error: &clap::Error, args: &[OsString]) -> Result<Option<Invocation>, 
     }
 }
 
+fn asks_version(args: &[OsString]) -> bool {
+    args.iter().skip(1).any(|arg| arg == "--version" || arg == "-v")
+}
+
 /// The command that was meant, as far as it exists and stands before the bad flag: `davit container run`.
 fn command_path(args: &[OsString], flag: &str) -> String {
     let tree = tree();
     let mut command = &tree;
     let mut path = command.get_name().to_owned();
-    for arg in args
-        .iter()
-        .skip(1)
-        .filter_map(|arg| arg.to_str())
-        .take_while(|arg| *arg != flag)
-    {
-        if let Some(next) = command.find_subcommand(arg) {
+    let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
+    while let Some(word) = words.next().filter(|word| *word != flag) {
+        if let Some(next) = command.find_subcommand(word) {
             command = next;
             path = format!("{path} {}", command.get_name());
-        } else if !arg.starts_with('-') {
+        } else if takes_next(command, word) {
+            words.next();
+        } else if !word.starts_with('-') {
             break;
         }
     }
     path
 }
 
-fn asks_version(args: &[OsString]) -> bool {
-    args.iter().skip(1).any(|arg| arg == "--version" || arg == "-v")
+/// Whether a flag has its value in the next word.
+fn takes_next(command: &Command, word: &str) -> bool {
+    let is_named = |arg: &&Arg| {
+        let long = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        long.as_deref() == Some(word) || short.as_deref() == Some(word)
+    };
+    let flag = command.get_arguments().find(is_named);
+    flag.is_some_and(|flag| flag.get_action().takes_values())
 }
 
 fn mistake(error: &clap::Error, args: &[OsString]) -> CommandError {

@@ -51,6 +51,7 @@ fn mistakes_are_told_with_what_to_do_next() {
         "davit build .",
         "davit volume ls",
         "davit --bogus ps",
+        "davit -H unix:///x --log-level debug container run --bogus x",
         "davit --context x ps",
         "davit run --memory 12q x",
         "davit run --pull sometimes x",
