@@ -225,7 +225,8 @@ fn engine_hint(text: &str) -> Option<Cow<'static, str>> {
     if let Some(newest) = text.split("Maximum supported API version is ").nth(1) {
         return Some(format!("set DOCKER_API_VERSION={}", newest.trim_end_matches('.')).into());
     }
-    let (_, hint) = HINTS.iter().find(|(part, _)| text.contains(part))?;
+    let text = text.to_lowercase();
+    let (_, hint) = HINTS.iter().find(|(part, _)| text.contains(&part.to_lowercase()))?;
     Some((*hint).into())
 }
 
