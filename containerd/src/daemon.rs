@@ -6,6 +6,7 @@ use davit_containerd_api::events::{TaskDelete, TaskExit};
 use davit_images::{ImageError, Storage};
 use davit_metadata::Database;
 use davit_tasks::{Death, Launcher, Tasks};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
@@ -59,7 +60,21 @@ fn launcher(config: &Config) -> Launcher {
         ttrpc_address: config.ttrpc_address(),
         socket_dir: config.socket_dir(),
         debug: matches!(config.log_level.as_str(), "debug" | "trace"),
+        open_files: raise_open_files(),
     }
+}
+
+/// Two descriptors a container are soon more than the usual 1024. Returns the limits as they were.
+fn raise_open_files() -> Rlimit {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: before.maximum,
+        maximum: before.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "raise the limit of open files");
+    }
+    before
 }
 
 /// A dead shim cannot tell the end of its task: it is told in its stead.

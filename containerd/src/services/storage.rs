@@ -48,7 +48,14 @@ macro_rules! failures {
     };
 }
 
-failures!(ContentError, SnapshotError, ImageError, StoreError, ArchiveError, RegistryError);
+failures!(
+    ContentError,
+    SnapshotError,
+    ImageError,
+    StoreError,
+    ArchiveError,
+    RegistryError
+);
 
 /// The status of a store's error.
 pub(super) fn failed(error: impl Failure) -> Status {

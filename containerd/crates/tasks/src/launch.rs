@@ -8,6 +8,7 @@ use std::{
 
 use davit_shim_api::task_v2::shim::DeleteResponse;
 use protobuf::{Message, well_known_types::any::Any};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
@@ -35,6 +36,9 @@ pub struct Launcher {
     pub socket_dir: PathBuf,
     /// Whether shims log at debug level.
     pub debug: bool,
+    /// How many open files a shim, and with it its containers, starts with: what this daemon was given, for it may have
+    /// raised its own limit.
+    pub open_files: Rlimit,
 }
 
 impl Launcher {
@@ -48,7 +52,9 @@ impl Launcher {
         let mut command = self.command(binary, bundle);
         command.arg("start");
         let input = bootstrap::parameters(self, bundle, options);
-        let output = run(command, &input, START).await.map_err(TaskError::Start)?;
+        let output = run(command, &input, START, Some(self.open_files))
+            .await
+            .map_err(TaskError::Start)?;
         Endpoint::parse(&output.stdout).map_err(|error| {
             let said = String::from_utf8_lossy(&output.stdout);
             TaskError::Start(format!("{error}: {:?}", said.chars().take(200).collect::<String>()))
@@ -63,7 +69,7 @@ impl Launcher {
             action: "delete",
             reason,
         };
-        let output = run(command, &[], CLEAN_UP).await.map_err(refused)?;
+        let output = run(command, &[], CLEAN_UP, None).await.map_err(refused)?;
         let response = DeleteResponse::parse_from_bytes(&output.stdout).map_err(|error| refused(error.to_string()))?;
         Ok(Exit {
             pid: response.pid,
@@ -99,7 +105,7 @@ pub async fn runtime_info(runtime: &str, options: Option<&[u8]>) -> Result<Vec<u
     let binary = crate::resolve(runtime)?;
     let mut command = Command::new(binary);
     command.arg("-info");
-    let output = run(command, options.unwrap_or_default(), CLEAN_UP)
+    let output = run(command, options.unwrap_or_default(), CLEAN_UP, None)
         .await
         .map_err(|reason| TaskError::Shim {
             action: "-info",
@@ -110,7 +116,12 @@ pub async fn runtime_info(runtime: &str, options: Option<&[u8]>) -> Result<Vec<u
 
 /// Runs a command with `input` on its standard input. In a process group of its own, so that a signal from a terminal to this
 /// daemon does not reach what the command leaves running.
-async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Output, String> {
+async fn run(
+    mut command: Command,
+    input: &[u8],
+    limit: Duration,
+    open_files: Option<Rlimit>,
+) -> Result<Output, String> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
@@ -120,6 +131,11 @@ async fn run(mut command: Command, input: &[u8], limit: Duration) -> Result<Outp
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| format!("fork/exec {program}: {error}"))?;
+    if let (Some(open_files), Some(pid)) = (open_files, child.id()) {
+        // In time: the program reads its input before it starts anything, and has not been given it yet.
+        let pid = Pid::from_raw(pid.cast_signed());
+        prlimit(pid, Resource::Nofile, open_files).map_err(|error| format!("limit of open files: {error}"))?;
+    }
     let mut stdin = child.stdin.take().expect("stdin is piped");
     let feed = async {
         // A program that does not read its input is no fault.

@@ -14,7 +14,8 @@ use protobuf::well_known_types::any::Any;
 use tokio::{net::UnixStream, sync::mpsc::UnboundedSender};
 
 use crate::{
-    Bundle, Exit, Launcher, Shim, TaskError, binary, bootstrap::Endpoint, connection::Connection, log_pipe::LogPipe,
+    Bundle, CallError, Exit, Launcher, Shim, TaskError, binary, bootstrap::Endpoint, connection::Connection,
+    log_pipe::LogPipe,
 };
 
 /// The exit status of a task of which nobody can say how it ended, as containerd has it.
@@ -178,6 +179,9 @@ impl Tasks {
             Ok(pid) => Ok((shim, pid)),
             Err(error) => {
                 self.dismiss(&shim).await;
+                if error == CallError::Closed {
+                    self.clean_up(&shim.binary, bundle).await;
+                }
                 Err(TaskError::Create(error))
             }
         }

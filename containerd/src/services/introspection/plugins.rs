@@ -44,7 +44,7 @@ pub(super) fn all(config: &Config) -> Vec<Plugin> {
         plugin("io.containerd.runtime.v2", "task")
             .on_this_platform()
             .requiring(["io.containerd.shim.v1"])
-            .exporting([("log-uri-schemes", "fifo,binary,file,json-file,none".into())]),
+            .exporting([("log-uri-schemes", "fifo,binary,file".into())]),
         plugin("io.containerd.streaming.v1", "manager"),
         plugin("io.containerd.transfer.v1", "local")
             .requiring(["io.containerd.metadata.v1", "io.containerd.differ.v1"]),
