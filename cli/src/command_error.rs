@@ -85,9 +85,7 @@ impl CommandError {
 
     /// A file of the user's that cannot be used.
     pub fn file(path: &Path, error: &io::Error) -> Self {
-        let text = error.to_string();
-        let text = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-        Self::user(format!("open {}: {text}", path.display()))
+        Self::user(format!("open {}: {}", path.display(), words(error)))
     }
 
     /// This error as a mistake in a flag.
@@ -169,7 +167,9 @@ impl CommandError {
             return None;
         }
         let hints = self.hints.iter().map(|hint| format!("\nHint: {hint}"));
-        Some(format!("davit: {self}{}", hints.collect::<String>()))
+        let text = format!("davit: {self}{}", hints.collect::<String>());
+        // An engine quotes what it read; bytes of a broken archive must not reach the terminal.
+        Some(text.replace(|c: char| c.is_control() && c != '\n' && c != '\t', "\u{fffd}"))
     }
 }
 
@@ -183,6 +183,12 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+/// What an error of the system says, without Rust's number at its end.
+pub fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
 
 /// The code of a `run` that the engine refused.
 fn run_code(text: &str) -> u8 {
@@ -351,5 +357,10 @@ mod tests {
         );
         assert!(error.report().unwrap().ends_with("Hint: set DOCKER_API_VERSION=1.41"));
         assert_eq!(CommandError::reported().report(), None);
+        let error = CommandError::engine(500, "bad header \u{1b}[31m");
+        assert_eq!(
+            error.report().unwrap(),
+            "davit: Error response from daemon: bad header \u{fffd}[31m"
+        );
     }
 }

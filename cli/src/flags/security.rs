@@ -6,7 +6,7 @@ use bollard::models::{HostConfig, HostConfigCgroupnsModeEnum};
 use clap::Args;
 
 use super::pairs;
-use crate::command_error::CommandError;
+use crate::command_error::{CommandError, words};
 
 /// Privileges and namespaces.
 #[derive(Debug, Default, Args)]
@@ -86,7 +86,7 @@ fn resolved(option: &str) -> Result<String, CommandError> {
         return Ok(option.to_owned());
     }
     let failed = |why: String| CommandError::usage(format!("opening seccomp profile ({value}) failed: {why}"));
-    let text = fs::read_to_string(value).map_err(|error| failed(error.to_string()))?;
+    let text = fs::read_to_string(value).map_err(|error| failed(words(&error)))?;
     let profile: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| failed(format!("it is not valid JSON: {error}")))?;
     Ok(format!("seccomp={profile}"))
