@@ -64,26 +64,56 @@ pub fn read(
     receiver
 }
 
+/// Where the log ended when somebody asked for what there is: a busy writer must not keep such a reader for ever.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    inode: u64,
+    length: u64,
+}
+
+impl End {
+    /// The present end of the newest file.
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = path.metadata()?;
+        Ok(Self {
+            inode: metadata.ino(),
+            length: metadata.len(),
+        })
+    }
+}
+
 /// An open log file and the bytes of it that are not yet a whole line.
 struct Reader {
     file: File,
     pending: Vec<u8>,
+    end: Option<End>,
 }
 
 impl Reader {
-    fn open(path: &Path, offset: u64) -> io::Result<Self> {
+    fn open(path: &Path, offset: u64, end: Option<End>) -> io::Result<Self> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(offset))?;
         Ok(Self {
             file,
             pending: Vec::new(),
+            end,
         })
+    }
+
+    /// How much may be read of this file now, in bytes, at most [`PIECE`].
+    fn allowance(&mut self) -> io::Result<usize> {
+        let Some(end) = self.end else { return Ok(PIECE) };
+        if self.file.metadata()?.ino() != end.inode {
+            return Ok(PIECE);
+        }
+        let left = end.length.saturating_sub(self.file.stream_position()?);
+        Ok(usize::try_from(left).map_or(PIECE, |left| left.min(PIECE)))
     }
 
     /// The next whole lines; none at the file's present end.
     fn next_lines(&mut self) -> io::Result<Vec<LogLine>> {
         loop {
-            let mut piece = vec![0; PIECE];
+            let mut piece = vec![0; self.allowance()?];
             let count = self.file.read(&mut piece)?;
             self.pending.extend_from_slice(&piece[..count]);
             let lines = self.take_lines();
@@ -109,15 +139,21 @@ impl Reader {
     /// The file that followed this one, if the shim has rotated since; none while this is the newest.
     fn successor(&self, log: &Path) -> io::Result<Option<Self>> {
         let own = self.file.metadata()?.ino();
+        if self.end.is_some_and(|end| end.inode == own) {
+            return Ok(None);
+        }
         let newest_first = position::files(log);
         let place = newest_first
             .iter()
             .position(|path| path.metadata().is_ok_and(|metadata| metadata.ino() == own));
         match place {
             Some(0) => Ok(None),
-            Some(place) => Self::open(&newest_first[place - 1], 0).map(Some),
+            Some(place) => Self::open(&newest_first[place - 1], 0, self.end).map(Some),
             // Rotated away altogether: go on with the oldest that is left.
-            None => newest_first.last().map(|path| Self::open(path, 0)).transpose(),
+            None => newest_first
+                .last()
+                .map(|path| Self::open(path, 0, self.end))
+                .transpose(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use rustix::fs::inotify;
 use tokio::{net::unix::pipe, sync::mpsc};
 
-use super::{LogLine, LogQuery, LogStream, Reader, position};
+use super::{End, LogLine, LogQuery, LogStream, Reader, position};
 use crate::{container::Container, error::ContainerError};
 
 type Lines = mpsc::Sender<Result<LogLine, ContainerError>>;
@@ -23,7 +23,7 @@ pub(super) async fn run(container: &Container, log: &Path, query: LogQuery, line
     };
     let mut view = container.watch();
     let running = query.follow && view.borrow_and_update().record.state.is_running();
-    let Some(mut reader) = begin(log.to_owned(), query.tail).await? else {
+    let Some(mut reader) = begin(log.to_owned(), query).await? else {
         return Ok(());
     };
     loop {
@@ -47,15 +47,19 @@ pub(super) async fn run(container: &Container, log: &Path, query: LogQuery, line
     }
 }
 
-async fn begin(log: std::path::PathBuf, tail: Option<usize>) -> io::Result<Option<Reader>> {
+async fn begin(log: std::path::PathBuf, query: LogQuery) -> io::Result<Option<Reader>> {
     blocking(move || {
         let files = position::files(&log);
-        let place = match tail {
-            Some(count) => position::of_last_lines(&files, count)?,
+        let end = match files.first() {
+            Some(newest) if !query.follow => Some(End::of(newest)?),
+            _ => None,
+        };
+        let place = match query.tail {
+            Some(count) => position::of_last_lines(&files, count, end)?,
             None => files.len().checked_sub(1).map(|oldest| (oldest, 0)),
         };
         place
-            .map(|(place, offset)| Reader::open(&files[place], offset))
+            .map(|(place, offset)| Reader::open(&files[place], offset, end))
             .transpose()
     })
     .await

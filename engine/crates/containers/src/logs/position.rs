@@ -3,8 +3,11 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
+
+use super::End;
 
 /// The log's files that exist, newest first: `x.log`, `x.log.1`, …
 pub(super) fn files(log: &Path) -> Vec<PathBuf> {
@@ -22,11 +25,18 @@ pub(super) fn files(log: &Path) -> Vec<PathBuf> {
 
 /// The file and the offset in it from which on there are `count` whole lines, newest first; the oldest file's beginning
 /// where there are fewer.
-pub(super) fn of_last_lines(files: &[PathBuf], count: usize) -> io::Result<Option<(usize, u64)>> {
+///
+/// `end` is where the newest file is taken to end; `None`: where it ends now.
+pub(super) fn of_last_lines(files: &[PathBuf], count: usize, end: Option<End>) -> io::Result<Option<(usize, u64)>> {
     let mut missing = count;
     for (place, path) in files.iter().enumerate() {
         let mut file = File::open(path)?;
-        match last_lines_in(&mut file, missing)? {
+        let metadata = file.metadata()?;
+        let length = match end {
+            Some(end) if end.inode == metadata.ino() => end.length.min(metadata.len()),
+            _ => metadata.len(),
+        };
+        match last_lines_in(&mut file, length, missing)? {
             Found::Offset(offset) => return Ok(Some((place, offset))),
             Found::Fewer(lines) => missing -= lines,
         }
@@ -40,9 +50,8 @@ enum Found {
 }
 
 /// Looks for line ends from the file's end backwards.
-fn last_lines_in(file: &mut File, count: usize) -> io::Result<Found> {
+fn last_lines_in(file: &mut File, length: u64, count: usize) -> io::Result<Found> {
     const BLOCK: u64 = 64 << 10;
-    let length = file.metadata()?.len();
     let (mut end, mut ends) = (length, 0);
     if count == 0 {
         return Ok(Found::Offset(length));

@@ -35,8 +35,8 @@ fn the_last_lines_are_found_across_rotated_files() {
         (8, (2, false)),
         (99, (2, false)),
     ] {
-        let (place, offset) = position::of_last_lines(&files, count).unwrap().unwrap();
-        let mut reader = Reader::open(&files[place], offset).unwrap();
+        let (place, offset) = position::of_last_lines(&files, count, None).unwrap().unwrap();
+        let mut reader = Reader::open(&files[place], offset, None).unwrap();
         let first = reader.next_lines().unwrap();
         assert_eq!(place, expected.0, "tail of {count}");
         assert_eq!(first.is_empty(), expected.1, "tail of {count}");
@@ -54,7 +54,7 @@ fn the_last_lines_are_found_across_rotated_files() {
 fn a_reader_goes_on_with_the_file_that_followed_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let log = rotated_log(folder.path());
-    let mut reader = Reader::open(&folder.path().join("x.log.2"), 0).unwrap();
+    let mut reader = Reader::open(&folder.path().join("x.log.2"), 0, None).unwrap();
     let mut seen = texts(&reader.next_lines().unwrap());
     while let Some(next) = reader.successor(&log).unwrap() {
         reader = next;
@@ -70,7 +70,7 @@ fn half_a_line_waits_for_its_other_half_and_torn_ones_are_left_out() {
     let path = folder.path().join("x.log");
     let whole = entry(1);
     fs::write(&path, format!("{{torn\n{}", &whole[..20])).unwrap();
-    let mut reader = Reader::open(&path, 0).unwrap();
+    let mut reader = Reader::open(&path, 0, None).unwrap();
     assert!(reader.next_lines().unwrap().is_empty());
     fs::write(&path, format!("{{torn\n{whole}")).unwrap();
     assert_eq!(texts(&reader.next_lines().unwrap()), ["line 1\n"]);
@@ -81,9 +81,24 @@ fn a_file_emptied_in_place_is_read_from_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.log");
     fs::write(&path, entry(1) + &entry(2)).unwrap();
-    let mut reader = Reader::open(&path, 0).unwrap();
+    let mut reader = Reader::open(&path, 0, None).unwrap();
     assert_eq!(reader.next_lines().unwrap().len(), 2);
     fs::write(&path, entry(3)).unwrap();
     reader.rewind_if_emptied().unwrap();
     assert_eq!(texts(&reader.next_lines().unwrap()), ["line 3\n"]);
+}
+
+#[test]
+fn a_reader_of_what_there_is_stops_where_the_log_ended_when_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.log");
+    fs::write(&path, entry(1) + &entry(2)).unwrap();
+    let end = Some(End::of(&path).unwrap());
+    fs::write(&path, entry(1) + &entry(2) + &entry(3)).unwrap();
+    let files = [path.clone()];
+    let (_, offset) = position::of_last_lines(&files, 1, end).unwrap().unwrap();
+    let mut reader = Reader::open(&path, offset, end).unwrap();
+    assert_eq!(texts(&reader.next_lines().unwrap()), ["line 2\n"]);
+    assert!(reader.next_lines().unwrap().is_empty());
+    assert!(reader.successor(&path).unwrap().is_none());
 }
