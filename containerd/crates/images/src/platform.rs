@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 /// What files are for: an operating system and a processor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// `linux`.
-    #[serde(default)]
-    pub os: String,
     /// Go's name of the processor: `amd64`, `arm64`.
     #[serde(default)]
     pub architecture: String,
+    /// `linux`.
+    #[serde(default)]
+    pub os: String,
     /// The generation of the processor.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,

@@ -28,7 +28,7 @@ impl Storage {
     pub fn open(root: &Path, database: Arc<Database>, listener: Listener) -> Result<Self, ImageError> {
         let content_root = root.join("io.containerd.content.v1.content");
         let snapshot_root = root.join("io.containerd.snapshotter.v1.overlayfs");
-        Ok(Self {
+        let storage = Self {
             content: ContentStore::open(&content_root, database.clone(), listener.clone())?,
             snapshots: Overlay::open(&snapshot_root, database.clone(), listener.clone())?,
             images: ImageStore::new(database.clone(), listener.clone()),
@@ -36,6 +36,8 @@ impl Storage {
             database,
             listener,
             removals: Arc::default(),
-        })
+        };
+        storage.discard_unfinished_layers()?;
+        Ok(storage)
     }
 }

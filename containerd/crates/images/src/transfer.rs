@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use davit_metadata::{Labels, Scope, rfc3339};
+use davit_metadata::{LEASES, Labels, Records, Scope, SnapshotKind, rfc3339};
 use davit_registry::Reference as Name;
 
 use crate::{
@@ -14,6 +14,10 @@ use crate::{
     unpack::unpack,
 };
 
+/// The kind of a lease's resource that is a snapshot of the one snapshotter.
+const SNAPSHOTS: &str = "snapshots/overlayfs";
+/// The label of a transfer's lease.
+const LEASE_LABEL: &str = "davit.io/transfer";
 /// How long a transfer's lease outlives a daemon that died in the middle.
 const LEASE_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -67,7 +71,10 @@ impl Storage {
 
     pub(crate) fn begin_lease(&self, scope: &Scope) -> Result<String, ImageError> {
         let expiry = rfc3339(SystemTime::now() + LEASE_LIFE);
-        let labels = Labels::from([("containerd.io/gc.expire".into(), expiry)]);
+        let labels = Labels::from([
+            ("containerd.io/gc.expire".into(), expiry),
+            (LEASE_LABEL.into(), "running".into()),
+        ]);
         Ok(self.leases.create(scope, "", labels)?.id)
     }
 
@@ -82,6 +89,27 @@ impl Storage {
         if let Err(error) = ended {
             tracing::warn!(lease, %error, "cannot end the lease of a transfer");
         }
+    }
+
+    /// Removes the layers that transfers of a dead daemon have left half-unpacked. What they fetched stays under their
+    /// leases, for the next attempt.
+    pub(crate) fn discard_unfinished_layers(&self) -> Result<(), ImageError> {
+        let leases = self.database.read(|view| view.list_all(&LEASES))?;
+        for (namespace, id, lease) in leases {
+            let Ok(namespace) = namespace.parse() else { continue };
+            if !lease.labels.contains_key(LEASE_LABEL) {
+                continue;
+            }
+            let scope = Scope::new(namespace).with_lease(id);
+            for resource in lease.resources.iter().filter(|resource| resource.kind == SNAPSHOTS) {
+                let info = self.snapshots.stat(&scope, &resource.id);
+                if info.is_ok_and(|info| info.kind == SnapshotKind::Active) {
+                    tracing::info!(key = resource.id, "removing a half-unpacked layer");
+                    self.snapshots.remove(&scope, &resource.id)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Labels every index and manifest below `root` with its children, and returns the manifests wanted.
@@ -177,10 +205,11 @@ pub(crate) fn no_platform(destination: &Destination, index: &Reference) -> Image
     }
 }
 
-/// The name under which blobs of a repository note where they came from.
+/// The label under which a blob notes the repositories it came from, and this repository. The port is left out, as at
+/// containerd.
 pub(crate) fn source_label(name: &Name) -> (String, String) {
     (
-        format!("containerd.io/distribution.source.{}", name.host()),
+        format!("containerd.io/distribution.source.{}", name.host_name()),
         name.path().to_owned(),
     )
 }

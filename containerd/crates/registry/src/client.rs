@@ -80,7 +80,7 @@ impl Registry {
     fn scheme_of(&self, reference: &Reference) -> &'static str {
         match self.scheme {
             Scheme::Http => "http",
-            Scheme::Default if is_local(reference.host()) => "http",
+            Scheme::Default if is_local(reference.host_name()) => "http",
             Scheme::Default | Scheme::Https => "https",
         }
     }
@@ -94,12 +94,8 @@ fn address(reference: &Reference) -> &str {
     }
 }
 
-/// Whether a host is this machine: nothing can listen in between.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, _)) if !host.ends_with(']') => name,
-        _ => host,
-    };
+/// Whether a host, without a port, is this machine: nothing can listen in between.
+fn is_local(name: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost"
         || name
@@ -113,22 +109,10 @@ mod tests {
 
     #[test]
     fn only_registries_of_this_machine_are_spoken_to_unencrypted() {
-        for local in [
-            "localhost",
-            "localhost:5000",
-            "127.0.0.1:1",
-            "127.9.9.9",
-            "[::1]:5000",
-            "[::1]",
-        ] {
+        for local in ["localhost", "127.0.0.1", "127.9.9.9", "[::1]"] {
             assert!(is_local(local), "{local}");
         }
-        for remote in [
-            "docker.io",
-            "localhost.example.org:5000",
-            "10.0.0.1",
-            "[2001:db8::1]:5000",
-        ] {
+        for remote in ["docker.io", "localhost.example.org", "10.0.0.1", "[2001:db8::1]"] {
             assert!(!is_local(remote), "{remote}");
         }
     }

@@ -40,6 +40,9 @@ pub enum RegistryError {
     /// The registry does not answer, or stops in the middle.
     #[error("cannot reach the registry: {0}")]
     Transport(String),
+    /// Nobody listens where the registry should be.
+    #[error("cannot connect to the registry: {0}")]
+    Connect(String),
     /// The registry's answer makes no sense.
     #[error("bad answer from {url}: {problem}")]
     Answer {
@@ -65,7 +68,7 @@ impl RegistryError {
             Self::Unauthorized { .. } | Self::Credentials(_) => ErrorKind::Unauthenticated,
             Self::Forbidden { .. } => ErrorKind::PermissionDenied,
             Self::Status { .. } => ErrorKind::Unknown,
-            Self::Transport(_) => ErrorKind::Unavailable,
+            Self::Transport(_) | Self::Connect(_) => ErrorKind::Unavailable,
             Self::Answer { .. } => ErrorKind::DataLoss,
             Self::Setup(_) => ErrorKind::Internal,
         }
@@ -86,8 +89,24 @@ pub(crate) fn transport(error: &reqwest::Error) -> RegistryError {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        text.push_str(": ");
+        match cause.downcast_ref::<std::io::Error>() {
+            Some(system) => text.push_str(&system_text(system)),
+            None => text.push_str(&cause.to_string()),
+        }
         source = cause.source();
     }
-    RegistryError::Transport(text)
+    match error.is_connect() {
+        true => RegistryError::Connect(text),
+        false => RegistryError::Transport(text),
+    }
+}
+
+/// The system's words as other programs print them: "connection refused", without the number.
+fn system_text(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match error.raw_os_error() {
+        Some(_) => text.split(" (os error").next().unwrap_or_default().to_lowercase(),
+        None => text,
+    }
 }

@@ -45,6 +45,14 @@ impl Reference {
         &self.host
     }
 
+    /// The registry, without its port.
+    pub fn host_name(&self) -> &str {
+        match self.host.rsplit_once(':') {
+            Some((name, _)) if !self.host.ends_with(']') => name,
+            _ => &self.host,
+        }
+    }
+
     /// The repository at the registry.
     pub fn path(&self) -> &str {
         &self.path
@@ -209,7 +217,8 @@ mod tests {
         );
         assert_eq!(parsed.digest().unwrap().as_str(), digest);
         assert_eq!(parsed.to_string(), full);
-        assert!("[::1]:5000/a:1".parse::<Reference>().is_ok());
+        assert_eq!(parsed.host_name(), "localhost");
+        assert_eq!("[::1]/a:1".parse::<Reference>().unwrap().host_name(), "[::1]");
     }
 
     #[test]

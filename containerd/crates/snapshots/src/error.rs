@@ -28,8 +28,8 @@ pub enum SnapshotError {
     #[error("requested snapshot {0:?} not active or view: failed precondition")]
     Committed(String),
     /// The snapshot is a parent.
-    #[error("cannot remove snapshot {0:?} with child: failed precondition")]
-    HasChild(String),
+    #[error("cannot remove snapshot with child: failed precondition")]
+    HasChild,
     /// A commit cannot change a parent.
     #[error("cannot change parent of active snapshot {0:?} on commit: invalid argument")]
     ParentChanged(String),
@@ -71,7 +71,7 @@ impl SnapshotError {
             Self::ParentNotCommitted(_) | Self::ParentChanged(_) | Self::EmptyKey | Self::Immutable { .. } => {
                 ErrorKind::InvalidArgument
             }
-            Self::NotActive(_) | Self::Committed(_) | Self::HasChild(_) => ErrorKind::FailedPrecondition,
+            Self::NotActive(_) | Self::Committed(_) | Self::HasChild => ErrorKind::FailedPrecondition,
             Self::UnsupportedLabel(_) => ErrorKind::Unimplemented,
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::ResourceExhausted,
             Self::File { .. } => ErrorKind::Internal,

@@ -127,7 +127,7 @@ impl Overlay {
             let record = records::get(writer, scope, key)?;
             let all = writer.list(&SNAPSHOTS, &scope.namespace)?;
             if all.iter().any(|(_, other)| other.parent.as_deref() == Some(key)) {
-                return Err(SnapshotError::HasChild(key.into()));
+                return Err(SnapshotError::HasChild);
             }
             writer.delete(&SNAPSHOTS, &scope.namespace, key)?;
             scope.release(writer, &Resource::snapshot(NAME, key))?;

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
-    log_pipe::LogPipe, strays, tasks::remove_bundle,
+    log_pipe::LogPipe, strays::Stray, tasks::remove_bundle,
 };
 
 /// How long one shim may take. All are asked at the same time, so that one that hangs does not hold up the others.
@@ -57,7 +57,7 @@ impl Tasks {
             }
             Ok(Found::Nothing) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "start of a shim was cut off");
-                kill_strays(&bundle, &binary).await;
+                self.kill_strays(&bundle, &binary).await;
                 self.clean_up(&binary, &bundle).await;
                 remove_bundle(&bundle).await;
             }
@@ -65,6 +65,23 @@ impl Tasks {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, %error, "shim not found");
                 self.bury(&binary, &bundle).await;
             }
+        }
+    }
+
+    async fn kill_strays(&self, bundle: &Bundle, binary: &Path) {
+        let (bundle, binary, address) = (bundle.clone(), binary.to_owned(), self.launcher.address.clone());
+        let kill = move || {
+            let (binary, address, bundle) = (&binary, &address, &bundle);
+            Stray {
+                binary,
+                address,
+                bundle,
+            }
+            .kill()
+        };
+        let result = tokio::task::spawn_blocking(kill).await;
+        if let Err(error) = result.expect("killing strays does not panic") {
+            tracing::warn!(%error, "kill stray shims");
         }
     }
 
@@ -129,14 +146,6 @@ async fn find(bundle: &Bundle, binary: &Path) -> io::Result<Found> {
             tracing::warn!(id = %bundle.id, "shim does not answer");
             Ok(Found::Task(shim))
         }
-    }
-}
-
-async fn kill_strays(bundle: &Bundle, binary: &Path) {
-    let (of, by) = (bundle.clone(), binary.to_owned());
-    let result = tokio::task::spawn_blocking(move || strays::kill(&of, &by)).await;
-    if let Err(error) = result.expect("killing strays does not panic") {
-        tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, %error, "kill stray shims");
     }
 }
 

@@ -42,7 +42,8 @@ pub(super) fn index(content: &ContentStore, scope: &Scope, mut found: Found) -> 
     }
     let mut index = Index {
         schema_version: 2,
-        media_type: OCI_INDEX.into(),
+        // Left out, so that the bytes and the digest are those that containerd makes of the same archive.
+        media_type: String::new(),
         manifests: Vec::new(),
     };
     for image in saved {

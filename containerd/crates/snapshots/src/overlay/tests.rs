@@ -83,10 +83,7 @@ fn the_state_machine_refuses_what_containerd_refuses() {
     ));
     overlay.prepare(&scope(), new("b", "one")).unwrap();
     assert!(matches!(commit(&overlay, "b", "one"), Err(SnapshotError::Exists(_))));
-    assert!(matches!(
-        overlay.remove(&scope(), "one"),
-        Err(SnapshotError::HasChild(_))
-    ));
+    assert!(matches!(overlay.remove(&scope(), "one"), Err(SnapshotError::HasChild)));
     overlay.remove(&scope(), "b").unwrap();
     overlay.remove(&scope(), "one").unwrap();
     assert!(matches!(
