@@ -67,6 +67,11 @@ impl CommandError {
         }
     }
 
+    /// An answer that ended too early.
+    pub fn broken(text: impl Into<String>) -> Self {
+        Self::new(Kind::Protocol, text)
+    }
+
     /// A flag or command that Docker has and this program does not have yet.
     pub fn unsupported(what: impl fmt::Display) -> Self {
         Self::new(Kind::Usage, format!("{what} is not supported by davit yet"))
@@ -145,6 +150,11 @@ impl CommandError {
     pub fn is_missing_image(&self) -> bool {
         let texts = ["No such image", "does not match the specified platform"];
         self.is_not_found() && texts.iter().any(|text| self.text.contains(text))
+    }
+
+    /// Whether the connection to the engine ended before its answer did.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.kind, Kind::Protocol | Kind::Unreachable)
     }
 
     /// Whether there cannot be such a thing: it was not found, or its name is none.

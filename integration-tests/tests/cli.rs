@@ -446,6 +446,55 @@ fn a_terminal_is_lent_to_the_container_and_given_back() {
 }
 
 #[test]
+fn when_the_engine_dies_run_says_how_to_go_on() {
+    let scratch = Scratch::new();
+    let archive = scratch.join("busybox.tar");
+    image::busybox_archive(&archive).expect("an image");
+    let engine = Engine::start(&scratch);
+    let socket = engine.socket().to_owned();
+    let world = World {
+        scratch: &scratch,
+        socket: &socket,
+    };
+    world.command().args(["load", "-i"]).arg(&archive).finish().ok();
+    let script = "echo up; while [ ! -e /done ]; do sleep 0.1; done; exit 6";
+    let mut run = world.command();
+    run.args([
+        "run",
+        "--name",
+        "on",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let child = run
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("davit is built");
+    scratch.owns(&child);
+    wait::until_true("the container is up", 10, || world.davit("logs on").stdout == "up\n");
+    engine.kill();
+    let output = child.wait_with_output().expect("davit ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(125), "{said}");
+    assert!(
+        said.contains("Hint: the container may well run on: `davit attach "),
+        "{said}"
+    );
+
+    let engine = Engine::start(&scratch);
+    world.exec("on", "touch /done").code_is(0);
+    assert_eq!(world.davit("wait on").ok(), "6");
+    world.davit("rm on").ok();
+    engine.stop();
+}
+
+#[test]
 fn without_an_engine_the_error_says_what_to_do() {
     let scratch = Scratch::new();
     let davit = |arguments: &[&str]| {

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::Host;
+use crate::output::note;
 
 /// No engine answers at the address. Travels inside an [`io::Error`], since bollard's errors must carry it too.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,11 @@ impl Transport {
         });
         let response = sender.send_request(request).await.map_err(io::Error::other)?;
         if let Some(described) = described {
-            eprintln!("debug: {described}: {} in {:.1?}", response.status(), started.elapsed());
+            note(format_args!(
+                "debug: {described}: {} in {:.1?}",
+                response.status(),
+                started.elapsed()
+            ));
         }
         Ok(response)
     }

@@ -34,7 +34,7 @@ impl Waiting {
     pub async fn exit_code(self) -> Result<i64, CommandError> {
         let body = self.response.into_body().collect().await?.to_bytes();
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(CommandError::user("the engine went away before the container ended"));
+            return Err(CommandError::broken("the engine went away before the container ended"));
         }
         let ended: Ended = serde_json::from_slice(&body)?;
         match ended.error {

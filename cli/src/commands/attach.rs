@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::run::exited;
+use super::run::ended;
 use crate::{
     client::{Client, Hijacked, container_name, encode},
     command_error::CommandError,
@@ -153,7 +153,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
     if end == End::Detached {
         return Err(CommandError::user("read escape sequence"));
     }
-    exited(waiting.exit_code().await?)
+    ended(waiting, &subject.id).await
 }
 
 /// A program draws its screen when the size changes, so it changes once before it gets the right one.

@@ -18,12 +18,12 @@ pub struct Args {
 /// Signals containers, each on its own.
 pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
     let options = KillContainerOptions { signal: args.signal };
-    output::each(&args.containers, async |name| {
+    output::together(&args.containers, async |name| {
         session
             .docker()
             .kill_container(container_name(name)?, Some(options.clone()))
             .await?;
-        output::line(name)
+        Ok(Some(name.clone()))
     })
     .await
 }

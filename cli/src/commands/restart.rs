@@ -30,12 +30,12 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         signal: args.signal,
         t: args.time,
     };
-    output::each(&args.containers, async |name| {
+    output::together(&args.containers, async |name| {
         session
             .docker()
             .restart_container(container_name(name)?, Some(options.clone()))
             .await?;
-        output::line(name)
+        Ok(Some(name.clone()))
     })
     .await
 }

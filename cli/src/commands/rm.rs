@@ -25,7 +25,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         force: args.force,
         link: false,
     };
-    output::each(&args.containers, async |name| {
+    output::together(&args.containers, async |name| {
         match session
             .docker()
             .remove_container(container_name(name)?, Some(options.clone()))
@@ -35,10 +35,10 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
             // Whoever forces wants it gone, and it is.
             Err(error) if args.force && error.is_not_found() => {
                 output::note(format_args!("davit: {error}"));
-                Ok(())
+                Ok(None)
             }
             Err(error) => Err(error),
-            Ok(()) => output::line(name),
+            Ok(()) => Ok(Some(name.clone())),
         }
     })
     .await

@@ -4,6 +4,7 @@ use bollard::query_parameters::StartContainerOptions;
 
 use super::create::create;
 use crate::{
+    client::Waiting,
     command_error::CommandError,
     flags::{CreateFlags, LeaveFlags},
     output,
@@ -89,10 +90,24 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
     if end == End::Detached {
         return Ok(());
     }
-    exited(waiting.exit_code().await?)
+    ended(waiting, &id).await
 }
 
 /// The end of a container as the end of this program.
+pub async fn ended(waiting: Waiting, container: &str) -> Result<(), CommandError> {
+    match waiting.exit_code().await {
+        Err(error) if error.is_broken() => {
+            let short = container.get(..12).unwrap_or(container);
+            Err(error.hint(format!(
+                "the container may well run on: `davit attach {short}` goes back to it, `davit wait {short}` tells its exit code"
+            )))
+        }
+        Err(error) => Err(error),
+        Ok(code) => exited(code),
+    }
+}
+
+/// The end of a process as the end of this program.
 pub fn exited(code: i64) -> Result<(), CommandError> {
     if code == 0 {
         Ok(())

@@ -2,7 +2,7 @@
 
 use bollard::query_parameters::StartContainerOptions;
 
-use super::{attach::Subject, run::exited};
+use super::{attach::Subject, run::ended};
 use crate::{
     client::container_name,
     command_error::CommandError,
@@ -75,5 +75,5 @@ async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
     if end == End::Detached {
         return Ok(());
     }
-    exited(waiting.exit_code().await?)
+    ended(waiting, &subject.id).await
 }
