@@ -29,12 +29,14 @@ fn on_own_host(test: impl AsyncFnOnce(&Path) + Send + 'static) {
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
         ip("link set lo up");
-        let folder = tempfile::tempdir().unwrap();
+        // A folder that only this host has, and that goes with it whatever is mounted there.
+        let folder = Path::new("/mnt");
+        mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(test(folder.path()));
+        runtime.block_on(test(folder));
     });
     host.join().unwrap();
 }
