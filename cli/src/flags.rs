@@ -18,7 +18,6 @@ mod ulimit;
 #[cfg(test)]
 mod tests;
 
-pub use bytes::parse_bytes;
 pub use create::{CreateFlags, CreateRequest, PullPolicy, StreamFlags};
 pub use env_file::environment;
 pub use filters::filters;

@@ -10,7 +10,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-pub use ago::{Local, ago, duration, parse_time, rfc3339};
+pub use ago::{Local, ago, duration, rfc3339};
 pub use json::indent;
 pub use size::{Binary, Decimal, decimal};
 

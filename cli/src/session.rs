@@ -28,6 +28,7 @@ impl Session {
                 .map_err(|error: crate::client::HostError| CommandError::usage(error.to_string()))?,
             None => Host::default(),
         };
+        refuse_tls(&host)?;
         let client = Client::new(host, api_version()?, global.is_debug())?;
         Ok(Self { client })
     }
@@ -40,6 +41,17 @@ impl Session {
     /// The engine's calls that bollard makes.
     pub fn docker(&self) -> &bollard::Docker {
         self.client.docker()
+    }
+}
+
+/// Whoever asks for TLS must not get a connection without it.
+fn refuse_tls(host: &Host) -> Result<(), CommandError> {
+    let asked = env::var("DOCKER_TLS_VERIFY").is_ok_and(|value| !value.is_empty());
+    match host {
+        Host::Tcp(_) if asked => {
+            Err(CommandError::unsupported("TLS").hint("unset DOCKER_TLS_VERIFY to talk plain HTTP"))
+        }
+        _ => Ok(()),
     }
 }
 

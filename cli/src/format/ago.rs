@@ -20,13 +20,6 @@ pub fn rfc3339(time: Timestamp) -> String {
         .to_string()
 }
 
-/// A time in an answer of the engine. Docker's zero time is none.
-pub fn parse_time(text: &str) -> Option<Timestamp> {
-    text.parse()
-        .ok()
-        .filter(|time: &Timestamp| time.as_second() > -62_135_596_800)
-}
-
 /// `About an hour ago`
 pub fn ago(then: Timestamp) -> String {
     format!("{} ago", duration(Timestamp::now().as_second() - then.as_second()))

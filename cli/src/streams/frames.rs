@@ -127,4 +127,17 @@ mod tests {
         assert_eq!(take(b"\x03\0\0\0\0\0\0\x03bad"), "error from daemon in stream: bad");
         assert_eq!(take(b"\x09\0\0\0\0\0\0\x03bad"), "unrecognized stream 9 in the output");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic_and_none_are_made_up(bytes in proptest::collection::vec(0u8..5, 0..64)) {
+            let mut frames = Frames::new(false);
+            let mut buffer = BytesMut::from(bytes.as_slice());
+            let mut taken = 0;
+            while let Ok(Some((_, piece))) = frames.take(&mut buffer) {
+                taken += piece.len();
+            }
+            proptest::prop_assert!(taken <= bytes.len());
+        }
+    }
 }

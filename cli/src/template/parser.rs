@@ -65,14 +65,39 @@ pub enum Operand {
     Function(String),
 }
 
+/// How deep actions and parentheses may nest: the parser and the evaluator recurse, and a stack is finite.
+const DEEPEST: usize = 200;
+
 /// Builds the tree of a template.
 pub fn parse(pieces: &[Piece]) -> Result<Vec<Node>, TemplateError> {
+    refuse_depth(pieces)?;
     let mut pieces = pieces.iter().peekable();
     let (nodes, end) = list(&mut pieces)?;
     match end {
         None => Ok(nodes),
         Some(end) => Err(TemplateError::new(format!("unexpected {{{{{}}}}}", end.word))),
     }
+}
+
+/// Counts what nests before anything recurses. `else if` counts like an `if` inside, which it is.
+fn refuse_depth(pieces: &[Piece]) -> Result<(), TemplateError> {
+    let (mut open, mut blocks) = (0usize, 0usize);
+    for token in pieces.iter().flat_map(|piece| match piece {
+        Piece::Text(_) => [].iter(),
+        Piece::Action(tokens) => tokens.iter(),
+    }) {
+        match token {
+            Token::Open => open += 1,
+            Token::Close => open = open.saturating_sub(1),
+            Token::Word(word) if matches!(word.as_str(), "if" | "with" | "range") => blocks += 1,
+            Token::Word(word) if word == "end" => blocks = blocks.saturating_sub(1),
+            _ => {}
+        }
+        if open > DEEPEST || blocks > DEEPEST {
+            return Err(TemplateError::new(format!("more than {DEEPEST} levels")));
+        }
+    }
+    Ok(())
 }
 
 /// An action that ends a list: `end`, or `else` with what follows it.

@@ -153,3 +153,24 @@ fn mistakes_are_named() {
 fn escapes_of_the_shell_become_characters() {
     assert_eq!(unescape("{{.A}}\\t{{.B}}\\n"), "{{.A}}\t{{.B}}\n");
 }
+
+#[test]
+fn depth_has_an_end() {
+    refused(&format!("{{{{{}", "(".repeat(100_000) + "}}"), "more than 200 levels");
+    refused(&"{{if .Name}}".repeat(100_000), "more than 200 levels");
+    refused(
+        &format!("{{{{if .Zero}}}}{}", "{{else if .Zero}}".repeat(100_000)),
+        "more than 200 levels",
+    );
+    check(
+        &format!("{}x{}", "{{if .Name}}".repeat(200), "{{end}}".repeat(200)),
+        "x",
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_template_panics(text in "(\\{\\{|\\}\\}|[-.$|()=:, \"`'\\\\%a-z0-9]|if |else |end|range |with |index |printf |\\.Names|\\.Labels|\\PC){0,24}") {
+        let _ = Template::parse(&text).and_then(|template| template.render(&data()));
+    }
+}
