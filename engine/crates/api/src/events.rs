@@ -27,10 +27,10 @@ const FILTERS: [&str; 7] = ["type", "event", "container", "image", "label", "net
 pub async fn events(State(app): State<App>, params: Params) -> Result<Response, ApiError> {
     let filters = Filters::read(&params, &FILTERS)?;
     let (since, until) = (time(&params, "since")?, time(&params, "until")?);
-    if let (Some(since), Some(until)) = (since, until) {
-        if since > until {
-            return Err(ApiError::invalid("`since` time cannot be after `until` time"));
-        }
+    if let (Some(since), Some(until)) = (since, until)
+        && since > until
+    {
+        return Err(ApiError::invalid("`since` time cannot be after `until` time"));
     }
     let (past, live) = app.containers.events().listen(since);
     let chosen = move |event: Event| {

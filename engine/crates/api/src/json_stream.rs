@@ -27,7 +27,9 @@ pub async fn answer(
     }
     let head = stream::iter(first).chain(ReceiverStream::new(progress));
     let head = head.filter_map(move |progress| {
-        let shown = if quiet { None } else { show(&progress) };
+        // Quiet leaves out the progress of layers, not what came of it.
+        let is_progress = matches!(progress, Progress::Layer { .. });
+        let shown = if quiet && is_progress { None } else { show(&progress) };
         std::future::ready(shown.map(|value| line(&value)))
     });
     let tail = stream::once(async move {

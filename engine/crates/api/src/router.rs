@@ -76,10 +76,10 @@ pub async fn answer(router: Router, mut request: Request) -> Result<Response, In
     let mut response = match checked {
         Err(error) => error.into_response(),
         Ok(client) => {
-            if given.is_some() {
-                if let Some(uri) = with_path(request.uri(), rest) {
-                    *request.uri_mut() = uri;
-                }
+            if given.is_some()
+                && let Some(uri) = with_path(request.uri(), rest)
+            {
+                *request.uri_mut() = uri;
             }
             request.extensions_mut().insert(Client(client));
             if *request.method() == Method::OPTIONS {

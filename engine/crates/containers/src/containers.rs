@@ -231,7 +231,8 @@ impl Containers {
 
     /// Gives a container another name.
     pub async fn rename(&self, container: &Container, name: &str) -> Result<()> {
-        let name = names::parse(name)?;
+        let name = names::parse(name)
+            .map_err(|error| ContainerError::Invalid(format!("Error when allocating new name: {error}")))?;
         let old = container.record().name.clone();
         if name == old {
             let text = "Renaming a container with the same name as its current name";

@@ -48,9 +48,13 @@ pub(crate) fn record(
         return Err(ContainerError::Invalid("no command specified".into()));
     }
     if config.hostname.is_empty() {
-        config.hostname = match host.uts {
-            davit_engine_spec::UtsMode::Host => machine_name(),
-            davit_engine_spec::UtsMode::Private => id.get(..id::SHORT).unwrap_or(&id).to_owned(),
+        // Docker's rule: who shares the machine's network is named as it.
+        let named_as_machine = host.uts == davit_engine_spec::UtsMode::Host
+            || host.network == davit_engine_spec::NetworkMode::Host;
+        config.hostname = if named_as_machine {
+            machine_name()
+        } else {
+            id.get(..id::SHORT).unwrap_or(&id).to_owned()
         };
     }
     if !config.working_dir.is_empty() && !config.working_dir.starts_with('/') {
@@ -94,11 +98,11 @@ fn check_host(context: &Context, host: &Host) -> Result<(), ContainerError> {
         return Err(ContainerError::Invalid(text.into()));
     }
     for mount in &host.mounts {
-        if let davit_engine_spec::MountRequest::Bind { source, .. } = mount {
-            if !std::path::Path::new(source).exists() {
-                let text = format!("invalid mount config for type \"bind\": bind source path does not exist: {source}");
-                return Err(ContainerError::Invalid(text));
-            }
+        if let davit_engine_spec::MountRequest::Bind { source, .. } = mount
+            && !std::path::Path::new(source).exists()
+        {
+            let text = format!("invalid mount config for type \"bind\": bind source path does not exist: {source}");
+            return Err(ContainerError::Invalid(text));
         }
     }
     Ok(())

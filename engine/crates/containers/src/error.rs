@@ -47,7 +47,7 @@ pub enum ContainerError {
     NotModified,
     /// A container must stop before it goes.
     #[error(
-        "cannot remove container \"/{0}\": container is running: stop the container before removing or force remove"
+        "cannot remove container \"{0}\": container is running: stop the container before removing or force remove"
     )]
     RemoveRunning(String),
     /// It is on its way out.

@@ -272,11 +272,7 @@ fn explain(error: ContainerError) -> (ContainerError, i32) {
     let ContainerError::Containerd { status, .. } = &error else {
         return (error, 126);
     };
-    let mut text = status.message().to_owned();
-    if !text.ends_with(": unknown") {
-        text.push_str(": unknown");
-    }
-    let (text, code) = classify(text);
+    let (text, code) = classify(status.message().to_owned());
     let code = if code == 128 { 126 } else { code };
     (ContainerError::Start { text, code }, code)
 }

@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     actor::{self, Found},
-    container::{Command, Container},
+    container::{Command, Container, WaitCondition},
     containerd::{Containerd, Phase, Task},
     context::Context,
     error::ContainerError,
@@ -32,15 +32,31 @@ type Result<T> = std::result::Result<T, ContainerError>;
 
 const SIGKILL: u32 = 9;
 
+/// How long clients wait for what has ended while the engine was away.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Brings all records in line.
 pub(crate) async fn all(context: &Arc<Context>, records: Vec<Record>) -> Result<()> {
     let tasks = context.containerd.list_tasks().await?;
     let mut tasks: HashMap<String, Task> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
-    let mut later = Vec::new();
+    let (mut later, mut ended) = (Vec::new(), Vec::new());
     for record in records {
         let task = tasks.remove(record.id.as_str());
+        let has_ended = task.as_ref().is_none_or(|task| task.phase == Phase::Stopped);
         let container = one(context, record, task).await;
+        if has_ended {
+            ended.push(container.clone());
+        }
         later.push(container);
+    }
+    // What has ended meanwhile is shown so to the first client. The actors work side by side.
+    let seen = async {
+        for container in ended {
+            container.wait(WaitCondition::NotRunning).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, seen).await.is_err() {
+        warn!("some containers that have ended are not yet known to have");
     }
     // What needs more than a look goes on while clients are served.
     let context = context.clone();
@@ -75,10 +91,10 @@ async fn one(context: &Arc<Context>, mut record: Record, task: Option<Task>) -> 
         }
         (false, None) => Found::AtRest,
     };
-    if let (Found::Task, Some(endpoint)) = (&found, &record.state.endpoint) {
-        if let Err(error) = context.network.adopt(&record.id, endpoint.address) {
-            warn!(container = %record.id, %error, "a running container's address cannot be taken over");
-        }
+    if let (Found::Task, Some(endpoint)) = (&found, &record.state.endpoint)
+        && let Err(error) = context.network.adopt(&record.id, endpoint.address)
+    {
+        warn!(container = %record.id, %error, "a running container's address cannot be taken over");
     }
     let mut index = context.index.write().unwrap_or_else(PoisonError::into_inner);
     if let Err(error) = index.reserve(&record.name, &record.id) {
@@ -101,7 +117,9 @@ async fn settle(container: &Container) {
         Status::Exited if starts_with_engine(&record) => container.start().await,
         Status::Created | Status::Exited => return,
     };
-    if let Err(error) = result {
+    // One that removes itself may be faster.
+    let gone = matches!(result, Err(ContainerError::NoSuchContainer(_)));
+    if let (Err(error), false) = (result, gone) {
         warn!(container = %record.id, %error, "a container could not be settled after the start of the engine");
     }
 }

@@ -10,7 +10,7 @@ pub enum SpecError {
     #[error("{0} is not supported by this engine yet")]
     Unsupported(String),
     /// No network has this name.
-    #[error("network {0} not found")]
+    #[error("failed to set up container networking: network {0} not found")]
     NetworkNotFound(String),
     /// The image's passwd has no such user.
     #[error("unable to find user {0}: no matching entries in passwd file")]
@@ -37,7 +37,8 @@ impl SpecError {
             Self::Invalid(_) => ErrorKind::InvalidArgument,
             // A missing feature must not look like a malformed request, nor may a client retry it.
             Self::Unsupported(_) => ErrorKind::Unimplemented,
-            Self::NetworkNotFound(_) => ErrorKind::NotFound,
+            // Not NotFound: the docker CLI would take the image for missing, and pull it.
+            Self::NetworkNotFound(_) => ErrorKind::InvalidArgument,
             Self::UserNotFound(_) | Self::GroupNotFound(_) => ErrorKind::InvalidArgument,
         }
     }

@@ -202,10 +202,10 @@ fn linux(input: &Input<'_>) -> Result<Linux, SpecError> {
         host.privileged,
         &input.machine.capabilities,
     );
-    if !host.privileged || host.security.seccomp != SeccompChoice::Default {
-        if let Some(filter) = seccomp::filter(&host.security.seccomp, &set)? {
-            linux = linux.seccomp(filter);
-        }
+    if (!host.privileged || host.security.seccomp != SeccompChoice::Default)
+        && let Some(filter) = seccomp::filter(&host.security.seccomp, &set)?
+    {
+        linux = linux.seccomp(filter);
     }
     Ok(linux.build().expect("every field has a default"))
 }

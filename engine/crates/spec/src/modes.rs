@@ -175,7 +175,7 @@ impl LogConfig {
             "" | "json-file" => LogDriver::JsonFile,
             "none" => LogDriver::None,
             _ => {
-                let text = format!("logger: no log driver named '{driver}' is registered: use json-file or none");
+                let text = format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found");
                 return Err(SpecError::invalid(text));
             }
         };

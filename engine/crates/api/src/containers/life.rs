@@ -51,7 +51,13 @@ pub async fn restart(State(app): State<App>, Path(id): Path<String>, params: Par
 pub async fn kill(State(app): State<App>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
     const SIGKILL: u32 = 9;
     let container = app.containers.find(&id)?;
-    let signal = params.text("signal").map(signal::parse).transpose()?.unwrap_or(SIGKILL);
+    let invalid = |error| ApiError::invalid(format!("cannot kill container: {id}: {error}"));
+    let signal = params
+        .text("signal")
+        .map(signal::parse)
+        .transpose()
+        .map_err(invalid)?
+        .unwrap_or(SIGKILL);
     let own = container
         .record()
         .config

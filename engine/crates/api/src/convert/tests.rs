@@ -3,26 +3,28 @@ use serde_json::{Value, json};
 use super::*;
 
 /// What docker CLI 28 sends for `docker run --rm --network none bb echo hi`, without the nulls.
+const BODY: &str = r#"{
+    "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": true, "AttachStderr": true,
+    "Tty": false, "OpenStdin": false, "StdinOnce": false, "Cmd": ["echo", "hi"], "Image": "bb", "Volumes": {},
+    "WorkingDir": "", "Labels": {},
+    "HostConfig": {
+        "ContainerIDFile": "", "LogConfig": { "Type": "", "Config": {} }, "NetworkMode": "none", "PortBindings": {},
+        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 }, "AutoRemove": true, "VolumeDriver": "",
+        "ConsoleSize": [0, 0], "CgroupnsMode": "", "Dns": [], "DnsOptions": [], "DnsSearch": [], "IpcMode": "",
+        "Cgroup": "", "OomScoreAdj": 0, "PidMode": "", "Privileged": false, "PublishAllPorts": false,
+        "ReadonlyRootfs": false, "UTSMode": "", "UsernsMode": "", "ShmSize": 0, "Isolation": "", "CpuShares": 0,
+        "Memory": 0, "NanoCpus": 0, "CgroupParent": "", "BlkioWeight": 0, "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": [], "BlkioDeviceWriteBps": [], "BlkioDeviceReadIOps": [], "BlkioDeviceWriteIOps": [],
+        "CpuPeriod": 0, "CpuQuota": 0, "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpusetCpus": "",
+        "CpusetMems": "", "Devices": [], "MemoryReservation": 0, "MemorySwap": 0, "MemorySwappiness": -1,
+        "OomKillDisable": false, "PidsLimit": 0, "Ulimits": [], "CpuCount": 0, "CpuPercent": 0, "IOMaximumIOps": 0,
+        "IOMaximumBandwidth": 0
+    },
+    "NetworkingConfig": { "EndpointsConfig": {} }
+}"#;
+
 fn body() -> Value {
-    json!({
-        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "AttachStdout": true, "AttachStderr": true,
-        "Tty": false, "OpenStdin": false, "StdinOnce": false, "Cmd": ["echo", "hi"], "Image": "bb", "Volumes": {},
-        "WorkingDir": "", "Labels": {},
-        "HostConfig": {
-            "ContainerIDFile": "", "LogConfig": { "Type": "", "Config": {} }, "NetworkMode": "none", "PortBindings": {},
-            "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 }, "AutoRemove": true, "VolumeDriver": "",
-            "ConsoleSize": [0, 0], "CgroupnsMode": "", "Dns": [], "DnsOptions": [], "DnsSearch": [], "IpcMode": "",
-            "Cgroup": "", "OomScoreAdj": 0, "PidMode": "", "Privileged": false, "PublishAllPorts": false,
-            "ReadonlyRootfs": false, "UTSMode": "", "UsernsMode": "", "ShmSize": 0, "Isolation": "", "CpuShares": 0,
-            "Memory": 0, "NanoCpus": 0, "CgroupParent": "", "BlkioWeight": 0, "BlkioWeightDevice": [],
-            "BlkioDeviceReadBps": [], "BlkioDeviceWriteBps": [], "BlkioDeviceReadIOps": [], "BlkioDeviceWriteIOps": [],
-            "CpuPeriod": 0, "CpuQuota": 0, "CpuRealtimePeriod": 0, "CpuRealtimeRuntime": 0, "CpusetCpus": "",
-            "CpusetMems": "", "Devices": [], "MemoryReservation": 0, "MemorySwap": 0, "MemorySwappiness": -1,
-            "OomKillDisable": false, "PidsLimit": 0, "Ulimits": [], "CpuCount": 0, "CpuPercent": 0, "IOMaximumIOps": 0,
-            "IOMaximumBandwidth": 0,
-        },
-        "NetworkingConfig": { "EndpointsConfig": {} },
-    })
+    serde_json::from_str(BODY).unwrap()
 }
 
 fn convert(body: Value) -> Result<CreateRequest> {
@@ -88,6 +90,6 @@ fn malformed_values_are_bad_requests() {
     assert_eq!(check("ExtraHosts", json!(["nope"])), 400);
     assert_eq!(check("CgroupParent", json!("/a/../b")), 400);
     assert_eq!(check("OomScoreAdj", json!(5000)), 400);
-    assert_eq!(check("NetworkMode", json!("nope")), 404);
+    assert_eq!(check("NetworkMode", json!("nope")), 400);
     assert_eq!(check("SecurityOpt", json!(["nope"])), 400);
 }

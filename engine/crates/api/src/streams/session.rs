@@ -1,5 +1,7 @@
 //! A client attached to a process: output out, input in, each at its own pace.
 
+use std::time::Duration;
+
 use davit_engine_containers::attach::{Chunk, Connection, Input, Output};
 use davit_engine_spec::Attach;
 use davit_stdio::Stream;
@@ -21,11 +23,16 @@ pub struct Session {
     pub detach_keys: DetachKeys,
 }
 
+/// How long output may still come after an end of input that ends the session: what that input caused is on its way.
+const LAST_OUTPUT: Duration = Duration::from_millis(200);
+
 /// Why input is over.
 enum InputEnd {
     /// The process's stdin is closed; output goes on.
     Closed,
-    /// The client has detached, or its end of input ends the session.
+    /// The client's end of input leaves the process's stdin open, and ends the session.
+    Left,
+    /// The client has detached.
     Detached,
 }
 
@@ -64,6 +71,7 @@ impl Session {
             let detach_keys = tty.then_some(&mut detach_keys);
             match copy_input(&mut client_in, &mut input, closes_stdin && !tty, detach_keys).await {
                 InputEnd::Closed => std::future::pending().await,
+                InputEnd::Left => tokio::time::sleep(LAST_OUTPUT).await,
                 InputEnd::Detached => {}
             }
         };
@@ -127,7 +135,7 @@ async fn copy_input(
             return InputEnd::Closed;
         }
         if count == 0 {
-            return InputEnd::Detached;
+            return InputEnd::Left;
         }
         let (bytes, detached) = match &mut detach_keys {
             Some(keys) => keys.filter(&buffer[..count]),

@@ -114,10 +114,10 @@ impl Actor {
         if let Err(error) = containerd.delete_container(id).await {
             warn!(container = %id, %error, "the manager's record of a container cannot be deleted");
         }
-        if self.record.host.network == NetworkMode::Bridge {
-            if let Err(error) = self.context.network.remove(id).await {
-                warn!(container = %id, %error, "a container's network cannot be removed");
-            }
+        if self.record.host.network == NetworkMode::Bridge
+            && let Err(error) = self.context.network.remove(id).await
+        {
+            warn!(container = %id, %error, "a container's network cannot be removed");
         }
     }
 }

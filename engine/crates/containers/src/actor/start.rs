@@ -226,7 +226,7 @@ fn identify(mounts: &[Mount], record: &Record) -> Result<Identity> {
 fn in_create(error: ContainerError) -> ContainerError {
     match error {
         ContainerError::Containerd { status, .. } if !error_is_transport(&status) => ContainerError::Start {
-            text: format!("failed to create task for container: {}", with_class(&status)),
+            text: format!("failed to create task for container: {}", status.message()),
             code: 128,
         },
         other => other,
@@ -237,20 +237,11 @@ fn error_is_transport(status: &tonic::Status) -> bool {
     status.code() == tonic::Code::Unavailable
 }
 
-/// Clients of containerd in Go see the class of an error after its text; Docker's users know the texts so.
-fn with_class(status: &tonic::Status) -> String {
-    let text = status.message();
-    match status.code() {
-        tonic::Code::Unknown if !text.ends_with(": unknown") => format!("{text}: unknown"),
-        _ => text.to_owned(),
-    }
-}
-
 /// Finds the exit code that Docker's CLI makes of the runtime's words.
 fn explain(error: ContainerError) -> (ContainerError, i32) {
     let text = match &error {
         ContainerError::Start { text, .. } => text.clone(),
-        ContainerError::Containerd { call: "start", status } => with_class(status),
+        ContainerError::Containerd { call: "start", status } => status.message().to_owned(),
         _ => return (error, 128),
     };
     let (text, code) = classify(text);
