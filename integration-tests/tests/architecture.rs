@@ -44,7 +44,7 @@ fn a_part_links_its_own_crates_and_the_wire_types_only() {
 #[test]
 fn the_runtime_has_no_async_executor_anywhere_below_it() {
     let below = closure("davit-runtime");
-    for absent in ["tokio", "smol", "async-std"] {
+    for absent in ["tokio", "async-io", "smol", "async-std", "zbus"] {
         assert!(
             !below.contains(absent),
             "the runtime must stay single-threaded until it has forked: {absent} is linked"

@@ -22,7 +22,7 @@ fn nginx_of_an_imported_debian_serves_pages_on_the_default_bridge() {
     docker(&[
         "import",
         "--change",
-        "CMD nginx -g 'daemon off;'",
+        r#"CMD ["nginx", "-g", "daemon off;"]"#,
         input.to_str().expect("ASCII"),
         "debian-nginx",
     ])
