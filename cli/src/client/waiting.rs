@@ -32,9 +32,11 @@ impl Waiting {
 
     /// Waits for the end and gives the exit code.
     pub async fn exit_code(self) -> Result<i64, CommandError> {
-        let body = self.response.into_body().collect().await?.to_bytes();
+        let gone = || CommandError::broken("the engine went away before the container ended");
+        let body = self.response.into_body().collect().await.map_err(|_| gone())?;
+        let body = body.to_bytes();
         if body.iter().all(u8::is_ascii_whitespace) {
-            return Err(CommandError::broken("the engine went away before the container ended"));
+            return Err(gone());
         }
         let ended: Ended = serde_json::from_slice(&body)?;
         match ended.error {
