@@ -69,6 +69,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     } = visit;
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     cgroup.join_self()?;
+    limits::all_cpus();
     limits::oom_score(process.oom_score_adj)?;
     apparmor::change_on_exec(&process.apparmor_profile)?;
     if let Some(personality) = &personality {

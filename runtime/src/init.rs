@@ -201,6 +201,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
 
 fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
     plan.cgroup.join_self()?;
+    limits::all_cpus();
     namespaces::join(&plan.shared)?;
     if plan.config.linux.has_new(NamespaceKind::Cgroup) {
         davit_sys::clone::unshare(davit_sys::clone::NEW_CGROUP).attempt("unshare", "cgroup namespace")?;

@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
     if let Some(preserve) = cli.command.preserved_fds() {
         inherited::close_others(preserve);
     }
-    if let Err(err) = log::open(cli.log.as_deref(), cli.log_format) {
+    if let Err(err) = log::begin(cli.log.as_deref(), cli.log_format, cli.debug) {
         log::error(&format!("cannot open log: {err}"));
         return ExitCode::from(FAILURE);
     }

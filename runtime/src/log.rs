@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     sync::OnceLock,
 };
 
@@ -13,9 +13,11 @@ use crate::{cli::LogFormat, timestamp};
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
+/// The file is opened for each line: what stays open would be inherited by a container that waits to be started.
 struct Log {
-    file: Option<File>,
+    path: Option<PathBuf>,
     format: LogFormat,
+    debug: bool,
 }
 
 #[derive(Serialize)]
@@ -25,19 +27,25 @@ struct Line<'a> {
     time: &'a str,
 }
 
-/// Opens the log; without a path, lines go to standard error.
-pub fn open(path: Option<&Path>, format: LogFormat) -> std::io::Result<()> {
-    let file = path
-        .map(|path| OpenOptions::new().append(true).create(true).open(path))
-        .transpose()?;
-    LOG.get_or_init(|| Log { file, format });
+/// Begins a log; without a path, lines go to standard error.
+pub fn begin(path: Option<&Path>, format: LogFormat, debug: bool) -> std::io::Result<()> {
+    path.map(open).transpose()?;
+    LOG.get_or_init(|| Log {
+        path: path.map(Path::to_owned),
+        format,
+        debug,
+    });
     Ok(())
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
 }
 
 /// Says what made the command fail. A person at a terminal sees it too, where the log is a file.
 pub fn error(text: &str) {
     write("error", text);
-    if LOG.get().is_some_and(|log| log.file.is_some()) {
+    if LOG.get().is_some_and(|log| log.path.is_some()) {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
 }
@@ -45,6 +53,13 @@ pub fn error(text: &str) {
 /// Says what was done otherwise than asked for.
 pub fn warn(text: &str) {
     write("warning", text);
+}
+
+/// Says what was done, where `--debug` asks for it.
+pub fn debug(text: std::fmt::Arguments) {
+    if LOG.get().is_some_and(|log| log.debug) {
+        write("debug", &text.to_string());
+    }
 }
 
 fn write(level: &str, text: &str) {
@@ -60,8 +75,9 @@ fn write(level: &str, text: &str) {
     };
     let line = format!("{line}\n");
     // One write each, so that lines of several processes do not mix. There is nowhere to report a failure to.
-    let _ = match LOG.get().and_then(|log| log.file.as_ref()) {
-        Some(mut file) => file.write_all(line.as_bytes()),
-        None => std::io::stderr().write_all(line.as_bytes()),
+    let file = LOG.get().and_then(|log| log.path.as_deref()).map(open);
+    let _ = match file {
+        Some(Ok(mut file)) => file.write_all(line.as_bytes()),
+        _ => std::io::stderr().write_all(line.as_bytes()),
     };
 }

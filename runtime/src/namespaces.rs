@@ -1,8 +1,12 @@
 //! Making and joining namespaces.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use davit_spec::{Linux, Namespace, NamespaceKind};
+use davit_sys::clone::Fork;
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     thread::{LinkNameSpaceType, move_into_link_name_space},
@@ -61,7 +65,7 @@ pub fn join(shared: &[Shared]) -> Result<(), CallError> {
 }
 
 /// Runs `fork` so that its child is in the shared pid namespace, if there is one; later children are not.
-pub fn with_pids_of<T>(shared: &[Shared], fork: impl FnOnce() -> T) -> Result<T, CallError> {
+pub fn with_pids_of(shared: &[Shared], fork: impl FnOnce() -> io::Result<Fork>) -> Result<io::Result<Fork>, CallError> {
     let Some(pids) = shared.iter().find(|shared| shared.kind == NamespaceKind::Pid) else {
         return Ok(fork());
     };
@@ -77,7 +81,10 @@ pub fn with_pids_of<T>(shared: &[Shared], fork: impl FnOnce() -> T) -> Result<T,
     };
     enter(&pids.fd)?;
     let forked = fork();
-    enter(&own)?;
+    // The child cannot go back, and need not.
+    if !matches!(forked, Ok(Fork::Child)) {
+        enter(&own)?;
+    }
     Ok(forked)
 }
 

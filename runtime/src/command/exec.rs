@@ -27,7 +27,7 @@ use crate::{
     foreground,
     inherited::{self, InheritedError},
     pidfd_socket,
-    program::{Inheritance, terminal::Console},
+    program::{Inheritance, capabilities, terminal::Console},
     talk::{Channel, FromChild, ToChild},
 };
 
@@ -120,6 +120,9 @@ fn visit(store: &Store, args: &Exec, mut config: Config, record: &Record, init: 
     let own = config.process.take().unwrap_or_default();
     let process = options::process(args, own)?;
     process.validate()?;
+    if let Some(sets) = &process.capabilities {
+        capabilities::warn(sets);
+    }
     let console = match (&args.console_socket, process.terminal) {
         (Some(path), true) => Some(Console::Socket(console_socket::connect(path)?)),
         (Some(_), false) => {

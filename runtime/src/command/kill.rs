@@ -18,15 +18,13 @@ pub(super) fn run(store: &Store, args: &Kill) -> Result<(), CommandError> {
     let (_, record) = store.find(&id(&args.id)?)?;
     let cgroup = Cgroup::from_paths(&record.cgroup_paths)?;
     let init = record.init.open().attempt("open", "container init")?;
-    match (init, args.all) {
-        (None, false) => return Err(CommandError::State("container not running".into())),
-        (_, true) => {
-            if cgroup.exists() {
-                cgroup.kill_all(signal)?;
-            }
-        }
-        (Some(_), false) if signal == SIGKILL && !record.own_pids => cgroup.kill_all(signal)?,
-        (Some(init), false) => davit_sys::signals::send(init.as_fd(), signal).attempt("kill", "container init")?,
+    let everyone = args.all || (signal == SIGKILL && !record.own_pids);
+    match init {
+        // Processes of a shared pid namespace outlive the first one.
+        _ if everyone && cgroup.exists() => cgroup.kill_all(signal)?,
+        None if args.all => {}
+        None => return Err(CommandError::State("container not running".into())),
+        Some(init) => davit_sys::signals::send(init.as_fd(), signal).attempt("kill", "container init")?,
     }
     // A frozen process does not die before it is thawed.
     if signal == SIGKILL && cgroup.exists() && cgroup.frozen().unwrap_or(false) {
@@ -35,10 +33,10 @@ pub(super) fn run(store: &Store, args: &Kill) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// `9`, `KILL`, `SIGKILL`, `RTMIN+1`, in any case.
+/// `0` (which only asks), `9`, `KILL`, `SIGKILL`, `RTMIN+1`, in any case.
 fn signal(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=SIGRTMAX).contains(&number).then_some(number);
+        return (0..=SIGRTMAX).contains(&number).then_some(number);
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -69,6 +67,7 @@ mod tests {
     #[test]
     fn signals_have_numbers_and_names() {
         for (text, number) in [
+            ("0", 0),
             ("9", 9),
             ("KILL", 9),
             ("SIGKILL", 9),
@@ -79,7 +78,7 @@ mod tests {
         ] {
             assert_eq!(signal(text), Some(number), "{text}");
         }
-        for text in ["0", "65", "-1", "SIGNONE", "", "RTMIN+99"] {
+        for text in ["65", "-1", "SIGNONE", "", "RTMIN+99"] {
             assert_eq!(signal(text), None, "{text}");
         }
     }

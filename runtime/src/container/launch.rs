@@ -26,7 +26,7 @@ use crate::{
     inherited::{self, InheritedError},
     init::{self, Plan},
     log, namespaces,
-    program::{Inheritance, terminal::Console},
+    program::{Inheritance, capabilities, terminal::Console},
     state,
     talk::{Channel, FromChild, ToChild},
 };
@@ -81,6 +81,9 @@ pub enum LaunchError {
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A limit that this machine cannot enforce, or a cgroup that cannot be.
+    #[error("invalid configuration: {0}")]
+    Limits(CgroupError),
     /// The cgroup could not be made or limited.
     #[error(
         "unable to start container process: error during container init: unable to apply cgroup configuration: {0}"
@@ -125,7 +128,8 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let rootfs = rootfs(&config, &launch.bundle)?;
     let inheritance = inheritance(&config, launch, store)?;
     let shared = namespaces::open_shared(&config.linux)?;
-    let cgroup = Cgroup::plan(&cgroup_path(&config, &launch.id), config.linux.resources.as_ref())?;
+    let cgroup = Cgroup::plan(&cgroup_path(&config, &launch.id), config.linux.resources.as_ref())
+        .map_err(LaunchError::Limits)?;
 
     let folder = store.reserve(&launch.id)?;
     let mut undo = Undo {
@@ -186,6 +190,7 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
         Fork::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((child_channel, plan));
+    log::debug(format_args!("container init is process {pid}"));
     let mut launched = Launched {
         folder,
         record: record.clone(),
@@ -267,18 +272,12 @@ fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
     };
     let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
     let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
-    if let Some(capabilities) = config
+    if let Some(sets) = config
         .process
         .as_ref()
         .and_then(|process| process.capabilities.as_ref())
     {
-        let unknown = capabilities.unknown();
-        if !unknown.is_empty() {
-            log::warn(&format!(
-                "ignoring unknown or unavailable capabilities: [{}]",
-                unknown.join(" ")
-            ));
-        }
+        capabilities::warn(sets);
     }
     Ok((config, json))
 }

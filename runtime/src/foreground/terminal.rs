@@ -10,7 +10,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno as Kernel, ioctl_fionbio, read, write},
     process::Signal,
-    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+    termios::{OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
 
 use super::after_signal;
@@ -24,6 +24,7 @@ pub fn serve(pid: i32, pidfd: &OwnedFd, master: OwnedFd) -> Result<i32, CallErro
         .attempt("open", "signalfd")?;
     let _raw = Raw::new();
     copy_size(&master);
+    leave_lines_alone(&master);
     ioctl_fionbio(&master, true).attempt("set up", "terminal")?;
     let mut pump = Pump {
         master,
@@ -59,6 +60,8 @@ impl Raw {
         };
         let mut raw = before.clone();
         raw.make_raw();
+        // The output stays as it is: what the container's terminal leaves alone, this one still has to work on.
+        raw.output_modes = before.output_modes;
         let changed = tcsetattr(&stdin, OptionalActions::Now, &raw).is_ok();
         Raw(changed.then_some(before))
     }
@@ -176,6 +179,15 @@ fn write_all(mut bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Stops the container's terminal from making CR LF of a line's end: output that goes to a file or a pipe should have
+/// none, and the caller's terminal does it for itself.
+fn leave_lines_alone(master: &OwnedFd) {
+    if let Ok(mut modes) = tcgetattr(master) {
+        modes.output_modes.remove(OutputModes::ONLCR);
+        let _ = tcsetattr(master, OptionalActions::Now, &modes);
+    }
 }
 
 fn copy_size(master: &OwnedFd) {

@@ -9,7 +9,29 @@ use rustix::{
     },
 };
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    log,
+};
+
+/// Says which capabilities the program will not get though they are asked for.
+pub fn warn(wanted: &Capabilities) {
+    let unknown = wanted.unknown();
+    if !unknown.is_empty() {
+        log::warn(&format!(
+            "ignoring unknown or unavailable capabilities: [{}]",
+            unknown.join(" ")
+        ));
+    }
+    let lost = wanted.ambient.bits & !(wanted.permitted.bits & wanted.inheritable.bits);
+    for (number, name) in CAPABILITY_NAMES.iter().enumerate() {
+        if lost & (1 << number) != 0 {
+            log::warn(&format!(
+                "can't raise ambient capability {name}: it is not permitted and inheritable"
+            ));
+        }
+    }
+}
 
 /// Takes out of the bounding set what the program may never get. Needs the privileges that [`apply`] gives up.
 pub fn limit_bounding_set(wanted: Option<&Capabilities>) -> Result<(), CallError> {

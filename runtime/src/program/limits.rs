@@ -5,6 +5,7 @@ use davit_sys::schedule::{SchedAttr, set_io_priority, set_personality, set_sched
 use rustix::{
     io::Errno as Kernel,
     process::{Resource, Rlimit as Limits, getrlimit, setrlimit},
+    thread::{CpuSet, sched_setaffinity},
 };
 
 use crate::errno::{Attempt, CallError};
@@ -40,6 +41,14 @@ pub fn apply(process: &Process) -> Result<(), LimitError> {
         schedule(scheduler)?;
     }
     Ok(())
+}
+
+/// Lets the process run on every CPU of its cgroup, whatever the runtime itself was confined to.
+pub fn all_cpus() {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
+    // Confined by something else than its cgroup: then it stays so.
+    let _ = sched_setaffinity(None, &all);
 }
 
 /// Sets the score adjustment of the out-of-memory killer, through the host's /proc.

@@ -47,8 +47,8 @@ fn user_and_group(text: &str) -> Option<(u32, Option<u32>)> {
     }
 }
 
-/// The inheritable and ambient sets stay as they are: a program that is not root's would get the capability from them
-/// without the file system's consent (CVE-2022-29162).
+/// The inheritable set stays as it is: a program's file could else add to what was asked for (CVE-2022-29162). The
+/// ambient one grows where the container uses it at all.
 fn add_capabilities(process: &mut Process, names: &[String]) {
     if names.is_empty() {
         return;
@@ -58,6 +58,9 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         sets.bounding.add(name);
         sets.effective.add(name);
         sets.permitted.add(name);
+        if sets.ambient.bits != 0 {
+            sets.ambient.add(name);
+        }
     }
 }
 
