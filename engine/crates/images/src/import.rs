@@ -18,7 +18,7 @@ use crate::{
     error,
     hasher::{self, Hashed, Hasher},
     lease::Lease,
-    names, unique, unpack,
+    names, unique, unpack, upload,
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -27,6 +27,19 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const BATCH: usize = 1 << 20;
 
 pub(crate) async fn import(
+    images: &Images,
+    archive: impl Stream<Item = io::Result<Bytes>> + Send,
+    import: Import,
+) -> Result<Digest> {
+    let mut archive = std::pin::pin!(archive.fuse());
+    let imported = import_leased(images, archive.as_mut(), import).await;
+    if imported.is_err() {
+        upload::drain(archive).await;
+    }
+    imported
+}
+
+async fn import_leased(
     images: &Images,
     archive: impl Stream<Item = io::Result<Bytes>> + Send,
     import: Import,

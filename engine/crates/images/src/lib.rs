@@ -40,6 +40,7 @@ mod tag;
 mod transfer;
 mod unique;
 mod unpack;
+mod upload;
 
 pub use config::{ContainerConfig, HealthConfig, ImageConfig};
 pub use error::ImageError;

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use davit_containerd_api::types::transfer::{ImageImportStream, ImageReference, ImageStore, Progress as Event};
 use davit_vocabulary::Digest;
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use tonic::Status;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     error::{self, containerd},
     names::{self, DANGLING, Named},
     stream::Channel,
-    transfer,
+    transfer, upload,
 };
 
 pub(crate) async fn load(
@@ -23,7 +23,10 @@ pub(crate) async fn load(
 ) -> Result<Vec<Digest>> {
     let store = &images.inner.store;
     let before = names::list(store, Vec::new()).await?;
-    let saved = transfer(images, archive).await?;
+    let mut archive = std::pin::pin!(archive.fuse());
+    let outcome = transfer(images, archive.as_mut()).await;
+    upload::drain(archive).await;
+    let saved = outcome?;
     if saved.is_empty() {
         return Err(ImageError::EmptyArchive);
     }
