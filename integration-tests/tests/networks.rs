@@ -77,9 +77,14 @@ impl Bridged {
         self.docker(&["run", "-d", "--name", name, "busybox", "sh", "-c", &server])
             .ok();
         let address = self.address(name);
-        wait::until_true("the server listens", 10, || ask(&address).as_deref() == Some(name));
+        says(&address, name);
         address
     }
+}
+
+/// Waits until the server at an address says this. Between two connections it listens to nobody for a moment.
+fn says(address: &str, words: &str) {
+    wait::until_true("the server answers", 10, || ask(address).as_deref() == Some(words));
 }
 
 /// What a server says that listens on port 7.
@@ -127,21 +132,16 @@ fn an_address_stays_with_its_container_while_engines_come_and_go() {
     let mut bridged = Bridged::new();
     let first = bridged.serve("first");
     bridged.engine.kill();
-    assert_eq!(
-        ask(&first).as_deref(),
-        Some("first"),
-        "nothing of a network dies with the engine"
-    );
+    // Nothing of a network dies with the engine.
+    says(&first, "first");
     bridged.engine = Engine::start(&bridged.scratch);
     assert_eq!(bridged.address("first"), first);
     let second = bridged.serve("second");
     assert_ne!(first, second);
-    assert_eq!(ask(&first).as_deref(), Some("first"));
+    says(&first, "first");
     bridged.docker(&["restart", "--time", "0", "second"]).ok();
     let restarted = bridged.address("second");
-    wait::until_true("the restarted server listens", 10, || {
-        ask(&restarted).as_deref() == Some("second")
-    });
+    says(&restarted, "second");
     bridged.docker(&["rm", "--force", "first", "second"]).ok();
     bridged.engine.stop();
 }
@@ -177,9 +177,7 @@ fn a_removed_container_leaves_no_link_and_no_namespace() {
     assert_eq!(bridged.address("first"), "");
     bridged.docker(&["start", "first"]).ok();
     let address = bridged.address("first");
-    wait::until_true("the server listens again", 10, || {
-        ask(&address).as_deref() == Some("first")
-    });
+    says(&address, "first");
     bridged.docker(&["rm", "--force", "first"]).ok();
     wait::until_true("nothing is left", 5, || (links(), namespaces()) == (0, 0));
     bridged.engine.stop();
