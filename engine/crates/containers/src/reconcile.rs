@@ -10,7 +10,7 @@
 //! | none | any | nobody was told of it: taken down, with its layer |
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -39,6 +39,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn all(context: &Arc<Context>, records: Vec<Record>) -> Result<()> {
     let tasks = context.containerd.list_tasks().await?;
     let mut tasks: HashMap<String, Task> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
+    // Before any actor lives: none may be starting what this removes.
+    let running: HashSet<_> = records
+        .iter()
+        .filter(|record| record.state.is_running())
+        .map(|record| record.id.clone())
+        .collect();
+    if let Err(error) = context.network.sweep(|id| running.contains(id)).await {
+        warn!(%error, "network namespaces that were left behind cannot be removed");
+    }
     let (mut later, mut ended) = (Vec::new(), Vec::new());
     for record in records {
         let task = tasks.remove(record.id.as_str());
