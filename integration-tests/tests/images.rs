@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use davit_integration_tests::{Dockerd, Engine, Finished, Registry, Run, Scratch, image};
+use davit_integration_tests::{Containerd, Dockerd, Engine, Finished, Registry, Run, Scratch, image};
 
 /// A world with an archive of busybox in it, and a daemon to ask.
 struct Asked<'a> {
@@ -64,47 +64,49 @@ fn on_both(check: impl Fn(&Asked)) {
 
 #[test]
 fn a_pull_tells_what_it_does_and_whether_anything_is_new() {
-    on_both(|asked| {
-        let registry = Registry::start(asked.scratch);
-        registry.push(&asked.archive, "team/web:1");
-        let name = registry.name("team/web:1");
-        let first = asked.docker(&["pull", &name]).ok();
-        assert!(first.starts_with("1: Pulling from team/web\n"), "{first}");
-        assert!(
-            first.contains(": Pull complete\n") && first.contains("\nDigest: sha256:"),
-            "{first}"
-        );
-        assert!(
-            first.ends_with(&format!("Status: Downloaded newer image for {name}\n{name}")),
-            "{first}"
-        );
-        let again = asked.docker(&["pull", &name]).ok();
-        assert!(
-            again.contains(&format!("Status: Image is up to date for {name}")),
-            "{again}"
-        );
-        assert!(!again.contains("Pull complete"), "{again}");
-        assert_eq!(asked.names(), std::slice::from_ref(&name));
+    on_both(pulls_tell);
+}
 
-        // By the digest that the pull named, too.
-        let digest = first
-            .lines()
-            .find_map(|line| line.strip_prefix("Digest: "))
-            .expect("a digest");
-        let by_digest = format!("{}@{digest}", registry.name("team/web"));
-        assert_eq!(asked.id(&by_digest), asked.id(&name));
-        let digests = asked
-            .docker(&["image", "inspect", "--format", "{{join .RepoDigests \" \"}}", &name])
-            .ok();
-        assert_eq!(digests, by_digest);
+fn pulls_tell(asked: &Asked) {
+    let registry = Registry::start(asked.scratch);
+    registry.push(&asked.archive, "team/web:1");
+    let name = registry.name("team/web:1");
+    let first = asked.docker(&["pull", &name]).ok();
+    assert!(first.starts_with("1: Pulling from team/web\n"), "{first}");
+    assert!(
+        first.contains(": Pull complete\n") && first.contains("\nDigest: sha256:"),
+        "{first}"
+    );
+    assert!(
+        first.ends_with(&format!("Status: Downloaded newer image for {name}\n{name}")),
+        "{first}"
+    );
+    let again = asked.docker(&["pull", &name]).ok();
+    assert!(
+        again.contains(&format!("Status: Image is up to date for {name}")),
+        "{again}"
+    );
+    assert!(!again.contains("Pull complete"), "{again}");
+    assert_eq!(asked.names(), std::slice::from_ref(&name));
 
-        let removed = asked.docker(&["rmi", &name]).ok();
-        let lines: Vec<&str> = removed.lines().collect();
-        assert_eq!(lines[0], format!("Untagged: {name}"));
-        assert_eq!(lines[1], format!("Untagged: {by_digest}"));
-        assert!(lines[2].starts_with("Deleted: sha256:"), "{removed}");
-        assert!(asked.names().is_empty());
-    });
+    // By the digest that the pull named, too.
+    let digest = first
+        .lines()
+        .find_map(|line| line.strip_prefix("Digest: "))
+        .expect("a digest");
+    let by_digest = format!("{}@{digest}", registry.name("team/web"));
+    assert_eq!(asked.id(&by_digest), asked.id(&name));
+    let digests = asked
+        .docker(&["image", "inspect", "--format", "{{join .RepoDigests \" \"}}", &name])
+        .ok();
+    assert_eq!(digests, by_digest);
+
+    let removed = asked.docker(&["rmi", &name]).ok();
+    let lines: Vec<&str> = removed.lines().collect();
+    assert_eq!(lines[0], format!("Untagged: {name}"));
+    assert_eq!(lines[1], format!("Untagged: {by_digest}"));
+    assert!(lines[2].starts_with("Deleted: sha256:"), "{removed}");
+    assert!(asked.names().is_empty());
 }
 
 #[test]
@@ -216,26 +218,28 @@ fn an_import_becomes_an_image_with_the_asked_for_configuration() {
 
 #[test]
 fn an_image_whose_name_moves_on_lives_on_without_it() {
-    on_both(|asked| {
-        asked.load();
-        let old = asked.id("busybox");
-        let tar = asked.scratch.join("root.tar");
-        image::busybox_tar(&tar).expect("a root file system");
-        let new = asked.docker(&["import", text(&tar), "busybox:latest"]).ok();
-        assert_eq!(asked.id("busybox"), new);
-        let dangling = ["images", "--quiet", "--no-trunc", "--filter", "dangling=true"];
-        assert_eq!(asked.docker(&dangling).ok(), old);
-        assert_eq!(asked.names(), ["<none>:<none>", "busybox:latest"]);
-        // Loading it again takes the name back, and then the other one dangles.
-        asked.docker(&["load", "--quiet", "--input", text(&asked.archive)]).ok();
-        assert_eq!(asked.id("busybox"), old);
-        assert_eq!(asked.docker(&dangling).ok(), new);
-        asked.docker(&["tag", &new, "kept:1"]).ok();
-        assert_eq!(asked.docker(&dangling).ok(), "");
-        asked.docker(&["rmi", &new]).ok();
-        asked.docker(&["rmi", "busybox"]).ok();
-        assert!(asked.names().is_empty());
-    });
+    on_both(moved_names_leave_images);
+}
+
+fn moved_names_leave_images(asked: &Asked) {
+    asked.load();
+    let old = asked.id("busybox");
+    let tar = asked.scratch.join("root.tar");
+    image::busybox_tar(&tar).expect("a root file system");
+    let new = asked.docker(&["import", text(&tar), "busybox:latest"]).ok();
+    assert_eq!(asked.id("busybox"), new);
+    let dangling = ["images", "--quiet", "--no-trunc", "--filter", "dangling=true"];
+    assert_eq!(asked.docker(&dangling).ok(), old);
+    assert_eq!(asked.names(), ["<none>:<none>", "busybox:latest"]);
+    // Loading it again takes the name back, and then the other one dangles.
+    asked.docker(&["load", "--quiet", "--input", text(&asked.archive)]).ok();
+    assert_eq!(asked.id("busybox"), old);
+    assert_eq!(asked.docker(&dangling).ok(), new);
+    asked.docker(&["tag", &new, "kept:1"]).ok();
+    assert_eq!(asked.docker(&dangling).ok(), "");
+    asked.docker(&["rmi", &new]).ok();
+    asked.docker(&["rmi", "busybox"]).ok();
+    assert!(asked.names().is_empty());
 }
 
 #[test]
@@ -343,17 +347,19 @@ fn an_image_in_use_stays_until_it_is_forced() {
 
 #[test]
 fn an_archive_that_is_none_is_refused_and_leaves_nothing() {
-    on_both(|asked| {
-        let whole = fs::read(&asked.archive).expect("the archive");
-        let cut = asked.scratch.join("cut.tar");
-        fs::write(&cut, &whole[..whole.len() / 2]).expect("the folder is ours");
-        asked.docker(&["load", "--input", text(&cut)]).code_is(1);
-        let junk = asked.scratch.join("junk.tar");
-        fs::write(&junk, [0x55; 4096]).expect("the folder is ours");
-        asked.docker(&["load", "--input", text(&junk)]).code_is(1);
-        assert!(asked.names().is_empty());
-        asked.load();
-    });
+    on_both(bad_archives_leave_nothing);
+}
+
+fn bad_archives_leave_nothing(asked: &Asked) {
+    let whole = fs::read(&asked.archive).expect("the archive");
+    let cut = asked.scratch.join("cut.tar");
+    fs::write(&cut, &whole[..whole.len() / 2]).expect("the folder is ours");
+    asked.docker(&["load", "--input", text(&cut)]).code_is(1);
+    let junk = asked.scratch.join("junk.tar");
+    fs::write(&junk, [0x55; 4096]).expect("the folder is ours");
+    asked.docker(&["load", "--input", text(&junk)]).code_is(1);
+    assert!(asked.names().is_empty());
+    asked.load();
 }
 
 #[test]
@@ -372,4 +378,23 @@ fn a_history_names_each_step_and_its_layer() {
             format!("{}|one layer|", asked.id("busybox"))
         );
     });
+}
+
+#[test]
+fn an_engine_on_a_real_containerd_has_the_same_images() {
+    let scratch = Scratch::new();
+    let archive = scratch.join("busybox.tar");
+    image::busybox_archive(&archive).expect("an image");
+    let containerd = Containerd::start(&scratch);
+    let engine = Engine::start_with(&scratch, &["--containerd", text(containerd.socket())]);
+    let asked = Asked {
+        scratch: &scratch,
+        socket: engine.socket(),
+        archive,
+    };
+    pulls_tell(&asked);
+    moved_names_leave_images(&asked);
+    bad_archives_leave_nothing(&asked);
+    engine.stop();
+    containerd.stop();
 }
