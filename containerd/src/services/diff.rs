@@ -10,14 +10,14 @@ use davit_containerd_api::{
     },
     types::Descriptor as WireDescriptor,
 };
-use davit_images::Storage;
+use davit_images::{DiffWish, Storage};
 use davit_snapshots::Mount;
 use tonic::{Request, Response, Status};
 
 use super::{
     blocking, limited,
     mounts::mounts,
-    storage::{descriptor, failed, scope},
+    storage::{descriptor, failed, labels, run, scope, wire_descriptor},
 };
 
 /// The media type of what was applied: always the plain archive.
@@ -62,10 +62,26 @@ impl Diff for Service {
         }))
     }
 
-    async fn diff(&self, _: Request<DiffRequest>) -> Result<Response<DiffResponse>, Status> {
-        Err(Status::unimplemented(
-            "diff of two mounts is not offered by this daemon yet: not implemented",
-        ))
+    async fn diff(&self, request: Request<DiffRequest>) -> Result<Response<DiffResponse>, Status> {
+        let scope = scope(&request)?;
+        let request = request.into_inner();
+        if request.source_date_epoch.is_some() {
+            return Err(Status::unimplemented(
+                "a diff with a source date epoch is not offered: not implemented",
+            ));
+        }
+        let wish = DiffWish {
+            left: mounts(request.left),
+            right: mounts(request.right),
+            media_type: request.media_type,
+            reference: request.r#ref,
+            labels: labels(request.labels),
+        };
+        let storage = self.storage.clone();
+        let layer = run(move || storage.diff(&scope, wish)).await?;
+        Ok(Response::new(DiffResponse {
+            diff: Some(wire_descriptor(&layer)),
+        }))
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod apply;
 mod compression;
+mod diff;
 mod error;
 mod name;
 mod pipeline;
@@ -16,6 +17,7 @@ mod root;
 
 pub use apply::{Applied, Target, apply};
 pub use compression::Compression;
+pub use diff::diff;
 pub use error::ArchiveError;
 pub use name::{EntryName, Whiteout};
 pub use pipeline::{PlainStream, with_plain};

@@ -8,6 +8,7 @@ pub mod oci;
 mod archive;
 mod collect;
 mod destination;
+mod diff;
 mod error;
 mod lease;
 mod platform;
@@ -20,6 +21,7 @@ mod unpack;
 
 pub use collect::Collected;
 pub use destination::{Destination, NameRule, Unpack};
+pub use diff::DiffWish;
 pub use error::ImageError;
 pub use lease::{Lease, LeaseStore, Resource};
 pub use platform::Platform;

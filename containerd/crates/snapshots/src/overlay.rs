@@ -251,7 +251,7 @@ impl Overlay {
         wanted: &Preparation,
     ) -> Result<Vec<u64>, SnapshotError> {
         // What is there already is put under the caller's lease, and that must be stored although the call fails.
-        let outcome = self.shared.database.write(|writer| {
+        self.shared.database.write(|writer| {
             if let Some((key, error)) = records::taken(writer, scope, wanted)? {
                 scope.hold(writer, Resource::snapshot(NAME, &key))?;
                 return Ok::<_, SnapshotError>(Err(error));
@@ -260,8 +260,7 @@ impl Overlay {
             records::insert(writer, scope, kind, id, wanted)?;
             scope.hold(writer, Resource::snapshot(NAME, &wanted.key))?;
             Ok(Ok(parents))
-        })?;
-        outcome
+        })?
     }
 }
 

@@ -43,13 +43,21 @@ impl Attributes {
     /// Reads them from the header and the extended header, which wins.
     pub(super) fn read<R: io::Read>(entry: &mut Entry<'_, R>, name: &EntryName) -> Result<Self, ArchiveError> {
         let header = entry.header();
+        let fields = header.as_old();
         let bad = |field: &str| invalid(name, format!("{field} is not a number"));
         let mut attributes = Self {
-            uid: id(header.uid().map_err(|_| bad("uid"))?).ok_or_else(|| bad("uid"))?,
-            gid: id(header.gid().map_err(|_| bad("gid"))?).ok_or_else(|| bad("gid"))?,
-            mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
+            uid: number(header.uid(), &fields.uid)
+                .and_then(id)
+                .ok_or_else(|| bad("uid"))?,
+            gid: number(header.gid(), &fields.gid)
+                .and_then(id)
+                .ok_or_else(|| bad("gid"))?,
+            mode: number(header.mode(), &fields.mode).ok_or_else(|| bad("mode"))? & 0o7777,
             modified: Time {
-                seconds: i64::try_from(header.mtime().map_err(|_| bad("mtime"))?).unwrap_or_default(),
+                // A time before 1970 comes as two's complement.
+                seconds: number(header.mtime(), &fields.mtime)
+                    .ok_or_else(|| bad("mtime"))?
+                    .cast_signed(),
                 nanoseconds: 0,
             },
             xattrs: Vec::new(),
@@ -145,6 +153,14 @@ impl Time {
             last_access: time,
             last_modification: time,
         }
+    }
+}
+
+/// A number of a header. A blank field is 0, as other readers have it.
+pub(super) fn number<T: Default>(read: io::Result<T>, field: &[u8]) -> Option<T> {
+    match read {
+        Ok(value) => Some(value),
+        Err(_) => field.iter().all(|byte| matches!(byte, 0 | b' ')).then(T::default),
     }
 }
 

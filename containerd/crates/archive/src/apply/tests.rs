@@ -290,6 +290,21 @@ fn folders_taken_for_granted_look_as_they_do_below() {
 }
 
 #[test]
+fn blank_fields_are_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut layer = Layer::new();
+    let mut header = Header::new_gnu();
+    header.set_path("blank").unwrap();
+    header.set_entry_type(EntryType::Regular);
+    header.set_size(0);
+    header.set_cksum();
+    layer.0.append(&header, std::io::empty()).unwrap();
+    apply_to(&dir, layer).unwrap();
+    let stat = fs::metadata(dir.path().join("upper/blank")).unwrap();
+    assert_eq!((stat.uid(), stat.mode() & 0o7777, stat.mtime()), (0, 0, 0));
+}
+
+#[test]
 fn extended_attributes_and_times_come_from_the_extended_header() {
     let dir = tempfile::tempdir().unwrap();
     let capability = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
