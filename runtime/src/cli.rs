@@ -187,7 +187,7 @@ pub struct Exec {
     /// Pass on this many file descriptors beside the standard streams
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
-    /// Run it in a cgroup below the container's (not supported yet)
+    /// Run it in a cgroup below the container's
     #[arg(long, value_name = "PATH")]
     pub cgroup: Vec<String>,
     /// Do it in a paused container, too: it will wait

@@ -5,7 +5,11 @@
 //! the host's view (cgroup files, the host's /proc, sources of binds) comes before the root is entered; after that
 //! no descriptor of a host directory is left.
 
-use std::{convert::Infallible, ffi::CString, path::PathBuf};
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    path::{Path, PathBuf},
+};
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_spec::{Config, NamespaceKind, Process};
@@ -162,9 +166,13 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
 }
 
 fn execute(prepared: Prepared, config: &Config, record: &Record) -> Result<Infallible, InitError> {
-    let hooks = &config.hooks.start_container;
-    if !hooks.is_empty() {
-        hooks::run("startContainer", hooks, &own_state(record, "created"))?;
+    if !config.hooks.start_container.is_empty() {
+        let mut hooks = config.hooks.start_container.clone();
+        // Alone of all hooks these may rely on the program's environment.
+        for hook in hooks.iter_mut().filter(|hook| hook.env.is_empty()) {
+            hook.env = prepared.environment();
+        }
+        hooks::run("startContainer", &hooks, &own_state(record, "created"))?;
     }
     Ok(prepared.execute()?)
 }
@@ -253,6 +261,7 @@ fn build_root(plan: &Plan) -> Result<Gate, InitError> {
         namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
     };
     for spec in &config.mounts {
+        let spec = &inside(spec, &plan.rootfs);
         mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| {
             Box::new(FailedMount {
                 what: spec.source.clone(),
@@ -265,6 +274,18 @@ fn build_root(plan: &Plan) -> Result<Gate, InitError> {
         devices::create(&gate, &config.linux.devices)?;
     }
     Ok(gate)
+}
+
+/// A destination may be given as a path of the host, below the root: it means the same place.
+fn inside(mount: &davit_spec::Mount, rootfs: &Path) -> davit_spec::Mount {
+    let below = rootfs
+        .to_str()
+        .and_then(|rootfs| mount.destination.strip_prefix(rootfs));
+    let destination = below.filter(|rest| rest.starts_with('/')).unwrap_or(&mount.destination);
+    davit_spec::Mount {
+        destination: destination.into(),
+        ..mount.clone()
+    }
 }
 
 fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {

@@ -113,6 +113,12 @@ impl Prepared {
         })
     }
 
+    /// The program's environment.
+    pub fn environment(&self) -> Vec<String> {
+        let text = |variable: &CString| variable.to_string_lossy().into_owned();
+        self.env.iter().map(text).collect()
+    }
+
     /// Executes the program; returns only with an error.
     pub fn execute(self) -> Result<Infallible, ProgramError> {
         davit_sys::fds::close_on_exec_from(FIRST_FREE_FD + self.inheritance.extra_fds)

@@ -5,6 +5,7 @@
 //! Mounts are made detached and then put on an already opened place.
 
 pub mod cgroup_mount;
+pub mod copy_up;
 pub mod devices;
 pub mod gate;
 pub mod masks;

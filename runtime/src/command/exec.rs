@@ -1,6 +1,7 @@
 //! `exec`: a further process in a container.
 
 mod options;
+mod sub_cgroup;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -26,7 +27,7 @@ use crate::{
     errno::{Attempt, CallError},
     foreground,
     inherited::{self, InheritedError},
-    pidfd_socket,
+    log, pidfd_socket,
     program::{Inheritance, capabilities, terminal::Console},
     talk::{Channel, FromChild, ToChild},
 };
@@ -61,6 +62,9 @@ pub enum ExecError {
     /// A descriptor to pass on is not open.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
+    /// A cgroup that is not the container's.
+    #[error(transparent)]
+    SubCgroup(#[from] sub_cgroup::SubCgroupError),
     /// A kernel call failed.
     #[error("unable to start container process: {0}")]
     Call(#[from] CallError),
@@ -106,12 +110,8 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
 }
 
 fn refuse_unsupported(args: &Exec) -> Result<(), ExecError> {
-    let refusals = [
-        (args.process_label.is_some(), "exec --process-label (SELinux)"),
-        (!args.cgroup.is_empty(), "exec --cgroup"),
-    ];
-    match refusals.into_iter().find(|(present, _)| *present) {
-        Some((_, name)) => Err(ExecError::Unsupported(name)),
+    match args.process_label {
+        Some(_) => Err(ExecError::Unsupported("exec --process-label (SELinux)")),
         None => Ok(()),
     }
 }
@@ -143,7 +143,7 @@ fn visit(store: &Store, args: &Exec, mut config: Config, record: &Record, init: 
         process,
         personality: config.linux.personality.clone(),
         keyring: record.keyring.then(|| record.id.clone()),
-        cgroup: Cgroup::from_paths(&record.cgroup_paths)?,
+        cgroup: Cgroup::from_paths(&sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?)?,
         init,
         console,
         inheritance: Inheritance {
@@ -170,7 +170,10 @@ fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
             drop((channel, cgroup));
             enter::live(visit, &child_channel)
         }
-        Fork::Parent { pid, pidfd } => Ok(Visitor { pid, pidfd, channel }),
+        Fork::Parent { pid, pidfd } => {
+            log::debug(format_args!("process {pid} enters the container"));
+            Ok(Visitor { pid, pidfd, channel })
+        }
     }
 }
 

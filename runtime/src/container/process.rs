@@ -45,12 +45,14 @@ impl ProcessKey {
 }
 
 fn stat(pid: i32) -> Option<(char, u64)> {
-    parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// State and start time. The command's name, in parentheses, may contain anything.
-fn parse(stat: &str) -> Option<(char, u64)> {
-    let (_, fields) = stat.rsplit_once(") ")?;
+/// State and start time. The command's name, in parentheses, may contain any bytes: a process chooses its own, and one
+/// that is no text must not make it look gone.
+fn parse(stat: &[u8]) -> Option<(char, u64)> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
     let mut fields = fields.split(' ');
     let state = fields.next()?.chars().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
@@ -62,8 +64,15 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_confuse_the_fields() {
-        let stat = "7 (a) S (b) R 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
+        let stat = b"7 (a) S (b) R 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
         assert_eq!(parse(stat), Some(('R', 4711)));
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_does_not_hide_the_process() {
+        let stat = b"7 (\xff\xfe) S 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
+        assert_eq!(parse(stat), Some(('S', 4711)));
+        assert_eq!(parse(b"7 (\xff)"), None);
     }
 
     #[test]

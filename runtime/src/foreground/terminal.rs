@@ -10,7 +10,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno as Kernel, ioctl_fionbio, read, write},
     process::Signal,
-    termios::{OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
 
 use super::after_signal;
@@ -23,8 +23,6 @@ pub fn serve(pid: i32, pidfd: &OwnedFd, master: OwnedFd) -> Result<i32, CallErro
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .attempt("open", "signalfd")?;
     let _raw = Raw::new();
-    copy_size(&master);
-    leave_lines_alone(&master);
     ioctl_fionbio(&master, true).attempt("set up", "terminal")?;
     let mut pump = Pump {
         master,
@@ -179,15 +177,6 @@ fn write_all(mut bytes: &[u8]) -> bool {
         }
     }
     true
-}
-
-/// Stops the container's terminal from making CR LF of a line's end: output that goes to a file or a pipe should have
-/// none, and the caller's terminal does it for itself.
-fn leave_lines_alone(master: &OwnedFd) {
-    if let Ok(mut modes) = tcgetattr(master) {
-        modes.output_modes.remove(OutputModes::ONLCR);
-        let _ = tcsetattr(master, OptionalActions::Now, &modes);
-    }
 }
 
 fn copy_size(master: &OwnedFd) {

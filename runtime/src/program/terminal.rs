@@ -9,7 +9,7 @@ use rustix::{
     process::ioctl_tiocsctty,
     pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
-    termios::{Winsize, tcsetwinsize},
+    termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
 
 use crate::{
@@ -59,19 +59,16 @@ pub fn set_up(
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = ioctl_tiocgptpeer(&master, flags).attempt("open", "terminal")?;
     if let Some(size) = size.filter(|size| *size != ConsoleSize::default()) {
-        let size = Winsize {
-            ws_row: size.height,
-            ws_col: size.width,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&master, size).attempt("resize", "terminal")?;
+        resize(&master, size.height, size.width)?;
     }
     fchown(&slave, Some(Uid::from_raw(user.uid)), None::<Gid>).attempt("change owner of", "terminal")?;
     match console {
         // The receiver shows this name to people; the terminal itself is the descriptor.
         Console::Socket(socket) => send(socket.as_fd(), b"/dev/pts/ptmx", Some(master.as_fd())),
-        Console::Runtime => channel.tell(FromChild::Terminal(master)),
+        Console::Runtime => {
+            fit_to_caller(&slave)?;
+            channel.tell(FromChild::Terminal(master))
+        }
     }
     .attempt("send", "terminal")?;
     dup2_stdin(&slave).attempt("set", "standard input")?;
@@ -79,6 +76,27 @@ pub fn set_up(
     dup2_stderr(&slave).attempt("set", "standard error")?;
     ioctl_tiocsctty(&slave).attempt("set", "controlling terminal")?;
     Ok(slave)
+}
+
+/// For a terminal inside the caller's: as large as that one, and without making CR LF of a line's end. The caller's
+/// terminal does that for itself, and a file or a pipe should have none.
+fn fit_to_caller(slave: &OwnedFd) -> Result<(), CallError> {
+    if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+        resize(slave, size.ws_row, size.ws_col)?;
+    }
+    let mut modes = tcgetattr(slave).attempt("inspect", "terminal")?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    tcsetattr(slave, OptionalActions::Now, &modes).attempt("set up", "terminal")
+}
+
+fn resize(terminal: &OwnedFd, rows: u16, columns: u16) -> Result<(), CallError> {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(terminal, size).attempt("resize", "terminal")
 }
 
 /// Shows the terminal at /dev/console.

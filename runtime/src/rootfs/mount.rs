@@ -7,7 +7,7 @@ use std::{
 
 use davit_sys::mount_attr::{MountAttr, RDONLY, mount_setattr};
 use rustix::{
-    fs::{CWD, PROC_SUPER_MAGIC, fstatfs},
+    fs::{AtFlags, CWD, PROC_SUPER_MAGIC, fstatfs, statat},
     io::Errno as Kernel,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_flag,
@@ -19,6 +19,7 @@ use crate::{
     errno::Errno,
     rootfs::{
         cgroup_mount::{self, CgroupView},
+        copy_up::copy_up,
         gate::{Gate, Kind, is_directory},
         options::{MountOptions, Tree, UnsupportedOption},
     },
@@ -101,17 +102,40 @@ pub fn mount(gate: &Gate, mount: &davit_spec::Mount, bundle: &Path, cgroups: &Cg
             finish(&tree, place.as_fd(), &options)
         }
         "cgroup" | "cgroup2" => cgroup_mount::mount(gate, destination, &options, cgroups),
+        "tmpfs" => tmpfs(gate, mount, destination, options),
         kind => {
             let place = gate.ensure(destination, Kind::Directory).step("make destination")?;
             refuse_proc(place.as_fd(), destination)?;
-            let mut options = options;
-            if is_late_read_only(mount) {
-                options.attr.set &= !RDONLY;
-            }
             let tree = filesystem(kind, &mount.source, &options)?;
             finish(&tree, place.as_fd(), &options)
         }
     }
+}
+
+fn tmpfs(
+    gate: &Gate,
+    mount: &davit_spec::Mount,
+    destination: &str,
+    mut options: MountOptions,
+) -> Result<(), MountError> {
+    let existed = gate.place(destination).is_ok();
+    let place = gate.ensure(destination, Kind::Directory).step("make destination")?;
+    refuse_proc(place.as_fd(), destination)?;
+    if existed && !options.data.iter().any(|option| option.starts_with("mode=")) {
+        let covered = statat(&place, "", AtFlags::EMPTY_PATH).step("inspect destination")?;
+        options.data.push(format!("mode={:o}", covered.st_mode & 0o7777));
+    }
+    // Read-only comes when all is written that has to be there.
+    let read_only = options.read_only();
+    options.attr.set &= !RDONLY;
+    let tree = filesystem("tmpfs", &mount.source, &options)?;
+    if options.copy_up {
+        copy_up(place.as_fd(), tree.as_fd()).step("copy up")?;
+    }
+    if read_only && !is_dev(destination) {
+        mount_setattr(tree.as_fd(), false, &MountAttr::set(RDONLY)).step("make read-only")?;
+    }
+    finish(&tree, place.as_fd(), &options)
 }
 
 /// A new, detached mount of a file system.
@@ -250,8 +274,12 @@ fn on_proc(place: BorrowedFd) -> Result<bool, MountError> {
 
 /// Whether a mount is made read-only only by [`seal`]: a tmpfs on /dev, in which nodes are still to be made.
 pub fn is_late_read_only(mount: &davit_spec::Mount) -> bool {
-    let is_dev = mount.kind == "tmpfs" && mount.destination.trim_end_matches('/') == "/dev";
-    is_dev && MountOptions::parse(&mount.options).is_ok_and(|options| options.read_only())
+    let is_tmpfs = mount.kind == "tmpfs" && is_dev(&mount.destination);
+    is_tmpfs && MountOptions::parse(&mount.options).is_ok_and(|options| options.read_only())
+}
+
+fn is_dev(destination: &str) -> bool {
+    destination.trim_end_matches('/') == "/dev"
 }
 
 /// Makes the mount at `path` read-only, when all that had to be written there is there.

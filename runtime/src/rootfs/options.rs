@@ -18,6 +18,8 @@ pub struct MountOptions {
     pub propagation: Vec<(u64, Tree)>,
     /// Flags of the file system itself.
     pub flags: Vec<&'static str>,
+    /// Whether a tmpfs begins with what it covers.
+    pub copy_up: bool,
     /// What only the file system understands: `size=64k`, `gid=5`.
     pub data: Vec<String>,
 }
@@ -55,7 +57,8 @@ impl MountOptions {
         match option {
             "bind" => self.bind = self.bind.or(Some(Tree::Single)),
             "rbind" => self.bind = Some(Tree::Whole),
-            "remount" | "idmap" | "ridmap" | "tmpcopyup" => return Err(UnsupportedOption(option.into())),
+            "tmpcopyup" => self.copy_up = true,
+            "remount" | "idmap" | "ridmap" => return Err(UnsupportedOption(option.into())),
             "defaults" | "silent" | "loud" | "mand" | "nomand" => {}
             _ if self.add_propagation(option) || self.add_flag(option) => {}
             _ => match attribute(option) {
@@ -175,10 +178,10 @@ mod tests {
 
     #[test]
     fn what_is_not_built_is_refused_by_name() {
-        let refused = MountOptions::parse(&["tmpcopyup".to_owned()]).unwrap_err();
+        let refused = MountOptions::parse(&["idmap".to_owned()]).unwrap_err();
         assert_eq!(
             refused.to_string(),
-            "mount option \"tmpcopyup\" is not supported by davit-runtime yet"
+            "mount option \"idmap\" is not supported by davit-runtime yet"
         );
     }
 }
