@@ -16,7 +16,7 @@ use crate::{
     convert,
     exit::{Exit, ExitRecord},
     oci::Oci,
-    rootfs,
+    rootfs, socket,
 };
 
 /// A cleanup that cannot even begin.
@@ -39,7 +39,10 @@ pub fn run(identity: &Identity, bundle: Option<PathBuf>) -> Result<(), CleanupEr
     let bundle = Bundle::new(own_folder(&bundle, identity.id.as_str()));
     delete_from_runtime(identity, &bundle);
     if let Err(error) = rootfs::unmount_all(&bundle.rootfs()) {
-        eprintln_line(&format!("root file system: {error}"));
+        complain(&format!("root file system: {error}"));
+    }
+    if let Err(error) = socket::remove_dead(bundle.path()) {
+        complain(&format!("socket: {error}"));
     }
     let answer = answer(&bundle)
         .write_to_bytes()
@@ -57,7 +60,7 @@ fn own_folder(path: &Path, id: &str) -> PathBuf {
 
 fn delete_from_runtime(identity: &Identity, bundle: &Bundle) {
     let options = bundle.stored_options().unwrap_or_else(|error| {
-        eprintln_line(&format!("stored options: {error}"));
+        complain(&format!("stored options: {error}"));
         Default::default()
     });
     let mut command: Command = Oci::deletion(&options, identity.namespace.as_str(), identity.id.as_str());
@@ -68,8 +71,8 @@ fn delete_from_runtime(identity: &Identity, bundle: &Bundle) {
         .status();
     match outcome {
         Ok(status) if status.success() => {}
-        Ok(status) => eprintln_line(&format!("the runtime's delete ended with {status}")),
-        Err(error) => eprintln_line(&format!("the runtime's delete: {error}")),
+        Ok(status) => complain(&format!("the runtime's delete ended with {status}")),
+        Err(error) => complain(&format!("the runtime's delete: {error}")),
     }
 }
 
@@ -88,7 +91,7 @@ fn answer(bundle: &Bundle) -> DeleteResponse {
 }
 
 /// The manager logs stderr.
-fn eprintln_line(text: &str) {
+fn complain(text: &str) {
     // There is nobody else to tell.
     let _ = writeln!(io::stderr(), "{text}");
 }

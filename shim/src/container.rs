@@ -30,7 +30,13 @@ use tokio::sync::watch;
 
 pub use self::create::CreateRequest;
 use crate::{
-    bundle::Bundle, cgroup::Cgroup, error::TaskError, events::Outbox, exit::Exit, oci::Oci, process::{Process, Status},
+    bundle::Bundle,
+    cgroup::Cgroup,
+    error::TaskError,
+    events::Outbox,
+    exit::Exit,
+    oci::Oci,
+    process::{Process, Status},
     reaper::Reaper,
 };
 
@@ -105,11 +111,7 @@ impl Container {
         let pids = cgroup
             .processes()
             .map_err(TaskError::io("cannot read the container's cgroup"))?;
-        let execs: BTreeMap<u32, ExecId> = self
-            .execs()
-            .iter()
-            .map(|(id, exec)| (exec.pid(), id.clone()))
-            .collect();
+        let execs: BTreeMap<u32, ExecId> = self.execs().iter().map(|(id, exec)| (exec.pid(), id.clone())).collect();
         Ok(pids.into_iter().map(|pid| (pid, execs.get(&pid).cloned())).collect())
     }
 

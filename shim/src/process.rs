@@ -123,8 +123,7 @@ impl Process {
         }
         let named = Signal::from_named_raw(signal as i32);
         let signal = named.ok_or_else(|| TaskError::Unsupported(format!("signal {signal} to an exec")))?;
-        let pid = Pid::from_raw(live.pid as i32).ok_or(TaskError::Finished)?;
-        match kill_process(pid, signal) {
+        match kill_pid(live.pid, signal) {
             Err(rustix::io::Errno::SRCH) => Err(TaskError::Finished),
             outcome => outcome.map_err(|error| TaskError::io("cannot send the signal")(error.into())),
         }
@@ -143,4 +142,10 @@ impl Process {
     fn prepared(&self) -> MutexGuard<'_, Option<Prepared>> {
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Sends a signal to a child that nobody has waited for.
+pub fn kill_pid(pid: u32, signal: Signal) -> rustix::io::Result<()> {
+    let pid = Pid::from_raw(pid as i32).ok_or(rustix::io::Errno::SRCH)?;
+    kill_process(pid, signal)
 }

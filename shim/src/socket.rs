@@ -1,9 +1,11 @@
 //! The socket that a shim serves on: one per manager, namespace and group of containers.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder},
     io,
     os::unix::{
+        ffi::OsStringExt,
         fs::{DirBuilderExt, PermissionsExt},
         net::{UnixListener, UnixStream},
     },
@@ -15,6 +17,9 @@ use sha2::{Digest, Sha256};
 
 /// Where sockets go if the manager has no wish.
 pub const DEFAULT_DIR: &str = "/run/davit/s";
+
+/// The file in the bundle that names the socket of its shim.
+pub const NOTE: &str = "shim-socket";
 
 /// A bound socket, or one at which a shim serves already.
 #[derive(Debug)]
@@ -52,6 +57,19 @@ pub fn claim(path: &Path) -> io::Result<Claim> {
     listen(path).map(Claim::Bound)
 }
 
+/// Removes the socket that a bundle names, unless a shim serves there: one of a group may serve other containers.
+pub fn remove_dead(bundle: &Path) -> io::Result<()> {
+    let path = match fs::read(bundle.join(NOTE)) {
+        Ok(bytes) => PathBuf::from(OsString::from_vec(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match UnixStream::connect(&path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
 /// Binds a socket that only its owner may connect to.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     // The mode must be right from the first moment; nothing else runs in this process meanwhile.
@@ -85,6 +103,11 @@ mod tests {
         };
         assert!(matches!(claim(&path).unwrap(), Claim::Served));
         drop(first);
+        assert!(matches!(claim(&path).unwrap(), Claim::Bound(_)));
+        fs::write(dir.path().join(NOTE), path.to_str().unwrap()).unwrap();
+        remove_dead(dir.path()).unwrap();
+        assert!(!path.exists());
+        remove_dead(dir.path()).unwrap();
         assert!(matches!(claim(&path).unwrap(), Claim::Bound(_)));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }

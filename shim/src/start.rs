@@ -83,6 +83,7 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
             }
         }
     }
+    fs::write(socket::NOTE, path.as_os_str().as_encoded_bytes()).map_err(failed("cannot note the socket"))?;
     let reply = bootstrap.reply(&format!("unix://{}", path.display()));
     io::stdout()
         .write_all(&reply)

@@ -4,13 +4,14 @@ use std::{ffi::OsStr, fs, sync::Arc};
 
 use davit_shim_api::task_events::task::{TaskExecAdded, TaskExecStarted};
 use davit_vocabulary::ExecId;
+use rustix::process::Signal;
 
 use super::Container;
 use crate::{
     bundle::{process_spec, read_pid},
     error::TaskError,
     exit::Exit,
-    process::{Live, Process},
+    process::{Live, Process, kill_pid},
     reaper::ExitReceiver,
     stdio::{Place, Prepared, StdioRequest},
 };
@@ -116,8 +117,14 @@ impl Container {
             }
         };
         let exit = births.adopt(pid);
-        let streams = prepared.run().await?;
-        Ok((Live { pid, streams }, exit))
+        match prepared.run().await {
+            Ok(streams) => Ok((Live { pid, streams }, exit)),
+            Err(error) => {
+                // Without its streams it is of no use. It may have ended by itself.
+                let _ = kill_pid(pid, Signal::KILL);
+                Err(error.into())
+            }
+        }
     }
 
     async fn call_exec(&self, id: &ExecId, prepared: &mut Prepared) -> Result<(), TaskError> {

@@ -16,7 +16,7 @@ use super::{
     Place, StdioError, failed,
     fd::{nonblocking, read},
     output::Output,
-    pipe,
+    prepared::pipe,
 };
 use crate::reaper::ExitReceiver;
 
@@ -34,12 +34,11 @@ pub struct Logger {
     exit: Mutex<Option<ExitReceiver>>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
-    ready: Option<OwnedFd>,
 }
 
 impl Logger {
-    /// Starts the program of a `binary://` URI.
-    pub fn start(uri: &Stdio, place: &Place<'_>) -> Result<Self, StdioError> {
+    /// Starts the program of a `binary://` URI and waits until it is ready.
+    pub async fn start(uri: &Stdio, place: &Place<'_>) -> Result<Self, StdioError> {
         let Stdio::Binary { path, arguments } = uri else {
             return Err(StdioError::Logger("that was never named".into()));
         };
@@ -69,14 +68,17 @@ impl Logger {
         ]);
         mapped.map_err(|_| failed(what())(std::io::ErrorKind::InvalidInput.into()))?;
         let (child, exit) = place.reaper.spawn(&mut command).map_err(failed(what()))?;
-        Ok(Self {
+        // It holds the program's ends.
+        drop(command);
+        let logger = Self {
             name,
             pid: child.id(),
             exit: Mutex::new(Some(exit)),
             stdout: Some(stdout),
             stderr: Some(stderr),
-            ready: Some(ready),
-        })
+        };
+        logger.ready(ready).await?;
+        Ok(logger)
     }
 
     /// The write ends, for a process that writes to the program itself.
@@ -100,18 +102,14 @@ impl Logger {
     }
 
     /// Returns when the program has closed its ready pipe.
-    pub async fn ready(&mut self) -> Result<(), StdioError> {
-        let Some(ready) = self.ready.take() else { return Ok(()) };
+    async fn ready(&self, ready: OwnedFd) -> Result<(), StdioError> {
         let ready = nonblocking(ready).map_err(failed("cannot watch the ready pipe"))?;
         let closed = time::timeout(READY, read(&ready, |_| ())).await;
-        let has_ended = self.is_dead();
-        match closed {
-            Ok(Ok(())) if !has_ended => Ok(()),
-            _ => {
-                self.stop();
-                Err(StdioError::Logger(self.name.clone()))
-            }
+        if matches!(closed, Ok(Ok(()))) && !self.is_dead() {
+            return Ok(());
         }
+        self.stop();
+        Err(StdioError::Logger(self.name.clone()))
     }
 
     fn is_dead(&self) -> bool {

@@ -26,15 +26,14 @@ pub enum Output {
     Relay(AsyncFd<OwnedFd>),
     /// Takes bytes at once.
     Recorder(Recorder),
-    /// A logging program, which is started for both streams together.
-    Program,
 }
 
 impl Output {
     /// Opens the destination that `uri` names.
     pub fn open(uri: &Stdio, attach: Option<&Arc<Attach>>, source: Source) -> Result<Self, StdioError> {
         match uri {
-            Stdio::Null | Stdio::Attached => Ok(Self::Null),
+            // A logging program is started for both streams together, by who prepares them.
+            Stdio::Null | Stdio::Attached | Stdio::Binary { .. } => Ok(Self::Null),
             Stdio::Fifo(path) => Ok(Self::Relay(open_fifo(path)?)),
             Stdio::File(path) => {
                 let what = format!("cannot open {}", path.display());
@@ -46,7 +45,6 @@ impl Output {
                     .map_err(failed(what))?;
                 Ok(Self::Recorder(Recorder::File(file, false)))
             }
-            Stdio::Binary { .. } => Ok(Self::Program),
             Stdio::Log(_) => {
                 let attach = attach.expect("a request with a log target opens its attach socket");
                 attach.add_output();

@@ -1,8 +1,8 @@
 //! Moves bytes from one descriptor to another.
 
-use std::{io, os::fd::OwnedFd, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, time};
 
 use super::fd::{read, write_all, write_now};
 
@@ -41,10 +41,24 @@ fn step(sink: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Step> {
 
 /// Relays output, then closes the sink. What nobody can read any more is read and dropped, so that the process goes on.
 pub async fn relay_all(source: Arc<AsyncFd<OwnedFd>>, sink: AsyncFd<OwnedFd>) {
-    if let Err(error) = relay(&source, &sink).await {
-        tracing::debug!(%error, "output has no reader any more");
-        drop(sink);
-        discard_all(source).await;
+    match relay(&source, &sink).await {
+        Ok(()) => emptied(&sink).await,
+        Err(error) => {
+            tracing::debug!(%error, "output has no reader any more");
+            drop(sink);
+            discard_all(source).await;
+        }
+    }
+}
+
+/// Returns when the sink's reader has taken everything.
+///
+/// A client may open its FIFO late, and what a FIFO holds is gone when nobody has it open. There is no event for "empty".
+async fn emptied(sink: &AsyncFd<OwnedFd>) {
+    let mut pause = Duration::from_millis(1);
+    while let Ok(1..) = rustix::io::ioctl_fionread(sink.get_ref()) {
+        time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
@@ -92,6 +106,22 @@ mod tests {
                 .enumerate()
                 .all(|(number, byte)| *byte == (number % 251) as u8)
         );
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_late_still_gets_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let both = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let (from_read, from_write) = pipe();
+        std::io::Write::write_all(&mut std::fs::File::from(from_write), b"early").unwrap();
+        let sink = nonblocking(both.into()).unwrap();
+        let relaying = tokio::spawn(relay_all(Arc::new(nonblocking(from_read).unwrap()), sink));
+        time::sleep(Duration::from_millis(100)).await;
+        let reader = std::thread::spawn(move || std::fs::read(path).unwrap());
+        relaying.await.unwrap();
+        assert_eq!(reader.join().unwrap(), b"early");
     }
 
     #[tokio::test]
