@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+/// In the lines that callers of runc look for.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
+
 /// Run containers as the Open Container Initiative's runtime specification says.
 #[derive(Debug, Parser)]
-#[command(name = "davit-runtime", version, disable_help_subcommand = true)]
+#[command(name = "davit-runtime", version = VERSION, disable_help_subcommand = true, disable_version_flag = true)]
 pub struct Cli {
     /// Log what is done, to find errors
     #[arg(long)]
@@ -26,6 +29,9 @@ pub struct Cli {
     /// Ignore cgroup permission errors: true, false or auto (only false and auto are supported yet)
     #[arg(long, default_value = "auto")]
     pub rootless: String,
+    /// Print the version
+    #[arg(short, long, action = ArgAction::Version)]
+    version: Option<bool>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -73,18 +79,6 @@ pub enum Command {
     State(Target),
     /// Change a container's limits
     Update(Update),
-}
-
-impl Command {
-    /// For commands that execute a program: how many descriptors beside the standard streams it is to inherit.
-    pub fn preserved_fds(&self) -> Option<u32> {
-        match self {
-            Command::Create(args) => Some(args.preserve_fds),
-            Command::Run(args) => Some(args.create.preserve_fds),
-            Command::Exec(args) => Some(args.preserve_fds),
-            _ => None,
-        }
-    }
 }
 
 /// Just a container.

@@ -46,7 +46,7 @@ pub fn children_of(init: &OwnedFd) -> Result<(), CallError> {
 pub fn live(visit: Visit, channel: &Channel) -> ! {
     let failure = match prepare(visit, channel) {
         Ok(prepared) => match channel.obey() {
-            Ok(Some(ToChild::Go)) => match prepared.execute() {
+            Ok(Some(ToChild::Go)) => match prepared.confine().and_then(|()| prepared.execute()) {
                 Err(failure) => failure.into(),
             },
             _ => InitError::Abandoned,

@@ -11,7 +11,8 @@ const FIRST: u32 = 3;
 pub struct InheritedError(u32);
 
 /// Closes all descriptors that are not to be passed on: what a careless caller left open must not be within reach when
-/// a path of config.json is resolved (CVE-2024-21626). To be called before anything is opened.
+/// a path of config.json is resolved (CVE-2024-21626). To be called while nothing of our own is
+/// open.
 pub fn close_others(preserve: u32) {
     if let Ok((kept, _)) = count(preserve, |name| std::env::var(name).ok()) {
         // Without close_range (before Linux 5.9) nothing else here would work either.

@@ -153,6 +153,7 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
         };
         return (channel, word);
     };
+    davit_sys::signals::end_on_request();
     if channel.tell(FromChild::Ready).is_err() {
         return (channel, Err(InitError::Abandoned));
     }
@@ -165,7 +166,9 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
     }
 }
 
+/// The hooks that run in the container are confined like the program.
 fn execute(prepared: Prepared, config: &Config, record: &Record) -> Result<Infallible, InitError> {
+    prepared.confine()?;
     if !config.hooks.start_container.is_empty() {
         let mut hooks = config.hooks.start_container.clone();
         // Alone of all hooks these may rely on the program's environment.

@@ -56,9 +56,6 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if err.use_stderr() { FAILURE } else { 0 });
         }
     };
-    if let Some(preserve) = cli.command.preserved_fds() {
-        inherited::close_others(preserve);
-    }
     if let Err(err) = log::begin(cli.log.as_deref(), cli.log_format, cli.debug) {
         log::error(&format!("cannot open log: {err}"));
         return ExitCode::from(FAILURE);

@@ -119,14 +119,19 @@ impl Prepared {
         self.env.iter().map(text).collect()
     }
 
-    /// Executes the program; returns only with an error.
-    pub fn execute(self) -> Result<Infallible, ProgramError> {
+    /// Puts the filter on, and leaves nothing open that the program is not to have.
+    pub fn confine(&self) -> Result<(), ProgramError> {
         davit_sys::fds::close_on_exec_from(FIRST_FREE_FD + self.inheritance.extra_fds)
             .attempt("close", "file descriptors")?;
-        davit_sys::signals::default_pipe();
-        if let Some(filter) = &self.inheritance.seccomp {
-            filter.load()?;
+        match &self.inheritance.seccomp {
+            Some(filter) => Ok(filter.load()?),
+            None => Ok(()),
         }
+    }
+
+    /// Executes the program; returns only with an error.
+    pub fn execute(self) -> Result<Infallible, ProgramError> {
+        davit_sys::signals::default_pipe();
         let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);
         Err(ProgramError::Execute(
             self.path.to_string_lossy().into_owned(),

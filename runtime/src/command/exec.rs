@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
-use davit_spec::{Config, SpecError};
+use davit_spec::{Config, Process, SpecError};
 use davit_sys::clone::{Fork, fork};
 use rustix::process::{getpid, set_child_subreaper};
 
@@ -76,7 +76,10 @@ pub enum ExecError {
 pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     refuse_unsupported(args)?;
     let (folder, record) = store.find(&args.id.parse()?)?;
-    let config = folder.config()?;
+    let mut config = folder.config()?;
+    let process = options::process(args, config.process.take().unwrap_or_default())?;
+    // Not earlier: process.json may come as /dev/fd/N.
+    inherited::close_others(args.preserve_fds);
     let init = match Status::of(&folder, &record) {
         Status::Stopped => None,
         Status::Paused if !args.ignore_paused => {
@@ -87,7 +90,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
         _ => record.init.open().attempt("open", "container init")?,
     };
     let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
-    let visit = visit(store, args, config, &record, init)?;
+    let visit = visit(store, args, &config, process, &record, init)?;
     if !args.detach {
         foreground::hold_signals()?;
         set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
@@ -116,9 +119,14 @@ fn refuse_unsupported(args: &Exec) -> Result<(), ExecError> {
     }
 }
 
-fn visit(store: &Store, args: &Exec, mut config: Config, record: &Record, init: OwnedFd) -> Result<Visit, ExecError> {
-    let own = config.process.take().unwrap_or_default();
-    let process = options::process(args, own)?;
+fn visit(
+    store: &Store,
+    args: &Exec,
+    config: &Config,
+    process: Process,
+    record: &Record,
+    init: OwnedFd,
+) -> Result<Visit, ExecError> {
     process.validate()?;
     if let Some(sets) = &process.capabilities {
         capabilities::warn(sets);
@@ -147,7 +155,7 @@ fn visit(store: &Store, args: &Exec, mut config: Config, record: &Record, init: 
         init,
         console,
         inheritance: Inheritance {
-            seccomp: launch::filter(&config, store)?,
+            seccomp: launch::filter(config, store)?,
             extra_fds,
             listen_fds,
         },

@@ -124,6 +124,7 @@ pub struct Launched {
 /// Makes a container. On failure nothing of it is left.
 pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let (config, json) = read_config(&launch.bundle)?;
+    inherited::close_others(launch.preserve_fds);
     let console = console(&config, launch)?;
     let rootfs = rootfs(&config, &launch.bundle)?;
     let inheritance = inheritance(&config, launch, store)?;

@@ -11,9 +11,9 @@ pub enum SpecError {
     /// A version of the specification that this runtime does not follow.
     #[error("unsupported spec version {0:?}: only 1.x is known")]
     Version(String),
-    /// A field that must be there.
+    /// A field that must be there, or must not be there beside another.
     #[error("{0}")]
-    Missing(&'static str),
+    Shape(&'static str),
     /// A value that cannot be.
     #[error("{field} {value:?} {problem}")]
     Value {
@@ -61,22 +61,23 @@ impl Config {
             return Err(SpecError::Version(self.oci_version.clone()));
         }
         if self.root.as_ref().is_none_or(|root| root.path.as_os_str().is_empty()) {
-            return Err(SpecError::Missing("root must be specified"));
+            return Err(SpecError::Shape("root must be specified"));
         }
         self.process
             .as_ref()
-            .ok_or(SpecError::Missing("process property must be set"))?
+            .ok_or(SpecError::Shape("process property must be set"))?
             .validate()?;
         self.refuse_unsupported()?;
         self.validate_namespaces()?;
         for mount in &self.mounts {
             if mount.destination.is_empty() {
-                return Err(SpecError::Missing("mounts: destination must not be empty"));
+                return Err(SpecError::Shape("mounts: destination must not be empty"));
             }
             if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
                 return Err(SpecError::Unsupported("mounts.uidMappings (idmapped mount)"));
             }
         }
+        self.validate_scheduler()?;
         sysctl::validate(&self.linux, &self.hostname)
     }
 
@@ -99,6 +100,24 @@ impl Config {
         let restricts = !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty();
         needs(NamespaceKind::Mount, restricts, "restrict sys entries", "MNT")?;
         needs(NamespaceKind::Mount, true, "set up a root file system", "MNT")
+    }
+
+    /// The kernel admits a deadline only to processes that may run on every CPU.
+    fn validate_scheduler(&self) -> Result<(), SpecError> {
+        let scheduler = self.process.as_ref().and_then(|process| process.scheduler.as_ref());
+        let has_deadline = scheduler.is_some_and(|scheduler| scheduler.policy == "SCHED_DEADLINE");
+        let cpu = self
+            .linux
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.cpu().as_ref());
+        let has_cpus = cpu.is_some_and(|cpu| cpu.cpus().as_deref().is_some_and(|cpus| !cpus.is_empty()));
+        match has_deadline && has_cpus {
+            true => Err(SpecError::Shape(
+                "process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)",
+            )),
+            false => Ok(()),
+        }
     }
 
     fn refuse_unsupported(&self) -> Result<(), SpecError> {
@@ -131,10 +150,10 @@ impl Process {
     /// Refuses what cannot be done, with the name of the field.
     pub fn validate(&self) -> Result<(), SpecError> {
         if self.args.is_empty() {
-            return Err(SpecError::Missing("args must not be empty"));
+            return Err(SpecError::Shape("args must not be empty"));
         }
         if self.cwd.is_empty() {
-            return Err(SpecError::Missing("Cwd property must not be empty"));
+            return Err(SpecError::Shape("Cwd property must not be empty"));
         }
         if !self.cwd.starts_with('/') {
             return Err(SpecError::Value {
@@ -145,7 +164,7 @@ impl Process {
         }
         let has_nul = |text: &String| text.contains('\0');
         if self.args.iter().any(has_nul) || self.env.iter().any(has_nul) || has_nul(&self.cwd) {
-            return Err(SpecError::Missing("process: a NUL byte in args, env or cwd"));
+            return Err(SpecError::Shape("process: a NUL byte in args, env or cwd"));
         }
         if !self.selinux_label.is_empty() {
             return Err(SpecError::Unsupported("process.selinuxLabel (SELinux)"));
@@ -156,3 +175,6 @@ impl Process {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

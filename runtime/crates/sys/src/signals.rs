@@ -28,6 +28,31 @@ pub fn default_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Makes the usual requests to end (SIGHUP, SIGINT, SIGQUIT, SIGTERM) end the process at once, with 128 and the number as
+/// exit code, until the next execve. The kernel keeps them from the first process of a pid namespace otherwise.
+pub fn end_on_request() {
+    extern "C" fn end(signal: libc::c_int) {
+        crate::clone::exit_now(128 + signal)
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        // SAFETY: the handler only calls _exit, which may be called at any time.
+        unsafe { libc::signal(signal, end as *const () as libc::sighandler_t) };
+    }
+}
+
+/// What a signal is called: `bad system call`.
+pub fn describe(signal: i32) -> String {
+    // SAFETY: strsignal answers with a string of its own, which no other call changes in a process with one thread.
+    let text = unsafe {
+        let text = libc::strsignal(signal);
+        if text.is_null() {
+            return format!("signal {signal}");
+        }
+        std::ffi::CStr::from_ptr(text)
+    };
+    text.to_string_lossy().to_lowercase()
+}
+
 /// Takes one pending signal, waiting for it; all signals must be blocked.
 pub fn wait() -> io::Result<i32> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();

@@ -1,0 +1,112 @@
+use serde_json::{Value, json};
+
+use crate::{Config, DEFAULT};
+
+fn check(edit: impl FnOnce(&mut Value)) -> Result<(), String> {
+    let mut config: Value = serde_json::from_str(DEFAULT).unwrap();
+    edit(&mut config);
+    Config::parse(config.to_string().as_bytes())
+        .and_then(|config| config.validate())
+        .map_err(|err| err.to_string())
+}
+
+#[test]
+fn the_example_is_valid() {
+    assert_eq!(check(|_| {}), Ok(()));
+}
+
+#[test]
+fn nulls_where_go_writes_them_are_absence() {
+    let nulls = |config: &mut Value| {
+        config["mounts"] = Value::Null;
+        config["hooks"] = Value::Null;
+        config["annotations"] = Value::Null;
+        config["process"]["env"] = Value::Null;
+        config["process"]["capabilities"]["ambient"] = Value::Null;
+        config["linux"]["maskedPaths"] = Value::Null;
+        config["linux"]["resources"]["devices"] = Value::Null;
+    };
+    assert_eq!(check(nulls), Ok(()));
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_its_name() {
+    type Edit = fn(&mut Value);
+    let cases: [(Edit, &str); 7] = [
+        (
+            |c| c["linux"]["namespaces"][0]["type"] = json!("user"),
+            "the user namespace",
+        ),
+        (
+            |c| c["linux"]["namespaces"][0]["type"] = json!("time"),
+            "the time namespace",
+        ),
+        (|c| c["linux"]["intelRdt"] = json!({}), "linux.intelRdt"),
+        (|c| c["linux"]["memoryPolicy"] = json!({}), "linux.memoryPolicy"),
+        (|c| c["linux"]["mountLabel"] = json!("x"), "linux.mountLabel"),
+        (|c| c["process"]["selinuxLabel"] = json!("x"), "process.selinuxLabel"),
+        (|c| c["mounts"][0]["uidMappings"] = json!([{}]), "mounts.uidMappings"),
+    ];
+    for (edit, name) in cases {
+        let refusal = check(edit).unwrap_err();
+        assert!(
+            refusal.starts_with(name) && refusal.contains("not supported"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn what_would_reach_beyond_the_container_is_refused() {
+    let without = |kind: &'static str| {
+        move |config: &mut Value| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+            namespaces.retain(|namespace| namespace["type"] != kind);
+        }
+    };
+    assert_eq!(
+        check(without("uts")).unwrap_err(),
+        "unable to set hostname without a private UTS namespace"
+    );
+    assert_eq!(
+        check(without("mount")).unwrap_err(),
+        "unable to restrict sys entries without a private MNT namespace"
+    );
+    let sysctl = |name: &'static str| move |config: &mut Value| config["linux"]["sysctl"] = json!({name: "1"});
+    assert_eq!(check(sysctl("net.ipv4.ip_forward")), Ok(()));
+    assert_eq!(check(sysctl("net/ipv4/conf/eth0.1/forwarding")), Ok(()));
+    assert_eq!(
+        check(sysctl("vm.swappiness")).unwrap_err(),
+        "sysctl \"vm.swappiness\" is not in a separate kernel namespace"
+    );
+    for escape in ["net.ipv4/../../vm/swappiness", "net/../vm/swappiness", "net//x"] {
+        assert!(check(sysctl(escape)).is_err(), "{escape}");
+    }
+    let host_network = |config: &mut Value| {
+        without("network")(config);
+        sysctl("net.ipv4.ip_forward")(config);
+    };
+    assert_eq!(
+        check(host_network).unwrap_err(),
+        "sysctl \"net.ipv4.ip_forward\" is not allowed in the hosts network namespace"
+    );
+}
+
+#[test]
+fn a_config_of_the_wrong_shape_is_an_error_and_no_panic() {
+    for json in [
+        "",
+        "[]",
+        "{\"ociVersion\": 1}",
+        "{\"process\": []}",
+        "{\"linux\": {\"devices\": [{}]}}",
+        "{\"mounts\":",
+    ] {
+        assert!(
+            Config::parse(json.as_bytes())
+                .and_then(|config| config.validate())
+                .is_err(),
+            "{json}"
+        );
+    }
+}
