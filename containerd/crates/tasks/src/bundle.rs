@@ -96,9 +96,7 @@ impl Bundle {
     /// The folder is renamed before it is emptied, so that a bundle is there whole or not at all.
     pub fn remove(&self) -> Result<(), TaskError> {
         let rootfs = self.file("rootfs");
-        mounts::unmount_below(&rootfs).map_err(|source| self.error(&rootfs, source))?;
-        // Not recursive: should a mount be left after all, its files must survive this.
-        absent(fs::remove_dir(&rootfs)).map_err(|source| self.error(&rootfs, source))?;
+        remove_mount_point(&rootfs).map_err(|source| self.error(&rootfs, source))?;
         remove_whole(&self.path).map_err(|source| self.error(&self.path, source))?;
         remove_whole(&self.work).map_err(|source| self.error(&self.work, source))
     }
@@ -168,6 +166,16 @@ fn remove_whole(path: &Path) -> io::Result<()> {
             fs::remove_dir_all(&doomed)
         }
     }
+}
+
+/// The shim has unmounted it as a rule; only where the kernel refuses to remove it the table of mounts is read. Never
+/// recursive: should a mount be left after all, its files must survive this.
+fn remove_mount_point(path: &Path) -> io::Result<()> {
+    if absent(fs::remove_dir(path)).is_ok() {
+        return Ok(());
+    }
+    mounts::unmount_below(path)?;
+    absent(fs::remove_dir(path))
 }
 
 fn absent(result: io::Result<()>) -> io::Result<()> {

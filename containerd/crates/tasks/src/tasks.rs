@@ -387,3 +387,6 @@ async fn remove_dead_socket(bundle: &Bundle) {
         let _ = tokio::fs::remove_file(&path).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
