@@ -130,6 +130,14 @@ impl Rig {
         bundle
     }
 
+    /// Changes a bundle's configuration.
+    pub fn edit(&self, id: &str, change: impl FnOnce(&mut serde_json::Value)) {
+        let path = self.scratch.join(id).join("config.json");
+        let mut config = serde_json::from_slice(&fs::read(&path).expect("a bundle")).expect("JSON");
+        change(&mut config);
+        fs::write(path, config.to_string()).expect("a file");
+    }
+
     /// Runs an action of the shim in the bundle.
     pub fn action(&self, id: &str, action: &str, stdin: &[u8], legacy: Option<&str>) -> Output {
         let mut command = self.scratch.program("containerd-shim-davit-v1");
