@@ -288,3 +288,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, ImageError> {
     spawn_blocking(work).await.unwrap_or(Err(ImageError::Cancelled))
 }
+
+#[cfg(test)]
+mod tests;

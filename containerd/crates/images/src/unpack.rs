@@ -1,8 +1,10 @@
 //! Layers to snapshots: each layer of a manifest is applied over the one before and committed under its chain ID.
 
 use std::{
+    fs::File,
+    io::{self, Read},
     sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use davit_archive::{Compression, Target};
@@ -16,6 +18,8 @@ use crate::{
     oci::{Config, Manifest, Reference},
 };
 
+/// How often a client hears of progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
 /// The label of a committed snapshot that names it.
 const SNAPSHOT_REF: &str = "containerd.io/snapshot.ref";
 /// Annotations of a layer that its snapshot inherits.
@@ -99,8 +103,7 @@ impl LayerWork<'_> {
             Err(SnapshotError::TargetExists(_)) => return Ok(()),
             other => other?,
         };
-        reporter.blob("extracting", self.layer, &[], 0);
-        let done = self.apply(&mounts).and_then(|()| self.commit(&key));
+        let done = self.apply(&mounts, reporter).and_then(|()| self.commit(&key));
         if done.is_err() {
             self.discard(&key);
         }
@@ -113,7 +116,7 @@ impl LayerWork<'_> {
             .add_labels(self.scope, &self.layer.digest, labels)?)
     }
 
-    fn apply(&self, mounts: &[Mount]) -> Result<(), ImageError> {
+    fn apply(&self, mounts: &[Mount], reporter: &Reporter) -> Result<(), ImageError> {
         let target = Mount::layer(mounts).expect("an active overlay snapshot is one writable directory");
         let target = Target {
             upper: target.upper,
@@ -121,7 +124,14 @@ impl LayerWork<'_> {
             is_overlay: target.is_overlay,
         };
         let reader = self.storage.content.reader(self.scope, &self.layer.digest)?;
-        let applied = davit_archive::apply(reader.into_file(), &target)?;
+        let blob = Watched {
+            blob: reader.into_file(),
+            layer: self.layer,
+            reporter,
+            position: 0,
+            reported: None,
+        };
+        let applied = davit_archive::apply(blob, &target)?;
         if applied.diff_id != *self.diff_id {
             return Err(ImageError::DiffId {
                 found: applied.diff_id,
@@ -157,6 +167,27 @@ impl LayerWork<'_> {
             .collect();
         labels.insert(SNAPSHOT_REF.into(), self.name.to_string());
         labels
+    }
+}
+
+/// A layer's blob that tells how far it was read.
+struct Watched<'a> {
+    blob: File,
+    layer: &'a Reference,
+    reporter: &'a Reporter,
+    position: u64,
+    reported: Option<Instant>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            self.reporter.blob("extracting", self.layer, &[], self.position);
+        }
+        let count = self.blob.read(buffer)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 

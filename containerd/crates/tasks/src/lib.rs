@@ -29,7 +29,11 @@ pub use connection::CallError;
 pub use error::TaskError;
 pub use launch::{Launcher, runtime_info};
 pub use shim::{Exit, Shim};
-pub use tasks::{CreateTask, Death, Stdio, Tasks};
+pub use tasks::{
+    Tasks,
+    create::{CreateTask, Stdio},
+    end::Death,
+};
 
 /// The folder below both root and state that bundles and their work folders lie in, as containerd names it.
 pub const PLUGIN: &str = "io.containerd.runtime.v2.task";

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
-    log_pipe::LogPipe, strays::Stray, tasks::remove_bundle,
+    log_pipe::LogPipe, strays::Stray, tasks::end::remove_bundle,
 };
 
 /// How long one shim may take. All are asked at the same time, so that one that hangs does not hold up the others.

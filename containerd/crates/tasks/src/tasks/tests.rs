@@ -6,6 +6,7 @@ use davit_shim_api::task_v3::{
     shim::{StateRequest, StateResponse, WaitRequest, WaitResponse},
     shim_ttrpc::{Task, create_task},
 };
+use davit_vocabulary::ErrorKind;
 use tokio::{
     net::UnixListener,
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
@@ -15,7 +16,8 @@ use ttrpc::{
     asynchronous::transport::Listener,
 };
 
-use super::*;
+use super::{end::UNKNOWN_EXIT, *};
+use crate::{Bundle, CreateTask, Stdio, bootstrap::Endpoint, connection::Connection, log_pipe::LogPipe};
 
 const STATUS: u32 = 7;
 
