@@ -74,6 +74,9 @@ pub enum ImageError {
     /// The archive holds no image.
     #[error("the archive holds no image")]
     EmptyArchive,
+    /// Nobody listens to the call any more.
+    #[error("the client went away")]
+    Cancelled,
     /// containerd refused.
     #[error("containerd: {call}: {}", status.message())]
     Containerd {
@@ -99,6 +102,7 @@ impl ImageError {
             Self::ReferenceInUse { .. } | Self::DeleteConflict { .. } => ErrorKind::Conflict,
             Self::InvalidContent { .. } | Self::InvalidDigest(_) => ErrorKind::DataLoss,
             Self::Registry(_) => ErrorKind::Unknown,
+            Self::Cancelled => ErrorKind::Cancelled,
             Self::Containerd { status, .. } => ErrorKind::from_code(status.code() as i32),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     remove, resolve, size::Sizes, store::Store, tag, unpack,
 };
 
-/// Where progress goes. A receiver that went away changes nothing.
+/// Where progress goes. A receiver that goes away ends a pull; a load, whose bytes come from the client, ends with those.
 pub type ProgressSender = mpsc::Sender<Progress>;
 
 /// The images of one containerd namespace. Cheap to clone.

@@ -130,6 +130,8 @@ async fn fetch(
     let outcome = tokio::select! {
         outcome = transferred => outcome,
         () = answer_logins(logins, reference) => unreachable!("it waits for ever"),
+        // What is here already is kept by containerd for a while, for the next try.
+        () = progress.closed() => return Err(ImageError::Cancelled),
     };
     outcome.map_err(|status| refusal(status, reference, &platform))?;
     Ok(lines)
