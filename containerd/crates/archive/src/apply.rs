@@ -12,10 +12,11 @@ use std::{
 };
 
 use davit_vocabulary::Digest;
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use crate::{
     ArchiveError,
+    entries::for_each_entry,
     name::{EntryName, Whiteout},
     pipeline::{PlainStream, with_plain},
 };
@@ -56,18 +57,16 @@ pub fn apply(layer: impl Read + Send, target: &Target) -> Result<Applied, Archiv
 }
 
 fn apply_entries(stream: &mut PlainStream, tree: &mut Tree) -> Result<(), ArchiveError> {
-    let mut archive = Archive::new(stream);
-    for entry in archive.entries().map_err(ArchiveError::Read)? {
-        let mut entry = entry.map_err(ArchiveError::Read)?;
-        let Some(name) = EntryName::parse(&entry.path_bytes()) else {
-            continue;
-        };
-        apply_entry(&mut entry, &name, tree)?;
-    }
-    Ok(())
+    for_each_entry(stream, ArchiveError::Read, |entry| {
+        match EntryName::parse(&entry.path_bytes()) {
+            // The root itself is not the layer's to change.
+            None => Ok(()),
+            Some(name) => apply_entry(entry, &name, tree),
+        }
+    })
 }
 
-fn apply_entry(entry: &mut Entry<'_, &mut PlainStream>, name: &EntryName, tree: &mut Tree) -> Result<(), ArchiveError> {
+fn apply_entry<R: Read>(entry: &mut Entry<'_, R>, name: &EntryName, tree: &mut Tree) -> Result<(), ArchiveError> {
     if entry.header().entry_type() == EntryType::XGlobalHeader || name.is_in_aufs_folder() {
         return Ok(());
     }

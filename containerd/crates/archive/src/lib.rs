@@ -10,6 +10,7 @@
 mod apply;
 mod compression;
 mod diff;
+mod entries;
 mod error;
 mod name;
 mod pipeline;
@@ -18,6 +19,7 @@ mod root;
 pub use apply::{Applied, Target, apply};
 pub use compression::Compression;
 pub use diff::diff;
+pub use entries::{Guarded, for_each_entry};
 pub use error::ArchiveError;
 pub use name::{EntryName, Whiteout};
 pub use pipeline::{PlainStream, with_plain};

@@ -11,7 +11,7 @@ use davit_content::{ContentError, ContentStore};
 use davit_metadata::{Labels, Scope};
 use davit_vocabulary::Digest;
 use serde::Deserialize;
-use tar::{Archive, Entry, EntryType};
+use tar::{Entry, EntryType};
 
 use crate::{
     ImageError,
@@ -69,11 +69,9 @@ pub fn import(content: &ContentStore, scope: &Scope, archive: impl Read + Send) 
 
 fn read_all(content: &ContentStore, scope: &Scope, plain: &mut impl Read) -> Result<Found, ImageError> {
     let mut found = Found::default();
-    let mut archive = Archive::new(plain);
-    for entry in archive.entries().map_err(unreadable)? {
-        let mut entry = entry.map_err(unreadable)?;
+    davit_archive::for_each_entry(plain, unreadable, |entry| {
         let Some(name) = clean(&String::from_utf8_lossy(&entry.path_bytes())) else {
-            continue;
+            return Ok(());
         };
         match entry.header().entry_type() {
             EntryType::Symlink => {
@@ -81,11 +79,12 @@ fn read_all(content: &ContentStore, scope: &Scope, plain: &mut impl Read) -> Res
                 let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
                 let target = clean(&format!("{folder}/{}", String::from_utf8_lossy(&target)));
                 found.links.extend(target.map(|target| (name, target)));
+                Ok(())
             }
-            EntryType::Regular => read_file(content, scope, &mut entry, name, &mut found)?,
-            _ => {}
+            EntryType::Regular => read_file(content, scope, entry, name, &mut found),
+            _ => Ok(()),
         }
-    }
+    })?;
     Ok(found)
 }
 
