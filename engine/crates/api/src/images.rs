@@ -88,7 +88,7 @@ async fn pull(
     let credentials = credentials(headers)?;
     let (sender, progress) = mpsc::channel(WAITING_LINES);
     let events = app.containers.events().clone();
-    let work = tokio::spawn(async move {
+    let work = json_stream::Work::new(tokio::spawn(async move {
         app.images
             .pull(&reference, platform.as_ref(), credentials, sender)
             .await?;
@@ -100,7 +100,7 @@ async fn pull(
             BTreeMap::from([("name".to_owned(), reference.familiar_name())]),
         );
         Ok(Vec::new())
-    });
+    }));
     json_stream::answer(work, progress, false).await
 }
 
@@ -126,11 +126,11 @@ async fn import(app: App, params: &Params, platform: Option<Platform>, body: Bod
     drop(sender);
     let events = app.containers.events().clone();
     let archive = body.into_data_stream().map_err(std::io::Error::other);
-    let work = tokio::spawn(async move {
+    let work = json_stream::Work::new(tokio::spawn(async move {
         let id = app.images.import(archive, import).await?;
         events.publish("image", "import", id.as_str(), BTreeMap::new());
         Ok(vec![json!({ "status": id.as_str() })])
-    });
+    }));
     json_stream::answer(work, progress, false).await
 }
 
@@ -142,12 +142,12 @@ pub async fn load(State(app): State<App>, params: Params, request: Request) -> R
     let archive = request.into_body().into_data_stream().map_err(std::io::Error::other);
     let (sender, progress) = mpsc::channel(WAITING_LINES);
     let events = app.containers.events().clone();
-    let work = tokio::spawn(async move {
+    let work = json_stream::Work::new(tokio::spawn(async move {
         for id in app.images.load(archive, sender).await? {
             events.publish("image", "load", id.as_str(), BTreeMap::new());
         }
         Ok(Vec::new())
-    });
+    }));
     json_stream::answer(work, progress, params.flag("quiet")).await
 }
 

@@ -8,17 +8,17 @@ use axum::{
 use davit_engine_images::{ImageError, Progress};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::ApiError;
 
+/// A pull, load or import under way, and the lines it ends with. It ends with the answer: a client that goes away cancels it.
+pub type Work = AbortOnDropHandle<Result<Vec<Value>, ImageError>>;
+
 /// Answers with the progress of `work`. A failure before the first line is an answer of its own; later ones are a line.
-pub async fn answer(
-    work: JoinHandle<Result<Vec<Value>, ImageError>>,
-    mut progress: mpsc::Receiver<Progress>,
-    quiet: bool,
-) -> Result<Response, ApiError> {
+pub async fn answer(work: Work, mut progress: mpsc::Receiver<Progress>, quiet: bool) -> Result<Response, ApiError> {
     let first = progress.recv().await;
     if first.is_none() {
         // Over without a word: done, or failed at once.
@@ -42,7 +42,7 @@ pub async fn answer(
     Ok(respond(Body::from_stream(lines)))
 }
 
-async fn finish(work: JoinHandle<Result<Vec<Value>, ImageError>>) -> Result<Vec<Value>, ApiError> {
+async fn finish(work: Work) -> Result<Vec<Value>, ApiError> {
     match work.await {
         Ok(result) => Ok(result?),
         Err(_) => Err(davit_engine_containers::ContainerError::ShuttingDown.into()),

@@ -85,12 +85,24 @@ pub async fn answer(router: Router, mut request: Request) -> Result<Response, In
             if *request.method() == Method::OPTIONS {
                 StatusCode::OK.into_response()
             } else {
-                router.oneshot(request).await?
+                run_to_its_end(router, request).await?
             }
         }
     };
     version::stamp(response.headers_mut());
     Ok(response)
+}
+
+/// What a client asked for is done though the client goes away meanwhile: half a start or half a removal helps nobody. An answer
+/// that goes on as a stream ends with its connection all the same.
+async fn run_to_its_end(router: Router, request: Request) -> Result<Response, Infallible> {
+    match tokio::spawn(router.oneshot(request)).await {
+        Ok(result) => result,
+        Err(_) => {
+            let error = ApiError::new(davit_vocabulary::ErrorKind::Internal, "the call was not completed");
+            Ok(error.into_response())
+        }
+    }
 }
 
 fn with_path(uri: &Uri, path: &str) -> Option<Uri> {

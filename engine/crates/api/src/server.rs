@@ -1,10 +1,16 @@
 //! Serving the API on a unix socket.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, warn};
 
@@ -12,6 +18,9 @@ use crate::{
     engine::Engine,
     router::{answer, routes},
 };
+
+/// How often a connection is looked at for a client that is gone.
+const LOOK_FOR_HANG_UP: Duration = Duration::from_secs(1);
 
 /// Serves until `shutdown` is ready. Connections that are open then go on as long as the process does.
 pub async fn serve(listener: UnixListener, engine: Arc<Engine>, shutdown: impl Future<Output = ()>) {
@@ -38,6 +47,9 @@ async fn serve_connection(stream: UnixStream, router: Router) {
         let request: Request = request.map(Body::new);
         answer(router.clone(), request)
     });
+    let Ok(watched) = stream.as_fd().try_clone_to_owned() else {
+        return;
+    };
     // Half-close: a client that has no input closes its side at once, and reads on.
     let connection = http1::Builder::new()
         .half_close(true)
@@ -46,7 +58,24 @@ async fn serve_connection(stream: UnixStream, router: Router) {
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Err(error) = connection.await {
-        debug!(%error, "a connection ended");
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            debug!(%error, "a connection ended");
+        },
+        () = hung_up(&watched) => debug!("a client hung up"),
+    }
+}
+
+/// Returns when the client has closed both directions. With half-close its end of input says nothing of that, and an answer that
+/// waits (`wait`, `logs -f`, `events`) would find out only when it has something to say.
+async fn hung_up(socket: &OwnedFd) {
+    let mut tick = tokio::time::interval(LOOK_FOR_HANG_UP);
+    loop {
+        tick.tick().await;
+        let mut polled = [PollFd::new(socket, PollFlags::empty())];
+        let now = Timespec::default();
+        if poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::HUP) {
+            return;
+        }
     }
 }

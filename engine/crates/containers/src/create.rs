@@ -49,8 +49,8 @@ pub(crate) fn record(
     }
     if config.hostname.is_empty() {
         // Docker's rule: who shares the machine's network is named as it.
-        let named_as_machine = host.uts == davit_engine_spec::UtsMode::Host
-            || host.network == davit_engine_spec::NetworkMode::Host;
+        let named_as_machine =
+            host.uts == davit_engine_spec::UtsMode::Host || host.network == davit_engine_spec::NetworkMode::Host;
         config.hostname = if named_as_machine {
             machine_name()
         } else {

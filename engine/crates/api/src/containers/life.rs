@@ -23,9 +23,7 @@ pub async fn start(State(app): State<App>, Path(id): Path<String>, params: Param
         return Err(ApiError::unsupported("starting from a checkpoint"));
     }
     let container = app.containers.find(&id)?;
-    // Goes on when the client goes away: half a start helps nobody.
-    let work = tokio::spawn(async move { container.start().await });
-    work.await.unwrap_or(Err(ContainerError::ShuttingDown))?;
+    container.start().await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

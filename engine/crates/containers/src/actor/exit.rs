@@ -111,13 +111,21 @@ impl Actor {
                 warn!(container = %id, %first, %error, ?killed, timely = ended.is_ok(), "a task cannot be deleted");
             }
         }
-        if let Err(error) = containerd.delete_container(id).await {
-            warn!(container = %id, %error, "the manager's record of a container cannot be deleted");
+        // Nothing of this depends on the other.
+        tokio::join!(self.forget_run(), self.leave_network());
+    }
+
+    async fn forget_run(&self) {
+        if let Err(error) = self.context.containerd.delete_container(&self.record.id).await {
+            warn!(container = %self.record.id, %error, "the manager's record of a container cannot be deleted");
         }
+    }
+
+    async fn leave_network(&self) {
         if self.record.host.network == NetworkMode::Bridge
-            && let Err(error) = self.context.network.remove(id).await
+            && let Err(error) = self.context.network.remove(&self.record.id).await
         {
-            warn!(container = %id, %error, "a container's network cannot be removed");
+            warn!(container = %self.record.id, %error, "a container's network cannot be removed");
         }
     }
 }

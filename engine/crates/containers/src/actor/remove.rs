@@ -41,17 +41,19 @@ impl Actor {
 
     async fn delete_everything(&self) -> Result<()> {
         let id = &self.record.id;
-        self.context.containerd.remove_snapshot(id).await?;
-        self.context.store.delete(id).await?;
-        let folder = self.context.paths.container(id);
+        let (layer, ()) = tokio::join!(self.context.containerd.remove_snapshot(id), self.delete_folder());
+        layer?;
+        self.context.store.delete(id).await
+    }
+
+    async fn delete_folder(&self) {
+        let folder = self.context.paths.container(&self.record.id);
         let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
-        match removed {
-            Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
-                warn!(container = %id, %error, "a container's folder cannot be removed");
-            }
-            _ => {}
+        if let Ok(Err(error)) = removed
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(container = %self.record.id, %error, "a container's folder cannot be removed");
         }
-        Ok(())
     }
 
     fn gone(&mut self) {
