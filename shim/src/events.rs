@@ -22,6 +22,9 @@ use ttrpc::{
 
 use crate::convert;
 
+/// The topic of OOM kills.
+pub const OOM: &str = "/tasks/oom";
+
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -69,8 +72,14 @@ impl Outbox {
             event: Some(any).into(),
             ..Default::default()
         };
-        self.queue().push_back(envelope);
-        self.added.notify_one();
+        let mut queue = self.queue();
+        // The first may be on its way. A second OOM kill behind one that waits says nothing new, and a container that is killed
+        // over and over while the manager is away must not fill the shim.
+        let says_nothing_new = topic == OOM && queue.iter().skip(1).any(|waiting| waiting.event == envelope.event);
+        if !says_nothing_new {
+            queue.push_back(envelope);
+            self.added.notify_one();
+        }
     }
 
     /// Sends events until the program ends.
@@ -158,4 +167,38 @@ async fn connect(address: &str) -> ttrpc::Result<EventsClient> {
         .await
         .map_err(|error| ttrpc::Error::Socket(error.to_string()))?;
     Ok(EventsClient::new(Client::new(Socket::from(stream))))
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_shim_api::task_events::task::{TaskExit, TaskOOM};
+
+    use super::*;
+
+    fn oom(container: &str) -> TaskOOM {
+        TaskOOM {
+            container_id: container.into(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_waits_keeps_its_order_and_repeated_oom_kills_do_not_pile_up() {
+        let outbox = Outbox::new("ns", Some("unix:///nowhere".into()));
+        for _ in 0..5 {
+            outbox.publish(OOM, &oom("a"));
+            outbox.publish(OOM, &oom("b"));
+        }
+        outbox.publish("/tasks/exit", &TaskExit::new());
+        outbox.publish("/tasks/exit", &TaskExit::new());
+        let topics: Vec<String> = outbox.queue().iter().map(|envelope| envelope.topic.clone()).collect();
+        assert_eq!(topics, [OOM, OOM, OOM, "/tasks/exit", "/tasks/exit"]);
+    }
+
+    #[test]
+    fn without_an_address_nothing_is_kept() {
+        let outbox = Outbox::new("ns", Some(String::new()));
+        outbox.publish(OOM, &oom("a"));
+        assert!(outbox.queue().is_empty());
+    }
 }

@@ -52,6 +52,24 @@ pub struct Rig {
     pub scratch: Scratch,
     pub events: Seen,
     server: Option<Server>,
+    /// Dropped after the scratch folder, which ends all processes.
+    _cgroups: Cgroups,
+}
+
+/// Removes the cgroups of containers that a test did not delete, whose processes have all gone.
+struct Cgroups(String);
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let hierarchies = fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        let folders = hierarchies.map(|entry| entry.path()).chain(["/sys/fs/cgroup".into()]);
+        for folder in folders {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&self.0)) {
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
 }
 
 struct Collector(Seen);
@@ -75,6 +93,7 @@ impl Rig {
         let scratch = Scratch::new();
         image::busybox_root(&scratch.join("rootfs")).expect("a root file system");
         let mut rig = Self {
+            _cgroups: Cgroups(format!("{}-", scratch.bridge())),
             scratch,
             events: Seen::default(),
             server: None,
@@ -122,7 +141,7 @@ impl Rig {
                 { "destination": "/dev/pts", "type": "devpts", "source": "devpts", "options": ["newinstance", "ptmxmode=0666"] },
             ],
             "linux": {
-                "cgroupsPath": format!("/{}/{id}", self.scratch.bridge()),
+                "cgroupsPath": format!("/{}-{id}", self.scratch.bridge()),
                 "namespaces": namespaces,
             },
         });

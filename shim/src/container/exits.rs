@@ -9,6 +9,7 @@ use super::Container;
 use crate::{
     cgroup::OomWatch,
     convert,
+    events::OOM,
     exit::{Exit, ExitRecord},
     process::Process,
     reaper::ExitReceiver,
@@ -90,6 +91,6 @@ impl Container {
             container_id: self.id.to_string(),
             ..Default::default()
         };
-        self.host.outbox.publish("/tasks/oom", &event);
+        self.host.outbox.publish(OOM, &event);
     }
 }
