@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use davit_cgroup::Cgroup;
+use davit_cgroup::{Cgroup, Version};
 use davit_spec::{Personality, Process};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -31,10 +31,23 @@ pub struct Visit {
     pub cgroup: Cgroup,
     /// The container's first process.
     pub init: OwnedFd,
+    /// Its pid.
+    pub init_pid: i32,
     /// Where the terminal goes, if there is one.
     pub console: Option<Console>,
     /// What the program inherits beyond its config.
     pub inheritance: Inheritance,
+}
+
+/// The cgroup v2 directory that a process is in, where that is the machine's only hierarchy.
+pub fn cgroup_of(cgroup: &Cgroup, pid: i32) -> Option<OwnedFd> {
+    if cgroup.version() != Version::V2 {
+        return None;
+    }
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, format!("/sys/fs/cgroup/{path}"), flags, Mode::empty()).ok()
 }
 
 /// Moves what will be forked next into the pid namespace of a container's first process.
@@ -66,6 +79,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         init,
         console,
         inheritance,
+        init_pid: _,
     } = visit;
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     cgroup.join_self()?;

@@ -1,7 +1,8 @@
 //! Running hooks: programs that get the container's state on their standard input.
 
 use std::{
-    io::{Read, Write},
+    fs::File,
+    io::{self, Read, Seek, Write},
     os::{fd::AsFd, unix::process::CommandExt},
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
@@ -10,10 +11,14 @@ use std::{
 use davit_spec::Hook;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    fs::{MemfdFlags, memfd_create},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
 use crate::errno::Errno;
+
+/// How much of a failed hook's output is repeated, per stream.
+const MAX_OUTPUT: u64 = 4096;
 
 /// A hook that failed: which one, and how.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +57,15 @@ pub fn run(point: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookE
 }
 
 fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
+    let failed = |err: io::Error| Failure::Io(err.into());
+    // Not pipes: a hook that says much would wait for a reader, and one that leaves a daemon behind keep us waiting.
+    let mut output = [memory().map_err(failed)?, memory().map_err(failed)?];
     let mut command = Command::new(&hook.path);
     command
         .env_clear()
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(output[0].try_clone().map_err(failed)?)
+        .stderr(output[1].try_clone().map_err(failed)?);
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
@@ -76,18 +84,25 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    let text = |stream: Option<&mut dyn Read>| {
-        let mut text = String::new();
-        stream.map(|stream| stream.read_to_string(&mut text));
-        text.trim_end().to_owned()
-    };
-    let stdout = text(child.stdout.as_mut().map(|stream| stream as &mut dyn Read));
-    let stderr = text(child.stderr.as_mut().map(|stream| stream as &mut dyn Read));
+    let [stdout, stderr] = output.each_mut().map(text);
     Err(Failure::Exit {
         status: describe(status),
         stdout,
         stderr,
     })
+}
+
+fn memory() -> io::Result<File> {
+    Ok(memfd_create("hook", MemfdFlags::CLOEXEC)?.into())
+}
+
+/// The beginning of what a hook has said; a diagnosis that cannot be read is none.
+fn text(output: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let _ = output
+        .rewind()
+        .and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut bytes));
+    String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
 fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus, Failure> {
@@ -148,6 +163,16 @@ mod tests {
             err.to_string(),
             "error running poststart hook #1: exit status 3, stdout: out, stderr: err"
         );
+    }
+
+    #[test]
+    fn a_hook_may_say_much_and_leave_a_daemon_behind() {
+        let hooks = [hook("head -c 300000 /dev/zero; sleep 5 & exit 0", None)];
+        let begun = std::time::Instant::now();
+        run("createRuntime", &hooks, "{}").unwrap();
+        let err = run("createRuntime", &[hook("head -c 300000 /dev/zero | tr '\\0' x; exit 1", None)], "{}").unwrap_err();
+        assert!(err.to_string().len() < 10_000);
+        assert!(begun.elapsed() < Duration::from_secs(4));
     }
 
     #[test]

@@ -1,21 +1,25 @@
 //! `delete`: remove a container.
 
+use davit_cgroup::Cgroup;
+
 use super::{CommandError, id};
 use crate::{
     cli::Delete,
     container::{
         destroy,
+        id::ContainerId,
+        launch::cgroup_path,
         status::Status,
-        store::{Store, StoreError},
+        store::{Folder, Store, StoreError},
     },
+    log,
 };
 
 pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
     let id = id(&args.id)?;
     let (folder, record) = match store.find(&id) {
-        // A creation that was killed leaves a folder without a record.
         Err(StoreError::Absent | StoreError::Damaged { .. }) if args.force => {
-            return Ok(store.remains(&id).map_or(Ok(()), |folder| folder.remove())?);
+            return store.remains(&id).map_or(Ok(()), |folder| remove_remains(&folder, &id));
         }
         found => found?,
     };
@@ -30,4 +34,14 @@ pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
         }
     }
     Ok(destroy::remove(&folder, &record)?)
+}
+
+/// What a creation that was killed has left: a folder without a record, and perhaps a cgroup.
+fn remove_remains(folder: &Folder, id: &ContainerId) -> Result<(), CommandError> {
+    if let Ok(config) = folder.config()
+        && let Err(err) = Cgroup::plan(&cgroup_path(&config, id), None).and_then(|cgroup| cgroup.destroy())
+    {
+        log::warn(&err.to_string());
+    }
+    Ok(folder.remove()?)
 }

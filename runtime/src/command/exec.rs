@@ -9,7 +9,10 @@ use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
 use davit_spec::{Config, Process, SpecError};
 use davit_sys::clone::{Fork, fork};
-use rustix::process::{getpid, set_child_subreaper};
+use rustix::{
+    io::Errno as Kernel,
+    process::{getpid, set_child_subreaper},
+};
 
 use super::write_pid_file;
 use crate::{
@@ -153,6 +156,7 @@ fn visit(
         keyring: record.keyring.then(|| record.id.clone()),
         cgroup: Cgroup::from_paths(&sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?)?,
         init,
+        init_pid: record.init.pid,
         console,
         inheritance: Inheritance {
             seccomp: launch::filter(config, store)?,
@@ -172,10 +176,18 @@ struct Visitor {
 fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
     let cgroup = visit.cgroup.clone_fd()?;
+    // A cgroup v2 that hands controllers on takes no processes itself: then it is where the first process went.
+    let elsewhere = enter::cgroup_of(&visit.cgroup, visit.init_pid);
     enter::children_of(&visit.init)?;
-    match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())).attempt("clone", "process")? {
+    let forked = match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())) {
+        Err(err) if err.raw_os_error() == Some(Kernel::BUSY.raw_os_error()) && elsewhere.is_some() => {
+            fork(0, elsewhere.as_ref().map(|fd| fd.as_fd()))
+        }
+        forked => forked,
+    };
+    match forked.attempt("clone", "process")? {
         Fork::Child => {
-            drop((channel, cgroup));
+            drop((channel, cgroup, elsewhere));
             enter::live(visit, &child_channel)
         }
         Fork::Parent { pid, pidfd } => {

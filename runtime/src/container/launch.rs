@@ -308,7 +308,8 @@ fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
     }
 }
 
-fn cgroup_path(config: &Config, id: &ContainerId) -> String {
+/// Where the container is to be in the cgroup hierarchies.
+pub fn cgroup_path(config: &Config, id: &ContainerId) -> String {
     match config.linux.cgroups_path.to_string_lossy() {
         path if path.is_empty() => format!("/{id}"),
         path => path.into_owned(),

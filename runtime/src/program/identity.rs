@@ -1,15 +1,18 @@
 //! Who the program runs as.
 
-use std::os::fd::AsFd;
+use std::{fs::File, io::Read, os::fd::AsFd, path::Path};
 
 use davit_spec::User;
 use rustix::{
-    fs::{FileType, Gid, Uid, fchown, fstat, makedev},
+    fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, makedev, openat},
     io::Errno as Kernel,
     thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
 use crate::errno::{Attempt, CallError};
+
+/// The most that is read of the container's /etc/passwd.
+const PASSWD_LIMIT: u64 = 4 << 20;
 
 /// Why the user could not be changed to.
 #[derive(Debug, thiserror::Error)]
@@ -57,10 +60,23 @@ pub fn add_home(env: &mut Vec<String>, user: &User) {
     {
         return;
     }
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let passwd = passwd(Path::new("/etc/passwd")).unwrap_or_default();
     let home = home_of(&passwd, user.uid).unwrap_or("/");
     env.retain(|variable| variable != "HOME=");
     env.push(format!("HOME={home}"));
+}
+
+/// The image chooses what lies there: only an ordinary file is read, since a FIFO would be waited at for ever, and no
+/// more of it than any real one has.
+fn passwd(path: &Path) -> Option<String> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::empty()).ok()?;
+    if FileType::from_raw_mode(fstat(&file).ok()?.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    File::from(file).take(PASSWD_LIMIT).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn home_of(passwd: &str, uid: u32) -> Option<&str> {
@@ -73,6 +89,21 @@ fn home_of(passwd: &str, uid: u32) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_but_an_ordinary_file_is_read_for_the_home() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("passwd");
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(passwd(&path), None);
+        assert_eq!(passwd(Path::new("/dev/zero")), None);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"b\xff:x:7:7::/home/b:\n").unwrap();
+        assert_eq!(
+            passwd(&path).as_deref().and_then(|text| home_of(text, 7)),
+            Some("/home/b")
+        );
+    }
 
     #[test]
     fn the_home_of_a_user_is_read_from_passwd() {
