@@ -170,7 +170,12 @@ mod tests {
         let hooks = [hook("head -c 300000 /dev/zero; sleep 5 & exit 0", None)];
         let begun = std::time::Instant::now();
         run("createRuntime", &hooks, "{}").unwrap();
-        let err = run("createRuntime", &[hook("head -c 300000 /dev/zero | tr '\\0' x; exit 1", None)], "{}").unwrap_err();
+        let err = run(
+            "createRuntime",
+            &[hook("head -c 300000 /dev/zero | tr '\\0' x; exit 1", None)],
+            "{}",
+        )
+        .unwrap_err();
         assert!(err.to_string().len() < 10_000);
         assert!(begun.elapsed() < Duration::from_secs(4));
     }
