@@ -94,6 +94,8 @@ fn an_archive_becomes_an_image_whose_layers_are_snapshots() {
         assert!(line.contains("complete (2/2)") && line.ends_with("true"), "{line}");
         let name = "docker.io/library/busybox:latest";
         asked.ctr(&["images", "tag", name, "docker.io/library/other:1"]).ok();
+        // The index that was made of the archive is needed by nothing.
+        asked.collect();
         let answers = (asked.images(), asked.blobs(), asked.snapshots());
 
         let root = answers.2[0].split_whitespace().next().expect("a key");
@@ -217,6 +219,34 @@ fn a_pull_fetches_unpacks_and_labels_as_containerd_does() {
         asked.ctr(&["images", "rm", "--sync", &name]).ok();
         asked.assert_empty();
         answers
+    });
+}
+
+#[test]
+fn what_a_snapshot_adds_becomes_a_layer() {
+    on_both(|asked| {
+        asked.ctr(&["images", "import", text(&asked.archive)]).ok();
+        let root = asked.snapshots()[0]
+            .split_whitespace()
+            .next()
+            .expect("a key")
+            .to_owned();
+        asked.ctr(&["snapshots", "prepare", "work", &root]).ok();
+        let mounts = asked.ctr(&["snapshots", "mounts", "/mnt", "work"]).ok();
+        let upper = mounts
+            .split("upperdir=")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next())
+            .expect("an overlay");
+        fs::create_dir(Path::new(upper).join("srv")).expect("the snapshot is ours");
+        fs::write(Path::new(upper).join("srv/new"), "new").expect("the snapshot is ours");
+        let layer = asked.scratch.join("layer.tar.gz");
+        let mut ctr = asked.scratch.ctr(asked.socket);
+        ctr.args(["snapshots", "diff", "work"])
+            .stdout(fs::File::create(&layer).expect("the folder is ours"));
+        assert!(ctr.status().expect("ctr runs").success());
+        let listed = std::process::Command::new("tar").arg("tzf").arg(&layer).finish().ok();
+        assert_eq!(listed.lines().collect::<Vec<_>>(), ["srv/", "srv/new"]);
     });
 }
 
