@@ -5,11 +5,9 @@
 //! the host's view (cgroup files, the host's /proc, sources of binds) comes before the root is entered; after that
 //! no descriptor of a host directory is left.
 
-use std::{
-    convert::Infallible,
-    ffi::CString,
-    path::{Path, PathBuf},
-};
+mod root;
+
+use std::{convert::Infallible, ffi::CString, path::PathBuf};
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_spec::{Config, NamespaceKind, Process};
@@ -31,14 +29,7 @@ use crate::{
         limits::{self, LimitError},
         terminal::{self, Console, TerminalError},
     },
-    rootfs::{
-        cgroup_mount::CgroupView,
-        devices::{self, DeviceError},
-        gate::{Gate, Kind},
-        masks::{self, MaskError},
-        mount::{self, MountError},
-        pivot, sysctl,
-    },
+    rootfs::{devices::DeviceError, masks::MaskError, mount::MountError},
     state,
     talk::{Channel, FromChild, ToChild},
 };
@@ -187,13 +178,13 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     enter_namespaces(&plan)?;
     act_on_self(&plan, &process)?;
     name_host(&plan.config)?;
-    let gate = build_root(&plan)?;
+    let gate = root::build(&plan)?;
     if let Some(console) = plan.console.take() {
         let slave = terminal::set_up(&gate, console, channel, process.console_size, &process.user)?;
         terminal::bind_console(&gate, &slave)?;
     }
     run_hooks(&plan, channel)?;
-    finish_root(&plan, &process, gate)?;
+    root::finish(&plan, &process, gate)?;
     let Plan {
         config,
         record,
@@ -256,41 +247,6 @@ fn name_host(config: &Config) -> Result<(), CallError> {
     Ok(())
 }
 
-fn build_root(plan: &Plan) -> Result<Gate, InitError> {
-    let config = &plan.config;
-    let gate = pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?;
-    let cgroups = CgroupView {
-        table: plan.cgroup.mount_table(),
-        namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
-    };
-    for spec in &config.mounts {
-        let spec = &inside(spec, &plan.rootfs);
-        mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| {
-            Box::new(FailedMount {
-                what: spec.source.clone(),
-                destination: spec.destination.clone(),
-                cause,
-            })
-        })?;
-    }
-    if devices::are_wanted(config) {
-        devices::create(&gate, &config.linux.devices)?;
-    }
-    Ok(gate)
-}
-
-/// A destination may be given as a path of the host, below the root: it means the same place.
-fn inside(mount: &davit_spec::Mount, rootfs: &Path) -> davit_spec::Mount {
-    let below = rootfs
-        .to_str()
-        .and_then(|rootfs| mount.destination.strip_prefix(rootfs));
-    let destination = below.filter(|rest| rest.starts_with('/')).unwrap_or(&mount.destination);
-    davit_spec::Mount {
-        destination: destination.into(),
-        ..mount.clone()
-    }
-}
-
 fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
     let hooks = &plan.config.hooks;
     if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
@@ -307,31 +263,6 @@ fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
         )?;
     }
     Ok(())
-}
-
-/// What must see the interfaces and mounts that hooks may have made; then the root is entered.
-fn finish_root(plan: &Plan, process: &Process, gate: Gate) -> Result<(), InitError> {
-    let config = &plan.config;
-    sysctl::write(&config.linux.sysctl)?;
-    masks::protect(&gate, &config.linux.readonly_paths)?;
-    masks::mask(&gate, &config.linux.masked_paths)?;
-    gate.ensure(&process.cwd, Kind::Directory)
-        .attempt("make cwd", &process.cwd)?;
-    for path in late_read_only(config) {
-        mount::seal(&gate, path)?;
-    }
-    pivot::enter(gate.into_root(), &plan.rootfs, plan.no_pivot)?;
-    let readonly = config.root.as_ref().is_some_and(|root| root.readonly);
-    Ok(pivot::finish(&config.linux.rootfs_propagation, readonly)?)
-}
-
-/// A read-only /dev can only be so when its nodes are made.
-fn late_read_only(config: &Config) -> impl Iterator<Item = &str> {
-    config
-        .mounts
-        .iter()
-        .filter(|mount| mount::is_late_read_only(mount))
-        .map(|mount| mount.destination.as_str())
 }
 
 /// The state that a hook in the container is given: with the pid that it sees itself.

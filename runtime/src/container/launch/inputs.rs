@@ -1,0 +1,88 @@
+//! What a new container is made from: its config, and what the command line adds.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use davit_seccomp::{Program as Filter, SeccompError, compile_cached};
+use davit_spec::Config;
+
+use super::{Launch, LaunchError};
+use crate::{
+    console_socket,
+    container::{id::ContainerId, store::Store},
+    errno::Attempt,
+    inherited,
+    program::{Inheritance, capabilities, terminal::Console},
+};
+
+pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
+    let path = bundle.join("config.json");
+    let json = match fs::read(&path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(LaunchError::NoConfig(path)),
+        json => json.attempt("read", path.display())?,
+    };
+    let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
+    let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
+    if let Some(sets) = config
+        .process
+        .as_ref()
+        .and_then(|process| process.capabilities.as_ref())
+    {
+        capabilities::warn(sets);
+    }
+    Ok((config, json))
+}
+
+pub(super) fn console(config: &Config, launch: &Launch) -> Result<Option<Console>, LaunchError> {
+    let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
+    match (&launch.console_socket, terminal) {
+        (Some(path), true) => Ok(Some(Console::Socket(console_socket::connect(path)?))),
+        (Some(_), false) => Err(LaunchError::NoTerminal),
+        (None, true) if launch.foreground => Ok(Some(Console::Runtime)),
+        (None, true) => Err(LaunchError::NoConsoleSocket),
+        (None, false) => Ok(None),
+    }
+}
+
+pub(super) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
+    let root = config.root.as_ref().expect("validation has asked for a root");
+    let path = bundle.join(&root.path);
+    let metadata = fs::metadata(&path)
+        .attempt("stat", path.display())
+        .map_err(LaunchError::Rootfs)?;
+    match metadata.is_dir() {
+        true => Ok(path),
+        false => Err(rustix::io::Errno::NOTDIR)
+            .attempt("open", path.display())
+            .map_err(LaunchError::Rootfs),
+    }
+}
+
+/// Where the container is to be in the cgroup hierarchies.
+pub fn cgroup_path(config: &Config, id: &ContainerId) -> String {
+    match config.linux.cgroups_path.to_string_lossy() {
+        path if path.is_empty() => format!("/{id}"),
+        path => path.into_owned(),
+    }
+}
+
+pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Result<Inheritance, LaunchError> {
+    let (extra_fds, listen_fds) = inherited::count(launch.preserve_fds, |name| env::var(name).ok())?;
+    Ok(Inheritance {
+        seccomp: filter(config, store)?,
+        extra_fds,
+        listen_fds,
+    })
+}
+
+/// The container's filter, compiled or from the store.
+pub fn filter(config: &Config, store: &Store) -> Result<Option<Filter>, SeccompError> {
+    config
+        .linux
+        .seccomp
+        .as_ref()
+        .map(|profile| compile_cached(profile, &store.filters()))
+        .transpose()
+}
