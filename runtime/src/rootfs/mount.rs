@@ -72,7 +72,7 @@ pub enum MountError {
     #[error("{0:?} cannot be mounted because it is not of type proc")]
     NotProc(String),
     /// A directory on a file, or a file on a directory. Docker looks for the first words.
-    #[error("not a directory: {0} is a file and the other of source and destination is a directory")]
+    #[error("not a directory: {0}")]
     Mismatch(&'static str),
     /// An option that is not built yet.
     #[error(transparent)]
@@ -212,8 +212,16 @@ fn bind(gate: &Gate, mount: &davit_spec::Mount, bundle: &Path, options: &MountOp
     };
     let place = gate.ensure(&mount.destination, kind).step("make destination")?;
     match (kind, is_directory(place.as_fd()).step("inspect destination")?) {
-        (Kind::Directory, false) => return Err(MountError::Mismatch("the destination")),
-        (Kind::File, true) => return Err(MountError::Mismatch("the source")),
+        (Kind::Directory, false) => {
+            return Err(MountError::Mismatch(
+                "the source is a directory and the destination is a file",
+            ));
+        }
+        (Kind::File, true) => {
+            return Err(MountError::Mismatch(
+                "the source is a file and the destination is a directory",
+            ));
+        }
         _ => {}
     }
     guard_proc(gate, &tree, place.as_fd(), &mount.destination)?;
