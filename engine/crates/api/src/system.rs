@@ -1,5 +1,7 @@
 //! What the engine says of itself.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -9,6 +11,7 @@ use axum::{
 use davit_engine_containers::Status;
 use davit_engine_images::ListFilters;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::{
     engine::App,
@@ -16,6 +19,9 @@ use crate::{
     machine,
     version::{ApiVersion, ENGINE},
 };
+
+/// How long these answers wait for the manager; without it they say less.
+const MANAGER_TIME: Duration = Duration::from_secs(2);
 
 /// `GET` and `HEAD /_ping`: the first words between client and engine.
 pub async fn ping(method: Method) -> Response {
@@ -52,7 +58,7 @@ pub async fn version(State(app): State<App>) -> Json<Value> {
         "Os": "linux",
     });
     let mut components = vec![json!({ "Name": "Engine", "Version": ENGINE, "Details": details })];
-    if let Ok(manager) = app.containers.containerd().version().await {
+    if let Ok(Ok(manager)) = timeout(MANAGER_TIME, app.containers.containerd().version()).await {
         components.push(json!({
             "Name": "containerd",
             "Version": manager.version,
@@ -79,11 +85,11 @@ pub async fn info(State(app): State<App>) -> Result<Json<Value>, ApiError> {
     let records = app.containers.list();
     let count = |status: Status| records.iter().filter(|record| record.state.status == status).count();
     let running = count(Status::Running) + count(Status::Restarting);
-    let images = app
-        .images
-        .list(&ListFilters::default())
-        .await
-        .map_or(0, |images| images.len());
+    let no_filter = ListFilters::default();
+    let images = match timeout(MANAGER_TIME, app.images.list(&no_filter)).await {
+        Ok(Ok(images)) => images.len(),
+        _ => 0,
+    };
     let mut info = json!({
         "ID": app.identity.id,
         "Containers": records.len(),

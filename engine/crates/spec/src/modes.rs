@@ -206,6 +206,10 @@ fn check_log_option(driver: LogDriver, key: &str, value: &str) -> Result<(), Spe
             _ => invalid(format!("invalid value for log opt 'max-file': '{value}'")),
         },
         (LogDriver::JsonFile, "mode") if value == "blocking" => Ok(()),
+        (
+            LogDriver::JsonFile,
+            "mode" | "max-buffer-size" | "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag",
+        ) => Err(SpecError::unsupported(format!("log opt {key}={value}"))),
         (LogDriver::JsonFile, _) => invalid(format!("unknown log opt '{key}' for json-file log driver")),
         (LogDriver::None, _) => invalid(format!("unknown log opt '{key}' for none log driver")),
     }

@@ -1,10 +1,15 @@
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json,
     extract::{Path, State},
 };
 use davit_engine_containers::{Container, Record};
+use davit_vocabulary::Digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -31,9 +36,9 @@ pub async fn list(State(app): State<App>, params: Params) -> Result<Json<Value>,
         .filter(|limit| *limit > 0)
         .unwrap_or(usize::MAX);
     let now = Timestamp::now();
-    let mut lines = Vec::new();
+    let (mut lines, mut names) = (Vec::new(), ImageNames::default());
     for record in chosen.into_iter().take(limit) {
-        let mut line = show::summary::summary(&record, &image_name(&app, &record).await, now);
+        let mut line = show::summary::summary(&record, &names.of(&app, &record).await, now);
         if params.flag("size") {
             line["SizeRw"] = json!(app.containers.written_bytes(&record.id).await.unwrap_or(0));
             line["SizeRootFs"] = json!(image_size(&app, &record).await);
@@ -50,12 +55,32 @@ fn asks_for_stopped(filters: &Filters) -> bool {
         .any(|key| !filters.values(key).is_empty())
 }
 
-/// The name that the container was made from; its image's short id when the name has moved on.
-async fn image_name(app: &App, record: &Record) -> String {
-    let named = app.images.resolve(&record.config.image).await;
-    match named {
-        Ok(image) if image.id == record.image => record.config.image.clone(),
-        _ => record.image.hex().get(..12).unwrap_or_default().to_owned(),
+/// How long a list waits for the manager to say what names mean now.
+const NAMES_TIME: Duration = Duration::from_millis(500);
+
+/// What image names mean now, each asked once. A list must come though the manager is away: then nothing is asked.
+#[derive(Default)]
+struct ImageNames {
+    ids: HashMap<String, Option<Digest>>,
+    unanswered: bool,
+}
+
+impl ImageNames {
+    /// The name that the container was made from; its image's short id when the name has moved on.
+    async fn of(&mut self, app: &App, record: &Record) -> String {
+        let name = &record.config.image;
+        if !self.unanswered && !self.ids.contains_key(name) {
+            match tokio::time::timeout(NAMES_TIME, app.images.resolve(name)).await {
+                Ok(resolved) => drop(self.ids.insert(name.clone(), resolved.ok().map(|image| image.id))),
+                Err(_) => self.unanswered = true,
+            }
+        }
+        match self.ids.get(name) {
+            Some(id) if id.as_ref() != Some(&record.image) => {
+                record.image.hex().get(..12).unwrap_or_default().to_owned()
+            }
+            _ => name.clone(),
+        }
     }
 }
 
