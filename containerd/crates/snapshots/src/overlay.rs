@@ -2,6 +2,7 @@
 
 mod folders;
 mod records;
+mod removal;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 

@@ -13,6 +13,8 @@ use davit_metadata::SnapshotKind;
 
 use crate::{Mount, SnapshotError, error::file};
 
+use super::removal::remove_tree;
+
 pub(super) struct Folders {
     root: PathBuf,
     /// Options of every overlay mount.
@@ -94,7 +96,7 @@ impl Folders {
     /// Removes a directory. One that resists is left to the next cleanup.
     pub(super) fn remove(&self, id: u64) {
         let folder = self.root.join(id.to_string());
-        match fs::remove_dir_all(&folder) {
+        match remove_tree(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(folder = %folder.display(), %error, "cannot remove a snapshot directory");
             }
