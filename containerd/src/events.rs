@@ -1,9 +1,17 @@
 //! The bus that carries events from services and shims to subscribers.
 //!
 //! Publishing never waits: each subscriber reads at its own pace from one bounded ring, and one that falls a whole ring
-//! behind is told so and dropped. Nothing is kept for subscribers that come later.
+//! behind is told so and dropped.
+//!
+//! Nothing is kept for subscribers that come later, but for one case: after a start, the shims send at once what happened to
+//! their tasks while there was no daemon, and the clients that had subscribed to the one before need a moment to come back.
+//! What is told of tasks in these first moments is kept for them.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use davit_containerd_api::{any, types::Envelope};
 use davit_vocabulary::{InvalidIdentifier, Namespace};
@@ -14,15 +22,29 @@ use tokio::sync::broadcast::{self, error::RecvError};
 /// How many events a subscriber may be behind.
 const CAPACITY: usize = 8192;
 
+/// How long after the start events of tasks are kept for clients that come back. containerd's clients wait for three seconds at
+/// most between two attempts to connect.
+const FIRST_MOMENTS: Duration = Duration::from_secs(15);
+
 /// The sending side, cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EventBus {
     sender: broadcast::Sender<Arc<Envelope>>,
+    /// Locked while an event is sent and while a subscription is made, so that each event reaches a subscriber once.
+    kept: Arc<Mutex<Option<Kept>>>,
+}
+
+/// The events of tasks since the start; there is none once the first moments are over.
+#[derive(Debug)]
+struct Kept {
+    until: Instant,
+    events: Vec<Arc<Envelope>>,
 }
 
 /// The receiving side.
 #[derive(Debug)]
 pub struct Subscription {
+    kept: VecDeque<Arc<Envelope>>,
     receiver: broadcast::Receiver<Arc<Envelope>>,
 }
 
@@ -39,15 +61,26 @@ pub enum SubscriptionEnd {
 
 impl Default for EventBus {
     fn default() -> Self {
-        let (sender, _) = broadcast::channel(CAPACITY);
-        Self { sender }
+        Self::new()
     }
 }
 
 impl EventBus {
-    /// A bus without subscribers.
+    /// A bus without subscribers, at the start of a daemon.
     pub fn new() -> Self {
-        Self::default()
+        Self::keeping_for(FIRST_MOMENTS)
+    }
+
+    fn keeping_for(time: Duration) -> Self {
+        let (sender, _) = broadcast::channel(CAPACITY);
+        let kept = Kept {
+            until: Instant::now() + time,
+            events: Vec::new(),
+        };
+        Self {
+            sender,
+            kept: Arc::new(Mutex::new(Some(kept))),
+        }
     }
 
     /// Publishes an event of this daemon, stamped with the time of now. `topic` is like `/containers/create`.
@@ -68,8 +101,25 @@ impl EventBus {
     /// Passes on an event as another process has stamped it.
     pub fn forward(&self, envelope: Envelope) {
         tracing::debug!(namespace = envelope.namespace, topic = envelope.topic, "event");
+        let envelope = Arc::new(envelope);
+        let mut kept = self.kept();
+        if let Some(kept) = kept.as_mut()
+            && envelope.topic.starts_with("/tasks/")
+            && kept.events.len() < CAPACITY
+        {
+            kept.events.push(envelope.clone());
+        }
         // An error says that nobody listens, which is no fault.
-        let _ = self.sender.send(Arc::new(envelope));
+        let _ = self.sender.send(envelope);
+    }
+
+    /// What is kept, or nothing once its time is over.
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.as_ref().is_some_and(|kept| kept.until <= Instant::now()) {
+            *kept = None;
+        }
+        kept
     }
 
     /// Checks an event that another process has stamped.
@@ -85,9 +135,14 @@ impl EventBus {
         }
     }
 
-    /// Events from now on, of all namespaces.
+    /// Events from now on, of all namespaces; in the first moments also those of tasks since the start.
     pub fn subscribe(&self) -> Subscription {
+        let kept = self.kept();
         Subscription {
+            kept: kept
+                .as_ref()
+                .map(|kept| kept.events.iter().cloned().collect())
+                .unwrap_or_default(),
             receiver: self.sender.subscribe(),
         }
     }
@@ -96,6 +151,9 @@ impl EventBus {
 impl Subscription {
     /// The next event.
     pub async fn next(&mut self) -> Result<Arc<Envelope>, SubscriptionEnd> {
+        if let Some(envelope) = self.kept.pop_front() {
+            return Ok(envelope);
+        }
         self.receiver.recv().await.map_err(|error| match error {
             RecvError::Lagged(lost) => SubscriptionEnd::TooSlow(lost),
             RecvError::Closed => SubscriptionEnd::Closed,
@@ -148,7 +206,7 @@ pub fn check_topic(topic: &str) -> Result<(), InvalidEvent> {
 
 #[cfg(test)]
 mod tests {
-    use davit_containerd_api::events::TaskStart;
+    use davit_containerd_api::events::{NamespaceDelete, TaskStart};
 
     use super::*;
 
@@ -161,9 +219,28 @@ mod tests {
         bus.publish(&namespace, "/tasks/start", &event);
     }
 
+    async fn pid(subscription: &mut Subscription) -> u32 {
+        let envelope = subscription.next().await.unwrap();
+        let event: TaskStart = any::unpack(envelope.event.as_ref().unwrap()).unwrap().unwrap();
+        event.pid
+    }
+
     #[tokio::test]
-    async fn a_subscriber_gets_what_is_published_after_it_came() {
+    async fn in_the_first_moments_a_subscriber_gets_what_was_told_of_tasks_and_all_of_it_once() {
         let bus = EventBus::new();
+        start(&bus, 1);
+        let namespace = "n".parse().unwrap();
+        bus.publish(&namespace, "/namespaces/delete", &NamespaceDelete { name: "n".into() });
+        let mut subscription = bus.subscribe();
+        start(&bus, 2);
+        assert_eq!([pid(&mut subscription).await, pid(&mut subscription).await], [1, 2]);
+        let second = tokio::time::timeout(Duration::from_millis(20), subscription.next()).await;
+        assert!(second.is_err(), "nothing is told twice");
+    }
+
+    #[tokio::test]
+    async fn later_a_subscriber_gets_what_is_published_after_it_came() {
+        let bus = EventBus::keeping_for(Duration::ZERO);
         start(&bus, 1);
         let mut subscription = bus.subscribe();
         start(&bus, 2);
