@@ -39,6 +39,7 @@ pub fn diff(upper: &Path, sink: impl Write) -> Result<(), ArchiveError> {
     let mut walk = Walk {
         builder: Builder::new(sink),
         links: HashMap::new(),
+        depth: 0,
     };
     walk.folder(&folder, Path::new(""))?;
     walk.builder.finish().map_err(written(Path::new("")))
@@ -48,6 +49,8 @@ struct Walk<W: Write> {
     builder: Builder<W>,
     /// The first name of files that have several.
     links: HashMap<(u64, u64), PathBuf>,
+    /// Folders between the root and the one that is walked.
+    depth: usize,
 }
 
 impl<W: Write> Walk<W> {
@@ -105,6 +108,9 @@ impl<W: Write> Walk<W> {
         path: &Path,
         stat: &Stat,
     ) -> Result<(), ArchiveError> {
+        if self.depth == root::MAX_DEPTH {
+            return Err(unreadable(path)(root::too_deep()));
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(parent, name, flags, Mode::empty()).map_err(unreadable(path))?;
         let mut header = header(stat, EntryType::Directory);
@@ -113,7 +119,10 @@ impl<W: Write> Walk<W> {
         self.builder
             .append_data(&mut header, Path::new(&with_slash), io::empty())
             .map_err(written(path))?;
-        self.folder(&folder, path)
+        self.depth += 1;
+        self.folder(&folder, path)?;
+        self.depth -= 1;
+        Ok(())
     }
 
     fn regular(&mut self, folder: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> Result<(), ArchiveError> {

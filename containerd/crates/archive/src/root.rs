@@ -66,17 +66,33 @@ pub(crate) fn file_type(folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> io::R
     }
 }
 
+/// Folders within folders that a tree may have, where it is walked by recursion: no real one is near it, and what links
+/// in an archive or a container's own hands can make must not overflow the stack.
+pub(crate) const MAX_DEPTH: usize = 256;
+
+/// What a tree deeper than [`MAX_DEPTH`] is answered with.
+pub(crate) fn too_deep() -> io::Error {
+    io::Error::other(format!("folders nested deeper than {MAX_DEPTH} levels"))
+}
+
 /// Removes the file or the tree `name` in `folder`, following nothing.
 pub(crate) fn remove(folder: BorrowedFd<'_>, name: &std::ffi::OsStr) -> io::Result<()> {
+    remove_at(folder, name, 0)
+}
+
+fn remove_at(folder: BorrowedFd<'_>, name: &std::ffi::OsStr, depth: usize) -> io::Result<()> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(error) => return Err(error.into()),
     }
+    if depth == MAX_DEPTH {
+        return Err(too_deep());
+    }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let inner = rustix::fs::openat(folder, name, flags, Mode::empty())?;
     for child in children(inner.as_fd())? {
-        remove(inner.as_fd(), &child)?;
+        remove_at(inner.as_fd(), &child, depth + 1)?;
     }
     Ok(rustix::fs::unlinkat(folder, name, AtFlags::REMOVEDIR)?)
 }
@@ -116,6 +132,26 @@ mod tests {
         }
         assert!(root.folder(Path::new("beside")).is_err());
         assert!(root.folder(Path::new("/proc/self/root")).is_err());
+    }
+
+    #[test]
+    fn a_tree_of_any_depth_ends_in_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut folder = Root::open(dir.path()).unwrap().folder(Path::new("")).unwrap();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        for _ in 0..300 {
+            rustix::fs::mkdirat(&folder, "a", Mode::RWXU).unwrap();
+            folder = rustix::fs::openat(&folder, "a", flags, Mode::empty()).unwrap();
+        }
+        let top = Root::open(dir.path()).unwrap().folder(Path::new("")).unwrap();
+        assert!(
+            remove(top.as_fd(), "a".as_ref())
+                .unwrap_err()
+                .to_string()
+                .contains("256 levels")
+        );
+        let refused = crate::diff(dir.path(), io::sink()).unwrap_err();
+        assert!(refused.to_string().contains("256 levels"), "{refused}");
     }
 
     #[test]
