@@ -113,6 +113,8 @@ impl Network {
         inside.add_default_route(gateway).await?;
         inside.carries(CONTAINER_LINK).await?;
         self.links.carries(&host_name).await?;
+        // A bridge without another port had no carrier either; it has one since its port has.
+        self.links.carries(&self.config.bridge).await?;
         Ok(Endpoint {
             address,
             prefix,
