@@ -125,6 +125,10 @@ impl Actor {
             Command::Attach { reply } => self.attach(reply).await,
             Command::Rename { name, reply } => drop(reply.send(self.rename(name).await)),
             Command::Remove { reply } => drop(reply.send(self.remove().await)),
+            Command::AutoRemove { on, reply } => {
+                let before = std::mem::replace(&mut self.record.host.auto_remove, on);
+                let _ = reply.send(Ok(before));
+            }
             Command::Ended { run, exit } if run == self.run => self.ended(exit).await,
             Command::Ended { .. } => {}
             Command::OutOfMemory => self.out_of_memory().await,

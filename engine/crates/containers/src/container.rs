@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Rename { name: String, reply: Reply<()> },
     /// Remove it; it must not run.
     Remove { reply: Reply<()> },
+    /// Set whether its end removes it, and tell how that was before.
+    AutoRemove { on: bool, reply: Reply<bool> },
     /// Its first process ended, in this run.
     Ended { run: u64, exit: Exit },
     /// The kernel killed for want of memory.
@@ -86,6 +88,11 @@ impl Container {
     /// Removes it; it must not run.
     pub(crate) async fn remove(&self) -> Result<()> {
         self.ask(|reply| Command::Remove { reply }).await
+    }
+
+    /// Sets whether its end removes it; the answer is how that was before. Kept in memory: only a restart asks, and it sets it back.
+    pub(crate) async fn set_auto_remove(&self, on: bool) -> Result<bool> {
+        self.ask(|reply| Command::AutoRemove { on, reply }).await
     }
 
     /// Asks for its streams. The answer comes when it runs; the asking is done when this returns.

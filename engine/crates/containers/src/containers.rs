@@ -202,12 +202,14 @@ impl Containers {
     pub async fn restart(&self, container: Arc<Container>, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
         let signal = signal.map(signal::parse).transpose()?;
         detached(async move {
-            match stop(&container, signal, timeout).await {
-                Ok(()) | Err(ContainerError::NotModified) => {}
-                Err(error) => return Err(error),
+            // One made with `--rm` outlives the stop in between.
+            let auto_remove = container.set_auto_remove(false).await?;
+            let stopped = stop(&container, signal, timeout).await;
+            container.set_auto_remove(auto_remove).await?;
+            match stopped {
+                Ok(()) | Err(ContainerError::NotModified) => container.start().await,
+                Err(error) => Err(error),
             }
-            container.start().await?;
-            Ok(())
         })
         .await
     }

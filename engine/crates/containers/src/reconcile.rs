@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) async fn all(context: &Arc<Context>, records: Vec<Record>) -> Result<()> {
     let tasks = context.containerd.list_tasks().await?;
     let mut tasks: HashMap<String, Task> = tasks.into_iter().map(|task| (task.id.clone(), task)).collect();
-    // Before any actor lives: none may be starting what this removes.
+    // Before any actor lives and any client is served: none may be making or starting what this takes for a left-over.
     let running: HashSet<_> = records
         .iter()
         .filter(|record| record.state.is_running())
@@ -48,6 +48,9 @@ pub(crate) async fn all(context: &Arc<Context>, records: Vec<Record>) -> Result<
     if let Err(error) = context.network.sweep(|id| running.contains(id)).await {
         warn!(%error, "network namespaces that were left behind cannot be removed");
     }
+    delete_leftover_records(&context.containerd, |id| tasks.contains_key(id) || running.contains(id)).await;
+    let known: HashSet<_> = records.iter().map(|record| record.id.clone()).collect();
+    let layers = stray_layers(&context.containerd, |id| known.contains(id)).await;
     let (mut later, mut ended) = (Vec::new(), Vec::new());
     for record in records {
         let task = tasks.remove(record.id.as_str());
@@ -70,7 +73,7 @@ pub(crate) async fn all(context: &Arc<Context>, records: Vec<Record>) -> Result<
     // What needs more than a look goes on while clients are served.
     let context = context.clone();
     tokio::spawn(async move {
-        clear_strangers(&context, tasks.into_keys().collect()).await;
+        clear_strangers(&context.containerd, tasks.into_keys().collect(), layers).await;
         for container in later {
             settle(&container).await;
         }
@@ -147,27 +150,34 @@ async fn store(context: &Context, record: &Record) {
     }
 }
 
-/// Tasks, containers and layers in our namespace that no record knows.
-async fn clear_strangers(context: &Context, tasks: Vec<String>) {
-    let containerd = &context.containerd;
-    for id in tasks {
-        info!(container = id, "a task that no record knows is taken down");
-        take_down(containerd, &id).await;
-    }
+/// The manager's records of runs that are over: a start would find them in its way.
+async fn delete_leftover_records(containerd: &Containerd, runs: impl Fn(&str) -> bool) {
     for id in containerd.list_containers().await.unwrap_or_default() {
-        let known = context.by_id(&id);
-        if known.is_none_or(|container| !container.record().state.is_running()) {
+        if !runs(&id) {
             debug!(container = id, "a left over record of the manager is deleted");
             let _ = containerd.delete_container(&id).await;
         }
     }
-    for key in containerd.list_snapshots().await.unwrap_or_default() {
-        // Ours alone have a container's id for a key; layers have digests.
-        let ours = key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if ours && context.by_id(&key).is_none() {
-            info!(snapshot = key, "a layer that no record knows is removed");
-            let _ = containerd.remove_snapshot(&key).await;
-        }
+}
+
+/// Layers that were made for containers nobody was told of.
+async fn stray_layers(containerd: &Containerd, known: impl Fn(&str) -> bool) -> Vec<String> {
+    // Ours alone have a container's id for a key; layers have digests.
+    let ours = |key: &str| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut layers = containerd.list_snapshots().await.unwrap_or_default();
+    layers.retain(|key| ours(key) && !known(key));
+    layers
+}
+
+/// Takes down tasks and layers in our namespace that no record knows.
+async fn clear_strangers(containerd: &Containerd, tasks: Vec<String>, layers: Vec<String>) {
+    for id in tasks {
+        info!(container = id, "a task that no record knows is taken down");
+        take_down(containerd, &id).await;
+    }
+    for key in layers {
+        info!(snapshot = key, "a layer that no record knows is removed");
+        let _ = containerd.remove_snapshot(&key).await;
     }
 }
 
