@@ -31,6 +31,7 @@ pub fn create_request(name: Option<String>, body: Create, machine: &Machine) -> 
         )));
     }
     let host = host(body.host_config, machine)?;
+    check_distinct_targets(&host)?;
     check_networking(&body.networking_config, host.network)?;
     if host.network == NetworkMode::Host && !body.hostname.is_empty() && host.uts == UtsMode::Host {
         return Err(ApiError::invalid("conflicting options: hostname and the UTS mode"));
@@ -166,6 +167,23 @@ fn host(body: HostConfig, machine: &Machine) -> Result<Host> {
     })
 }
 
+/// Each place in the container is mounted on once.
+fn check_distinct_targets(host: &Host) -> Result<()> {
+    let binds = host.binds.iter().map(|bind| bind.target.as_str());
+    let mounts = host.mounts.iter().map(|mount| match mount {
+        MountRequest::Bind { target, .. } | MountRequest::Tmpfs { target, .. } => target.as_str(),
+    });
+    let tmpfs = host.tmpfs.keys().map(String::as_str);
+    let mut seen = std::collections::HashSet::new();
+    for target in binds.chain(mounts).chain(tmpfs) {
+        let target = target.trim_end_matches('/');
+        if !seen.insert(target) {
+            return Err(ApiError::invalid(format!("Duplicate mount point: {target}")));
+        }
+    }
+    Ok(())
+}
+
 fn refuse_modes(body: &HostConfig) -> Result<()> {
     if !matches!(body.userns_mode.as_str(), "" | "host") {
         return Err(ApiError::unsupported(format!(
@@ -244,6 +262,11 @@ fn mount(body: Mount) -> Result<MountRequest> {
             );
             Err(ApiError::invalid(text))
         }
+        "bind" if !is_propagation(&body.bind_options.propagation) => {
+            let mode = body.bind_options.propagation;
+            let text = format!("invalid mount config for type \"bind\": invalid propagation mode: {mode}");
+            Err(ApiError::invalid(text))
+        }
         "bind" => Ok(MountRequest::Bind {
             source: body.source,
             target: body.target,
@@ -261,6 +284,11 @@ fn mount(body: Mount) -> Result<MountRequest> {
         }
         kind => Err(ApiError::invalid(format!("mount type unknown: {kind:?}"))),
     }
+}
+
+fn is_propagation(mode: &str) -> bool {
+    let kind = mode.strip_prefix('r').unwrap_or(mode);
+    mode.is_empty() || matches!(kind, "private" | "shared" | "slave")
 }
 
 fn device(body: crate::wire::create::Device) -> Result<DeviceRequest> {

@@ -34,7 +34,7 @@ pub async fn create(
     let container = app.containers.find(&id)?;
     let config = convert::exec_config(body)?;
     DetachKeys::parse(&config.detach_keys)?;
-    let exec = app.containers.create_exec(&container, config)?;
+    let exec = app.containers.create_exec(&container, config).await?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": exec.id.as_str() }))))
 }
 

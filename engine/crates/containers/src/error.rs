@@ -34,14 +34,6 @@ pub enum ContainerError {
     /// The call needs a running container.
     #[error("container {0} is not running")]
     NotRunning(String),
-    /// A signal needs a running container.
-    #[error("cannot kill container: {given}: container {id} is not running")]
-    CannotKill {
-        /// As the user named it.
-        given: String,
-        /// Its id.
-        id: String,
-    },
     /// Nothing to do: it runs already, or does not run.
     #[error("nothing to do")]
     NotModified,
@@ -122,7 +114,6 @@ impl ContainerError {
             Self::Ambiguous(_) | Self::InvalidName(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::NameInUse { .. }
             | Self::NotRunning(_)
-            | Self::CannotKill { .. }
             | Self::RemoveRunning(_)
             | Self::RemovalInProgress(_)
             | Self::MarkedForRemoval

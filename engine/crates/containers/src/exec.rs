@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use davit_engine_spec::{self as spec, Attach, ExecInput, user};
+use davit_engine_spec::{self as spec, Attach, ExecInput, Identity, user};
 use davit_stdio::STDIN_ATTACHED;
 use davit_vocabulary::{ContainerId, ExecId};
 use tokio::sync::watch;
@@ -16,6 +17,9 @@ use crate::{
 };
 
 type Result<T> = std::result::Result<T, ContainerError>;
+
+/// How long an exec that has ended can be asked for; Docker's time.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// What a user wants to run.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,20 @@ pub struct ExecState {
     pub exit_code: Option<i32>,
     /// Its pid on this host.
     pub pid: u32,
+    ended_at: Option<Instant>,
+}
+
+impl ExecState {
+    fn end(&mut self, code: i32) {
+        self.running = false;
+        self.exit_code = Some(code);
+        self.ended_at = Some(Instant::now());
+    }
+
+    /// Whether it ended so long ago that nobody will ask for its exit code any more.
+    fn is_stale(&self) -> bool {
+        self.ended_at.is_some_and(|at| at.elapsed() > KEPT)
+    }
 }
 
 /// An additional process.
@@ -90,10 +108,15 @@ impl Execs {
 
 impl Containers {
     /// Makes an exec in a running container.
-    pub fn create_exec(&self, container: &Container, config: ExecConfig) -> Result<Arc<Exec>> {
-        running(container)?;
+    pub async fn create_exec(&self, container: &Container, config: ExecConfig) -> Result<Arc<Exec>> {
+        let record = running(container)?;
         if config.cmd.is_empty() {
             return Err(ContainerError::Invalid("No exec command specified".into()));
+        }
+        if !config.user.is_empty() {
+            // Refused now, not in the stream of an exec that never ran.
+            let user = config.user.clone();
+            blocking(move || identify(&record, &user)).await?;
         }
         let exec = Arc::new(Exec {
             id: id::exec(),
@@ -102,8 +125,8 @@ impl Containers {
             state: watch::Sender::default(),
         });
         let mut execs = self.execs.map();
-        // Those of containers that are gone can never be asked for again.
-        execs.retain(|_, exec| self.context.by_id(&exec.container).is_some());
+        // Those of containers that are gone can never be asked for again; a busy container must not gather those that ended.
+        execs.retain(|_, exec| !exec.state().is_stale() && self.context.by_id(&exec.container).is_some());
         execs.insert(exec.id.clone(), exec.clone());
         drop(execs);
         let action = format!("exec_create: {}", exec.config.cmd.join(" "));
@@ -158,10 +181,7 @@ impl Containers {
         let containerd = &self.context.containerd;
         let _ = containerd.delete_exec(&exec.container, &exec.id).await;
         let (error, code) = explain(error);
-        exec.state.send_modify(|state| {
-            state.running = false;
-            state.exit_code = Some(code);
-        });
+        exec.state.send_modify(|state| state.end(code));
         Err(error)
     }
 
@@ -200,17 +220,13 @@ impl Containers {
     async fn describe_exec(&self, record: Arc<Record>, exec: Arc<Exec>, tty_size: [u64; 2]) -> Result<Vec<u8>> {
         let machine = self.context.machine.clone();
         let work = move || {
-            let unreadable = |error| ContainerError::Invalid(format!("reading the container's users: {error}"));
-            let root = Rootfs::of_process(record.state.pid).map_err(unreadable)?;
-            let passwd = root.read_text("etc/passwd").map_err(unreadable)?;
-            let group = root.read_text("etc/group").map_err(unreadable)?;
             let config = &exec.config;
             let wanted = if config.user.is_empty() {
                 &record.config.user
             } else {
                 &config.user
             };
-            let identity = user::resolve(wanted, &record.host.group_add, &passwd, &group)?;
+            let identity = identify(&record, wanted)?;
             let size = if tty_size == [0, 0] {
                 config.console_size
             } else {
@@ -230,19 +246,14 @@ impl Containers {
             });
             serde_json::to_vec(&process).map_err(|error| ContainerError::Store(error.to_string()))
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .unwrap_or(Err(ContainerError::ShuttingDown))
+        blocking(work).await
     }
 
     fn watch_exec(&self, exec: Arc<Exec>, record: Arc<Record>) {
         let context = self.context.clone();
         tokio::spawn(async move {
             let exit = streams::wait_patiently(&context.containerd, &exec.container, &exec.id).await;
-            exec.state.send_modify(|state| {
-                state.running = false;
-                state.exit_code = Some(exit.code);
-            });
+            exec.state.send_modify(|state| state.end(exit.code));
             let own = [("execID", exec.id.to_string()), ("exitCode", exit.code.to_string())];
             context.events.container(&record, "exec_die", &own);
             let _ = context.containerd.delete_exec(&exec.container, &exec.id).await;
@@ -256,6 +267,20 @@ impl Containers {
             .resize(&exec.container, &exec.id, height, width)
             .await
     }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or(Err(ContainerError::ShuttingDown))
+}
+
+/// Who a user is by the files of a running container.
+fn identify(record: &Record, user: &str) -> Result<Identity> {
+    let unreadable = |error| ContainerError::Invalid(format!("reading the container's users: {error}"));
+    let root = Rootfs::of_process(record.state.pid).map_err(unreadable)?;
+    let passwd = root.read_text("etc/passwd").map_err(unreadable)?;
+    let group = root.read_text("etc/group").map_err(unreadable)?;
+    Ok(user::resolve(user, &record.host.group_add, &passwd, &group)?)
 }
 
 fn running(container: &Container) -> Result<Arc<Record>> {
@@ -275,4 +300,22 @@ fn explain(error: ContainerError) -> (ContainerError, i32) {
     let (text, code) = classify(status.message().to_owned());
     let code = if code == 128 { 126 } else { code };
     (ContainerError::Start { text, code }, code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_is_forgotten_some_time_after_its_end_and_not_before() {
+        let mut state = ExecState::default();
+        assert!(!state.is_stale());
+        state.end(3);
+        assert_eq!(
+            (state.running, state.exit_code, state.is_stale()),
+            (false, Some(3), false)
+        );
+        state.ended_at = Instant::now().checked_sub(KEPT + Duration::from_secs(1));
+        assert!(state.is_stale());
+    }
 }

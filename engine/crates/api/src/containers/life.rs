@@ -48,7 +48,8 @@ pub async fn restart(State(app): State<App>, Path(id): Path<String>, params: Par
 /// `POST /containers/{id}/kill`.
 pub async fn kill(State(app): State<App>, Path(id): Path<String>, params: Params) -> Result<Response, ApiError> {
     const SIGKILL: u32 = 9;
-    let container = app.containers.find(&id)?;
+    let failed = |error: ContainerError| ApiError::new(error.kind(), format!("cannot kill container: {id}: {error}"));
+    let container = app.containers.find(&id).map_err(failed)?;
     let invalid = |error| ApiError::invalid(format!("cannot kill container: {id}: {error}"));
     let signal = params
         .text("signal")
@@ -64,16 +65,11 @@ pub async fn kill(State(app): State<App>, Path(id): Path<String>, params: Params
         .and_then(|text| signal::parse(text).ok());
     // A signal that ends it is meant for good: no restart policy acts then. Others are messages.
     let stops = signal == SIGKILL || signal == own.unwrap_or(15);
-    match container.signal(signal, stops).await {
-        Err(ContainerError::NotRunning(full)) => Err(ContainerError::CannotKill { given: id, id: full }.into()),
-        Err(error) => Err(error.into()),
-        Ok(()) => {
-            if signal == SIGKILL {
-                container.wait(davit_engine_containers::WaitCondition::NotRunning).await;
-            }
-            Ok(empty(StatusCode::NO_CONTENT))
-        }
+    container.signal(signal, stops).await.map_err(failed)?;
+    if signal == SIGKILL {
+        container.wait(davit_engine_containers::WaitCondition::NotRunning).await;
     }
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// `POST /containers/{id}/rename`.

@@ -92,4 +92,7 @@ fn malformed_values_are_bad_requests() {
     assert_eq!(check("OomScoreAdj", json!(5000)), 400);
     assert_eq!(check("NetworkMode", json!("nope")), 400);
     assert_eq!(check("SecurityOpt", json!(["nope"])), 400);
+    assert_eq!(check("Binds", json!(["/a:/x", "/b:/x/"])), 400);
+    let mount = json!({ "Type": "bind", "Source": "/tmp", "Target": "/x", "BindOptions": { "Propagation": "far" } });
+    assert_eq!(check("Mounts", json!([mount])), 400);
 }
