@@ -58,19 +58,14 @@ fn defaults(input: &Input<'_>) -> Vec<Mount> {
             &[protect, &["nosuid", "noexec", "nodev"]].concat(),
         ),
     ];
+    // Shows the queues of whichever namespace the container is in; the host itself may have none mounted.
+    mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     match host.ipc {
         IpcMode::Private => {
-            mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
             let options = ["nosuid", "noexec", "nodev", "mode=1777", &shm_size];
             mounts.push(mount("/dev/shm", "tmpfs", "shm", &options));
         }
         IpcMode::Host => {
-            mounts.push(mount(
-                "/dev/mqueue",
-                "bind",
-                "/dev/mqueue",
-                &["rbind", "nosuid", "noexec", "nodev"],
-            ));
             mounts.push(mount("/dev/shm", "bind", "/dev/shm", &["rbind", "rprivate"]));
         }
     }

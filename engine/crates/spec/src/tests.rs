@@ -90,6 +90,13 @@ fn the_host_modes_leave_their_namespaces_out() {
     let namespaces = spec.linux().clone().unwrap().namespaces().clone().unwrap();
     assert_eq!(namespaces.len(), 1);
     assert_eq!(spec.hostname(), &None);
+    // The host may have no message queues mounted: the kernel shows those of its namespace.
+    let mounts = spec.mounts().as_deref().unwrap();
+    let queues = mounts
+        .iter()
+        .find(|mount| mount.destination().ends_with("mqueue"))
+        .unwrap();
+    assert_eq!(queues.typ().as_deref(), Some("mqueue"));
 }
 
 #[test]
