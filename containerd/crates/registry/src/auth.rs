@@ -1,10 +1,14 @@
 //! Authentication: basic credentials, and tokens from the service that a registry names.
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use reqwest::{Client, RequestBuilder, header::HeaderValue};
 use serde::Deserialize;
 
 use crate::{RegistryError, error::transport};
+
+/// The most bytes that a token service may answer: whoever runs it is a stranger.
+const TOKEN_LIMIT: usize = 1 << 20;
 
 /// A registry's question for credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +144,14 @@ async fn token(
             reason: format!("token service answered {status}"),
         });
     }
-    let bytes = response.bytes().await.map_err(|error| transport(&error))?;
+    let mut body = response.bytes_stream();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = body.next().await {
+        bytes.extend_from_slice(&chunk.map_err(|error| transport(&error))?);
+        if bytes.len() > TOKEN_LIMIT {
+            return Err(answer("token answer larger than 1 MiB".into()));
+        }
+    }
     let token: Token = serde_json::from_slice(&bytes).map_err(|error| answer(error.to_string()))?;
     let tokens = [token.token, token.access_token];
     tokens
