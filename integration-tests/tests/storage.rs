@@ -251,6 +251,28 @@ fn what_a_snapshot_adds_becomes_a_layer() {
 }
 
 #[test]
+fn an_exported_image_comes_back_as_the_same_image() {
+    on_both(|asked| {
+        let name = "docker.io/library/busybox:latest";
+        asked.ctr(&["images", "import", text(&asked.archive)]).ok();
+        asked.collect();
+        let before = (asked.images(), asked.blobs(), asked.snapshots());
+        let exported = asked.scratch.join("exported.tar");
+        asked.ctr(&["images", "export", text(&exported), name]).ok();
+        asked.ctr(&["images", "rm", "--sync", name]).ok();
+        asked.assert_empty();
+        asked.ctr(&["images", "import", text(&exported)]).ok();
+        asked.collect();
+        assert_eq!((asked.images(), asked.blobs(), asked.snapshots()), before);
+        asked
+            .ctr(&["images", "export", text(&exported), "docker.io/library/none:1"])
+            .code_is(1)
+            .says("not found");
+        before
+    });
+}
+
+#[test]
 fn content_is_what_its_digest_says_or_is_refused() {
     const HELLO: &str = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
     on_both(|asked| {

@@ -1,8 +1,10 @@
-//! `containerd.services.transfer.v1.Transfer`: an archive or a registry into the image store, and one name to another.
+//! `containerd.services.transfer.v1.Transfer`: an archive or a registry into the image store, one name to another, and
+//! images into an archive.
 
 mod convert;
 mod credentials;
 mod progress;
+mod sink;
 mod source;
 
 use davit_containerd_api::{
@@ -11,7 +13,7 @@ use davit_containerd_api::{
         TransferRequest,
         transfer_server::{Transfer, TransferServer},
     },
-    types::transfer::{ImageImportStream, ImageStore, OciRegistry},
+    types::transfer::{ImageExportStream, ImageImportStream, ImageStore, OciRegistry},
 };
 use davit_images::{Destination, Reporter, Storage};
 use davit_metadata::Scope;
@@ -63,6 +65,9 @@ impl Transfer for Service {
 
 impl Service {
     async fn dispatch(&self, scope: &Scope, source: &Any, destination: &Any, reporter: Reporter) -> Result<(), Status> {
+        if let (Some(store), Some(archive)) = (decode(source)?, decode(destination)?) {
+            return self.export(scope, store, archive, reporter).await;
+        }
         let Some(store) = decode::<ImageStore>(destination)? else {
             return Err(not_offered(source, destination));
         };
@@ -97,6 +102,20 @@ impl Service {
         let reader = source::StreamReader::new(stream);
         run(move || storage.import(&scope, reader, &destination, &reporter)).await?;
         Ok(())
+    }
+
+    async fn export(
+        &self,
+        scope: &Scope,
+        source: ImageStore,
+        archive: ImageExportStream,
+        reporter: Reporter,
+    ) -> Result<(), Status> {
+        let wish = convert::export_wish(source, &archive)?;
+        let stream = self.streams.take(&scope.namespace, &archive.stream)?;
+        let (storage, scope) = (self.storage.clone(), scope.clone());
+        let writer = sink::StreamWriter::new(stream);
+        run(move || storage.export(&scope, &wish, writer, &reporter)).await
     }
 
     async fn pull(

@@ -68,6 +68,18 @@ impl Reference {
         self.digest.as_ref()
     }
 
+    /// The name as people write it: without what [`Reference::parse_familiar`] adds, but with its tag.
+    pub fn familiar(&self) -> String {
+        let full = self.to_string();
+        let short = full
+            .strip_prefix("docker.io/library/")
+            .filter(|rest| !rest.contains('/'));
+        short
+            .or_else(|| full.strip_prefix("docker.io/"))
+            .unwrap_or(&full)
+            .to_owned()
+    }
+
     /// Parses a name as people write it: `busybox` is `docker.io/library/busybox:latest`.
     pub fn parse_familiar(text: &str) -> Result<Self, InvalidReference> {
         let (first, rest) = text.split_once('/').unwrap_or(("", text));
@@ -253,6 +265,13 @@ mod tests {
         assert_eq!(familiar("localhost/app"), "localhost/app:latest");
         assert_eq!(familiar("host:5000/app"), "host:5000/app:latest");
         assert_eq!(familiar("docker.io/busybox:2"), "docker.io/library/busybox:2");
+    }
+
+    #[test]
+    fn full_names_are_shortened_to_what_is_completed_to_them() {
+        for familiar in ["busybox:1", "me/app:1", "localhost/app:1", "host:5000/a/b:c"] {
+            assert_eq!(Reference::parse_familiar(familiar).unwrap().familiar(), familiar);
+        }
     }
 
     proptest! {

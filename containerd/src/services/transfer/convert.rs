@@ -2,9 +2,9 @@
 
 use davit_containerd_api::types::{
     Platform as WirePlatform,
-    transfer::{ImageReference, ImageStore, RegistryResolver, UnpackConfiguration},
+    transfer::{ImageExportStream, ImageReference, ImageStore, RegistryResolver, UnpackConfiguration},
 };
-use davit_images::{Destination, NameRule, Platform, Unpack};
+use davit_images::{Destination, ExportWish, NameRule, Platform, Unpack};
 use davit_registry::{Reference, Registry, RegistryError, Scheme};
 use tonic::Status;
 
@@ -46,6 +46,27 @@ fn platform(wire: WirePlatform) -> Platform {
         architecture: wire.architecture,
         variant: wire.variant,
     }
+}
+
+/// What is to go into an archive.
+pub(super) fn export_wish(store: ImageStore, archive: &ImageExportStream) -> Result<ExportWish, Status> {
+    if archive.skip_non_distributable {
+        let text = "leaving non-distributable layers out of an export is not offered: not implemented";
+        return Err(Status::unimplemented(text));
+    }
+    let further = store.extra_references;
+    if further.iter().any(|rule| rule.is_prefix) {
+        return Err(Status::unimplemented(
+            "prefix lookup on export is not offered: not implemented",
+        ));
+    }
+    let names = std::iter::once(store.name).chain(further.into_iter().map(|rule| rule.name));
+    Ok(ExportWish {
+        names: names.filter(|name| !name.is_empty()).collect(),
+        platforms: archive.platforms.iter().cloned().map(platform).collect(),
+        all_platforms: archive.all_platforms,
+        skip_docker_manifest: archive.skip_compatibility_manifest,
+    })
 }
 
 /// The client that a resolver describes.
