@@ -12,5 +12,7 @@ pub fn start(level: &str) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(ansi)
+        // Whoever read our log may have gone: that is no reason to panic.
+        .log_internal_errors(false)
         .init();
 }

@@ -183,7 +183,7 @@ fn a_pull_fetches_unpacks_and_labels_as_containerd_does() {
         let name = registry.name("team/web:1");
         asked.ctr(&["images", "pull", &name]).ok();
         asked.ctr(&["images", "pull", &name]).ok();
-        assert_eq!(asked.images(), [name.clone()]);
+        assert_eq!(asked.images(), std::slice::from_ref(&name));
         let check = asked.ctr(&["images", "check"]).ok();
         assert!(check.contains("complete (2/2)"), "{check}");
         let host = name.split('/').next().expect("a host");
@@ -215,7 +215,7 @@ fn a_pull_fetches_unpacks_and_labels_as_containerd_does() {
         asked
             .ctr(&["images", "pull", "--snapshotter", "no-such", &name])
             .code_is(1);
-        assert_eq!(asked.images(), [name.clone()]);
+        assert_eq!(asked.images(), std::slice::from_ref(&name));
         asked.ctr(&["images", "rm", "--sync", &name]).ok();
         asked.assert_empty();
         answers
