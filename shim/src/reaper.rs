@@ -140,10 +140,11 @@ impl Drop for Births {
 }
 
 fn is_our_child(pid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+    let Ok(stat) = fs::read(format!("/proc/{pid}/stat")) else {
         return false;
     };
-    // The name in parentheses may hold anything, parentheses too.
+    // The name in parentheses may hold anything: parentheses, and bytes that are no text.
+    let stat = String::from_utf8_lossy(&stat);
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let parent = after_name.split_whitespace().nth(1).and_then(|text| text.parse().ok());
     parent == Some(Pid::as_raw(Some(rustix::process::getpid())))
