@@ -37,6 +37,8 @@ pub fn everything(folder: &Path, bridge: &str, started: &[u32]) {
     for mount in mounts_below(folder) {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }
+    // A real runc that was killed while it made a container leaves cgroups without a process; their ids end in our name.
+    cgroups.extend(cgroups_named_after(folder, Path::new("/sys/fs/cgroup"), 3));
     cgroups.iter().rev().for_each(|path| remove_cgroup(path));
     if Path::new("/sys/class/net").join(bridge).exists() {
         std::process::Command::new("ip")
@@ -136,6 +138,23 @@ fn cgroup_folder(line: &str) -> Option<PathBuf> {
         named => top.join(named.trim_start_matches("name=")),
     };
     Some(mount.join(path))
+}
+
+/// Cgroups at most `depth` levels down whose name ends in `-` and the folder's.
+fn cgroups_named_after(folder: &Path, top: &Path, depth: usize) -> Vec<PathBuf> {
+    let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
+        return Vec::new();
+    };
+    let suffix = format!("-{name}");
+    let entries = fs::read_dir(top).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders
+        .flat_map(|entry| match entry.file_name().to_string_lossy().ends_with(&suffix) {
+            true => vec![entry.path()],
+            false if depth > 1 => cgroups_named_after(folder, &entry.path(), depth - 1),
+            false => Vec::new(),
+        })
+        .collect()
 }
 
 /// Removes a cgroup, what is below it, and the parents that are empty then.
