@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use davit_engine_network::{Network, NetworkConfig, NetworkError};
@@ -286,29 +286,5 @@ fn a_link_that_is_no_bridge_or_has_another_address_is_refused_and_stays() {
             "{refused}"
         );
         assert!(ip("-br addr").contains("10.9.9.1/24"));
-    });
-}
-
-/// Not a test of speed: prints what a connection costs (`cargo test -- --ignored --nocapture`).
-#[test]
-#[ignore = "prints timings"]
-fn time_of_a_connection() {
-    on_own_host(async |folder| {
-        let network = Network::open(config(folder)).await.unwrap();
-        for round in 0..5 {
-            let name = id(&format!("c{round}"));
-            let begin = Instant::now();
-            network.create_namespace(&name).await.unwrap();
-            let created = begin.elapsed();
-            network.connect(&name).await.unwrap();
-            let connected = begin.elapsed();
-            network.remove(&name).await.unwrap();
-            eprintln!(
-                "create {created:?}, connect {:?}, remove {:?}",
-                connected - created,
-                begin.elapsed() - connected
-            );
-            tokio::time::sleep(Duration::from_millis(150)).await;
-        }
     });
 }
