@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use davit_integration_tests::{Engine, Scratch, image, packages, workspace};
+use davit_integration_tests::{Engine, Scratch, image, packages, sweep, workspace};
 
 /// Builds, runs, kills and cleans up, and says what it does. Whatever happens, nothing stays behind.
 pub fn run() -> Result<()> {
@@ -17,6 +17,7 @@ pub fn run() -> Result<()> {
     step("building release binaries");
     let programs = workspace::build(workspace::Profile::Release)?;
     println!("    {}", programs.display());
+    let _cgroups = sweep::TopCgroups::now();
     let scratch = Scratch::with_programs(&programs);
     step("starting davitd");
     let engine = Engine::start(&scratch);

@@ -140,18 +140,56 @@ fn cgroup_folder(line: &str) -> Option<PathBuf> {
     Some(mount.join(path))
 }
 
+/// The top cgroups of a moment; dropped, it removes those that came since and are empty.
+///
+/// Runtimes leave the parent that their containers share, as runc does. It cannot go with one test: others may be using it.
+#[derive(Debug)]
+pub struct TopCgroups(BTreeSet<PathBuf>);
+
+impl TopCgroups {
+    /// What there is now.
+    pub fn now() -> Self {
+        Self(top_cgroups())
+    }
+}
+
+impl Drop for TopCgroups {
+    fn drop(&mut self) {
+        // Removing a cgroup that has a process or a child fails, so nothing in use is lost.
+        top_cgroups()
+            .difference(&self.0)
+            .for_each(|path| drop(fs::remove_dir(path)));
+    }
+}
+
+/// The folders below each hierarchy's root, and below the root where that is a hierarchy itself (pure v2).
+fn top_cgroups() -> BTreeSet<PathBuf> {
+    let top = Path::new("/sys/fs/cgroup");
+    let below = folders(top);
+    below
+        .iter()
+        .flat_map(|hierarchy| folders(hierarchy))
+        .chain(below.clone())
+        .collect()
+}
+
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.map(|entry| entry.path()).collect()
+}
+
 /// Cgroups at most `depth` levels down whose name ends in `-` and the folder's.
 fn cgroups_named_after(folder: &Path, top: &Path, depth: usize) -> Vec<PathBuf> {
     let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
         return Vec::new();
     };
     let suffix = format!("-{name}");
-    let entries = fs::read_dir(top).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders
-        .flat_map(|entry| match entry.file_name().to_string_lossy().ends_with(&suffix) {
-            true => vec![entry.path()],
-            false if depth > 1 => cgroups_named_after(folder, &entry.path(), depth - 1),
+    folders(top)
+        .into_iter()
+        .flat_map(|path| match path.to_string_lossy().ends_with(&suffix) {
+            true => vec![path],
+            false if depth > 1 => cgroups_named_after(folder, &path, depth - 1),
             false => Vec::new(),
         })
         .collect()

@@ -3,7 +3,7 @@
 use std::{env, process::Command};
 
 use anyhow::{Context, Result};
-use davit_integration_tests::{image, packages, peers, workspace};
+use davit_integration_tests::{image, packages, peers, sweep, workspace};
 
 /// Sets the machine up, checks form, builds the programs, runs every test.
 pub fn test(arguments: &[String]) -> Result<()> {
@@ -21,6 +21,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     ])?;
     deny()?;
     workspace::build(workspace::Profile::Debug)?;
+    let _cgroups = sweep::TopCgroups::now();
     let mut test = vec!["test", "--locked", "--workspace"];
     test.extend(arguments.iter().map(String::as_str));
     cargo(&test)

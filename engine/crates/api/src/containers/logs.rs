@@ -29,6 +29,9 @@ pub async fn logs(
     params: Params,
 ) -> Result<Response, ApiError> {
     let container = app.containers.find(&id)?;
+    if params.flag("details") {
+        return Err(ApiError::unsupported("details of log lines"));
+    }
     let tail = match params.text("tail") {
         None | Some("all") => None,
         // Docker takes what is no number for "all".
