@@ -16,8 +16,12 @@ pub const BUILD: &[Package] = &[
     ("libseccomp-dev", "/usr/include/seccomp.h"),
 ];
 
-/// To run the engine and to make an image.
-pub const RUN: &[Package] = &[("nftables", "/usr/sbin/nft"), ("busybox-static", "/bin/busybox")];
+/// To run the engine, whose `top` asks ps, and to make an image.
+pub const RUN: &[Package] = &[
+    ("nftables", "/usr/sbin/nft"),
+    ("busybox-static", "/bin/busybox"),
+    ("procps", "/usr/bin/ps"),
+];
 
 /// To run the tests: tools that act as a user does, and debootstrap, which fetches the peers.
 pub const TEST: &[Package] = &[
