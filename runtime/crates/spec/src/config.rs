@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{Hooks, Linux, Process, SpecError, null::or_default};
+use crate::{Hooks, IdMapping, Linux, Process, SpecError, null::or_default};
 
 /// What `spec` writes: a shell in `rootfs`.
 pub const DEFAULT: &str = include_str!("default.json");
@@ -69,10 +69,10 @@ pub struct Mount {
     pub options: Vec<String>,
     /// Id mapping of the mount; refused for now.
     #[serde(deserialize_with = "or_default")]
-    pub uid_mappings: Vec<serde_json::Value>,
+    pub uid_mappings: Vec<IdMapping>,
     /// Id mapping of the mount; refused for now.
     #[serde(deserialize_with = "or_default")]
-    pub gid_mappings: Vec<serde_json::Value>,
+    pub gid_mappings: Vec<IdMapping>,
 }
 
 impl Config {

@@ -7,6 +7,7 @@
 mod capabilities;
 mod config;
 mod hooks;
+mod id_mapping;
 mod linux;
 mod namespaces;
 mod null;
@@ -17,6 +18,7 @@ mod validate;
 pub use capabilities::{Capabilities, CapabilityList, NAMES as CAPABILITY_NAMES};
 pub use config::{Config, DEFAULT, Mount, Root};
 pub use hooks::{Hook, Hooks};
+pub use id_mapping::{IdMapping, to_host};
 pub use linux::{Device, DeviceKind, Linux, Personality};
 pub use namespaces::{Namespace, NamespaceKind};
 pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};

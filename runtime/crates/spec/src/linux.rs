@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Namespace, NamespaceKind, null::or_default};
+use crate::{IdMapping, Namespace, NamespaceKind, null::or_default};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,12 +42,12 @@ pub struct Linux {
     /// SELinux context of the mounts; refused for now.
     #[serde(deserialize_with = "or_default")]
     pub mount_label: String,
-    /// Refused for now.
+    /// What the user namespace's user ids are outside.
     #[serde(deserialize_with = "or_default")]
-    pub uid_mappings: Vec<Value>,
-    /// Refused for now.
+    pub uid_mappings: Vec<IdMapping>,
+    /// What the user namespace's group ids are outside.
     #[serde(deserialize_with = "or_default")]
-    pub gid_mappings: Vec<Value>,
+    pub gid_mappings: Vec<IdMapping>,
     /// Refused for now.
     pub intel_rdt: Option<Value>,
     /// Refused for now.
