@@ -23,6 +23,7 @@ pub mod init;
 pub mod log;
 pub mod namespaces;
 pub mod pidfd_socket;
+pub mod procfs;
 pub mod program;
 pub mod rootfs;
 pub mod seal;

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    procfs::ProcFs,
+};
 
 /// Why a profile could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +29,10 @@ pub fn change_on_exec(profile: &str) -> Result<(), AppArmorError> {
         return Err(AppArmorError::Unsupported);
     }
     let order = format!("exec {profile}");
-    let written =
-        fs::write("/proc/self/attr/apparmor/exec", &order).or_else(|_| fs::write("/proc/self/attr/exec", &order));
+    let written = ProcFs::open().and_then(|proc| {
+        let written = proc.write("self/attr/apparmor/exec", &order);
+        // Kernels before 5.8 have no directory for each module.
+        written.or_else(|_| proc.write("self/attr/exec", &order))
+    });
     Ok(written.attempt("change to profile", profile)?)
 }

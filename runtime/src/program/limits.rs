@@ -8,7 +8,10 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    procfs::ProcFs,
+};
 
 const RLIM_INFINITY: u64 = u64::MAX;
 
@@ -56,7 +59,8 @@ pub fn oom_score(adjustment: Option<i32>) -> Result<(), LimitError> {
     match adjustment {
         None => Ok(()),
         Some(value) => {
-            Ok(std::fs::write("/proc/self/oom_score_adj", value.to_string()).attempt("write oom_score_adj", value)?)
+            let written = ProcFs::open().and_then(|proc| proc.write("self/oom_score_adj", value.to_string()));
+            Ok(written.attempt("write oom_score_adj", value)?)
         }
     }
 }
