@@ -60,10 +60,11 @@ pub(super) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchEr
     }
 }
 
-/// Where the container is to be in the cgroup hierarchies.
+/// Where the container is to be in the cgroup hierarchies; by default it is named by its id and lies, as runc's does, below the
+/// caller's own cgroup.
 pub fn cgroup_path(config: &Config, id: &ContainerId) -> String {
     match config.linux.cgroups_path.to_string_lossy() {
-        path if path.is_empty() => format!("/{id}"),
+        path if path.is_empty() => id.to_string(),
         path => path.into_owned(),
     }
 }
