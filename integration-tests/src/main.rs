@@ -3,6 +3,7 @@
 mod bench;
 mod quickstart;
 mod verify;
+mod vm;
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -13,6 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
   test [ARG...]    check and run every test; ARGs go to `cargo test`
+  test vm [FILTER] run the tests of the virtual machine alone, or those of them whose names contain FILTER
   bench [NAME...]  measure ours against the originals: oci, engine, memory
   build [--debug]  build all programs into target/programs/release (or debug)
   peers            install the real Docker, containerd and runc that the tests compare with
@@ -35,6 +37,9 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     };
     match (command.as_str(), rest) {
         ("quickstart", []) => quickstart::run(),
+        ("test", [name]) if name == "vm" => vm::test(""),
+        ("test", [name, filter]) if name == "vm" => vm::test(filter),
+        ("in-guest", [phase]) => vm::guest::run(phase),
         ("test", arguments) => verify::test(arguments),
         ("bench", arguments) => bench::run(arguments),
         ("bench-among-peers", [folder, arguments @ ..]) => bench::run_among_peers(Path::new(folder), arguments),

@@ -23,12 +23,35 @@ pub const RUN: &[Package] = &[
     ("procps", "/usr/bin/ps"),
 ];
 
-/// To run the tests: tools that act as a user does, and debootstrap, which fetches the peers.
+/// To run the tests: tools that act as a user does, debootstrap, which fetches the peers, and what makes and starts the virtual machine.
 pub const TEST: &[Package] = &[
+    ("cpio", "/usr/bin/cpio"),
     ("debootstrap", "/usr/sbin/debootstrap"),
+    ("e2fsprogs", "/sbin/mke2fs"),
     ("iproute2", "/sbin/ip"),
+    ("kmod", "/sbin/modprobe"),
+    ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("tmux", "/usr/bin/tmux"),
     ("util-linux", "/usr/bin/setsid"),
+];
+
+/// What the virtual machine's Debian has beyond the minimum: systemd, the tools of its security modules, and what the tests call.
+pub const GUEST: &[&str] = &[
+    "apparmor",
+    "busybox-static",
+    "criu",
+    "dbus",
+    "dbus-user-session",
+    "iproute2",
+    "jq",
+    "kmod",
+    "nftables",
+    "procps",
+    "secilc",
+    "systemd",
+    "systemd-sysv",
+    "tmux",
+    "uidmap",
 ];
 
 /// Installs what is missing.

@@ -5,6 +5,8 @@ use std::{env, process::Command};
 use anyhow::{Context, Result};
 use davit_integration_tests::{image, packages, peers, sweep, workspace};
 
+use crate::vm;
+
 /// Sets the machine up, checks form, builds the programs, runs every test.
 pub fn test(arguments: &[String]) -> Result<()> {
     set_up()?;
@@ -19,12 +21,27 @@ pub fn test(arguments: &[String]) -> Result<()> {
         "--deny",
         "warnings",
     ])?;
+    // Not among all targets: a plain `cargo test` must not run it on the machine itself.
+    cargo(&[
+        "clippy",
+        "--locked",
+        "--package",
+        "davit-integration-tests",
+        "--test",
+        "guest",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ])?;
     deny()?;
     workspace::build(workspace::Profile::Debug)?;
     let _cgroups = sweep::TopCgroups::now();
     let mut test = vec!["test", "--locked", "--workspace"];
     test.extend(arguments.iter().map(String::as_str));
-    cargo(&test)
+    cargo(&test)?;
+    // Arguments choose among cargo's tests; all of it is all machines.
+    if arguments.is_empty() { vm::test("") } else { Ok(()) }
 }
 
 /// Installs what the tests need: packages, the peers, and a Debian with nginx to make an image of. Once per machine.

@@ -55,7 +55,7 @@ pub fn programs(profile: Profile) -> PathBuf {
 pub fn tested_programs() -> PathBuf {
     let folder = env::var_os("DAVIT_PROGRAMS").map_or_else(|| programs(Profile::Debug), PathBuf::from);
     assert!(
-        folder.join("davitd").exists(),
+        folder.join("davit-runtime").exists(),
         "no programs in {folder:?}: run `cargo xtask build` first"
     );
     folder
@@ -71,22 +71,29 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
     }
     run(&mut dynamic)?;
     for (package, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| *is_static) {
-        // RUSTFLAGS would reach the procedural macros, which cannot be static: only the program itself is linked so.
-        run(cargo_static(profile).args([
-            "-p",
-            package,
-            "--bin",
-            program,
-            "--",
-            "-C",
-            "target-feature=+crt-static",
-        ]))?;
-        stage(program, profile, &folder)?;
+        build_static(package, program, profile)?;
     }
     for (_, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| !is_static) {
         stage(program, profile, &folder)?;
     }
     Ok(folder)
+}
+
+/// Builds one program that is linked statically, and puts it into [`programs`].
+pub fn build_static(package: &str, program: &str, profile: Profile) -> Result<()> {
+    // RUSTFLAGS would reach the procedural macros, which cannot be static: only the program itself is linked so.
+    run(cargo_static(profile).args([
+        "-p",
+        package,
+        "--bin",
+        program,
+        "--",
+        "-C",
+        "target-feature=+crt-static",
+    ]))?;
+    let folder = programs(profile);
+    fs::create_dir_all(&folder)?;
+    stage(program, profile, &folder)
 }
 
 fn cargo_static(profile: Profile) -> Command {

@@ -1,0 +1,196 @@
+//! Which tests run where, and the disk that brings them into the machine.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use davit_integration_tests::workspace::{self, Profile};
+use serde_json::{Value, json};
+
+/// A start of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// The kernel's defaults: AppArmor; systemd after the tests that need none.
+    Plain,
+    /// SELinux, enforcing.
+    Selinux,
+}
+
+impl Boot {
+    /// In the order in which they are started.
+    pub const ALL: [Self; 2] = [Self::Plain, Self::Selinux];
+
+    /// For the user.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Plain => "pure cgroup v2, AppArmor, and systemd later",
+            Self::Selinux => "pure cgroup v2 and SELinux",
+        }
+    }
+
+    /// The moments of this boot.
+    fn phases(self) -> &'static [&'static str] {
+        match self {
+            Self::Plain => &["plain", "systemd"],
+            Self::Selinux => &["selinux"],
+        }
+    }
+}
+
+/// A module of tests, and the moment at which it runs.
+type Moments = &'static [(&'static str, &'static str)];
+
+/// The test programs: package, target, and for each module of tests (`""` for all) the moment at which it runs.
+const PROGRAMS: &[(&str, &str, Moments)] = &[
+    ("davit-cgroup", "on_this_machine", &[("", "plain")]),
+    ("davit-cgroup", "against_cgroups_rs", &[("", "plain")]),
+    ("davit-integration-tests", "runtime", &[("", "plain")]),
+    (
+        "davit-integration-tests",
+        "guest",
+        &[
+            ("v2::", "plain"),
+            ("apparmor::", "plain"),
+            ("systemd::", "systemd"),
+            ("selinux::", "selinux"),
+        ],
+    ),
+];
+
+/// Tests of one program that run in one moment.
+#[derive(Debug)]
+pub struct Step {
+    /// Unique: the program and the moment.
+    pub name: String,
+    /// The full names of the tests.
+    pub tests: Vec<String>,
+    phase: &'static str,
+    program: PathBuf,
+}
+
+/// All that is to run.
+#[derive(Debug)]
+pub struct Plan(Vec<Step>);
+
+impl Plan {
+    /// Builds the test programs and asks each for its tests.
+    pub fn build(filter: &str) -> Result<Self> {
+        workspace::build_static("davit-runtime", "davit-runtime", Profile::Debug)?;
+        let mut steps = Vec::new();
+        for (package, target, modules) in PROGRAMS {
+            let program = build(package, target)?;
+            let tests = list(&program)?;
+            let known = |name: &str| modules.iter().any(|(module, _)| name.starts_with(module));
+            if let Some(stray) = tests.iter().find(|name| !known(name)) {
+                anyhow::bail!("{target}: no moment is named for the test {stray}");
+            }
+            for phase in ["plain", "systemd", "selinux"] {
+                let now = |name: &String| {
+                    let module = modules.iter().find(|(module, _)| name.starts_with(module));
+                    module.is_some_and(|(_, when)| *when == phase) && name.contains(filter)
+                };
+                let tests: Vec<_> = tests.iter().filter(|name| now(name)).cloned().collect();
+                if !tests.is_empty() {
+                    steps.push(Step {
+                        name: format!("{target}-{phase}"),
+                        tests,
+                        phase,
+                        program: program.clone(),
+                    });
+                }
+            }
+        }
+        Ok(Self(steps))
+    }
+
+    /// Whether nothing is to run.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something runs in this boot.
+    pub fn needs(&self, boot: Boot) -> bool {
+        self.0.iter().any(|step| boot.phases().contains(&step.phase))
+    }
+
+    /// In order.
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    /// Makes a disk image with the tests, the programs under test, and this program, which runs them in the guest.
+    pub fn disk(&self, folder: &Path) -> Result<PathBuf> {
+        let content = folder.join(format!("programs-{}", std::process::id()));
+        fs::create_dir_all(content.join("programs"))?;
+        let runtime = workspace::tested_programs().join("davit-runtime");
+        fs::copy(&runtime, content.join("programs/davit-runtime")).with_context(|| format!("{runtime:?}"))?;
+        // By the link, not by the name that it shows: cargo may just have put another build there.
+        fs::copy("/proc/self/exe", content.join("xtask"))?;
+        for step in &self.0 {
+            let name = step.program.file_name().context("a program has a name")?;
+            fs::copy(&step.program, content.join(name))?;
+        }
+        let steps = self.0.iter().map(|step| {
+            let program = step.program.file_name().map(|name| name.to_string_lossy().into_owned());
+            json!({"name": step.name, "phase": step.phase, "program": program, "tests": step.tests})
+        });
+        fs::write(content.join("plan.json"), Value::from_iter(steps).to_string())?;
+        let disk = content.with_extension("disk");
+        super::base::disk_of(&content, &disk, 64)?;
+        fs::remove_dir_all(content)?;
+        Ok(disk)
+    }
+}
+
+/// Builds a test program, and says where it is.
+fn build(package: &str, target: &str) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace::root())
+        .args(["test", "--locked", "--quiet", "--no-run", "--message-format=json"])
+        .args(["--package", package, "--test", target])
+        .stderr(std::process::Stdio::inherit())
+        .output()?;
+    let messages = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success(),
+        "{target} was not built:\n{}",
+        rendered(&messages)
+    );
+    let artifacts = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    artifacts
+        .filter(|message| message["target"]["name"] == target)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo named no program for {target}"))
+}
+
+/// What the compiler says, out of cargo's messages.
+fn rendered(messages: &str) -> String {
+    let messages = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    messages
+        .filter_map(|message| message["message"]["rendered"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The names of a program's tests, those that are ignored excepted.
+fn list(program: &Path) -> Result<Vec<String>> {
+    let names = |flags: &[&str]| -> Result<Vec<String>> {
+        let output = Command::new(program)
+            .args(["--list", "--format", "terse"])
+            .args(flags)
+            .output()?;
+        ensure!(output.status.success(), "{program:?} --list: {}", output.status);
+        let text = String::from_utf8(output.stdout)?;
+        let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+        Ok(names.map(str::to_owned).collect())
+    };
+    let ignored = names(&["--ignored"])?;
+    Ok(names(&[])?.into_iter().filter(|name| !ignored.contains(name)).collect())
+}

@@ -1,0 +1,16 @@
+//! The runtime where the virtual machine of `cargo xtask test vm` is needed: pure cgroup v2, AppArmor, SELinux, systemd.
+//!
+//! A module's name decides at which moment its tests run: the table in src/vm/plan.rs.
+
+#[allow(dead_code, reason = "the runtime's own tests use the rest")]
+#[path = "runtime/bundle.rs"]
+mod bundle;
+
+#[path = "guest/apparmor.rs"]
+mod apparmor;
+#[path = "guest/selinux.rs"]
+mod selinux;
+#[path = "guest/systemd.rs"]
+mod systemd;
+#[path = "guest/v2.rs"]
+mod v2;
