@@ -2,6 +2,8 @@
 
 #[path = "runtime/bundle.rs"]
 mod bundle;
+#[path = "runtime/process.rs"]
+mod process;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use davit_cgroup::{Cgroup, Version};
-use davit_spec::{Personality, Process};
+use davit_spec::{MemoryPolicy, Personality, Process};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     process::setsid,
@@ -13,7 +13,7 @@ use rustix::{
 use crate::{
     errno::{Attempt, CallError},
     init::{InitError, join_keyring},
-    program::{Inheritance, Prepared, apparmor, limits, terminal, terminal::Console},
+    program::{Inheritance, Prepared, affinity, apparmor, limits, terminal, terminal::Console},
     rootfs::gate::Gate,
     talk::{Channel, FromChild, ToChild},
 };
@@ -25,6 +25,8 @@ pub struct Visit {
     pub process: Process,
     /// The container's execution domain.
     pub personality: Option<Personality>,
+    /// The container's memory policy.
+    pub memory_policy: Option<MemoryPolicy>,
     /// The container's id, where it has a keyring of its own.
     pub keyring: Option<String>,
     /// The container's cgroup.
@@ -59,7 +61,8 @@ pub fn children_of(init: &OwnedFd) -> Result<(), CallError> {
 pub fn live(visit: Visit, channel: &Channel) -> ! {
     let failure = match prepare(visit, channel) {
         Ok(prepared) => match channel.obey() {
-            Ok(Some(ToChild::Go)) => match prepared.confine().and_then(|()| prepared.execute()) {
+            Ok(Some(ToChild::Go)) => match prepared.confine() {
+                Ok(()) => prepared.execute(),
                 Err(failure) => failure.into(),
             },
             _ => InitError::Abandoned,
@@ -74,6 +77,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     let Visit {
         process,
         personality,
+        memory_policy,
         keyring,
         cgroup,
         init,
@@ -83,12 +87,13 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     } = visit;
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     cgroup.join_self()?;
-    limits::all_cpus();
+    affinity::finish(process.exec_cpu_affinity.as_ref())?;
     limits::oom_score(process.oom_score_adj)?;
     apparmor::change_on_exec(&process.apparmor_profile)?;
     if let Some(personality) = &personality {
         limits::personality(personality)?;
     }
+    limits::memory_policy(memory_policy.as_ref())?;
     enter_namespaces(&init)?;
     drop((init, cgroup));
     setsid().attempt("begin", "session")?;

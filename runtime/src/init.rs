@@ -7,7 +7,7 @@
 
 mod root;
 
-use std::{convert::Infallible, ffi::CString, path::PathBuf};
+use std::{ffi::CString, path::PathBuf};
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_spec::{Config, NamespaceKind, Process};
@@ -24,7 +24,7 @@ use crate::{
     hooks::{self, HookError},
     namespaces::{self, Shared},
     program::{
-        Inheritance, Prepared, ProgramError,
+        DEFAULT_UMASK, Inheritance, Prepared, ProgramError, affinity,
         apparmor::{self, AppArmorError},
         limits::{self, LimitError},
         terminal::{self, Console, TerminalError},
@@ -112,13 +112,15 @@ pub struct FailedMount {
 
 /// Lives the first process's life; the process never returns from it.
 pub fn live(plan: Plan, channel: Channel) -> ! {
-    let waiting = match set_up(plan, &channel) {
+    let mut waiting = match set_up(plan, &channel) {
         Ok(waiting) => waiting,
         Err(failure) => give_up(&channel, &failure),
     };
-    let (listener, word) = wait_for_word(waiting.start, channel);
-    let Err(failure) = word.and_then(|()| execute(waiting.prepared, &waiting.config, &waiting.record));
-    give_up(&listener, &failure)
+    let (listener, word) = wait_for_word(waiting.start.take(), channel);
+    match word.and_then(|()| before_execution(&waiting)) {
+        Ok(()) => waiting.prepared.execute(),
+        Err(failure) => give_up(&listener, &failure),
+    }
 }
 
 fn give_up(listener: &Channel, failure: &InitError) -> ! {
@@ -158,21 +160,23 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
 }
 
 /// The hooks that run in the container are confined like the program.
-fn execute(prepared: Prepared, config: &Config, record: &Record) -> Result<Infallible, InitError> {
-    prepared.confine()?;
-    if !config.hooks.start_container.is_empty() {
-        let mut hooks = config.hooks.start_container.clone();
+fn before_execution(waiting: &Waiting) -> Result<(), InitError> {
+    waiting.prepared.confine()?;
+    let hooks = &waiting.config.hooks.start_container;
+    if !hooks.is_empty() {
+        let mut hooks = hooks.clone();
         // Alone of all hooks these may rely on the program's environment.
         for hook in hooks.iter_mut().filter(|hook| hook.env.is_empty()) {
-            hook.env = prepared.environment();
+            hook.env = waiting.prepared.environment();
         }
-        hooks::run("startContainer", &hooks, &own_state(record, "created"))?;
+        hooks::run("startContainer", &hooks, &own_state(&waiting.record, "created"))?;
     }
-    Ok(prepared.execute()?)
+    Ok(())
 }
 
 fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
-    let process = plan.config.process.take().expect("validation has asked for a process");
+    let mut process = plan.config.process.take().expect("validation has asked for a process");
+    process.user.umask.get_or_insert(DEFAULT_UMASK);
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     umask(Mode::empty());
     enter_namespaces(&plan)?;
@@ -203,7 +207,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
 
 fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
     plan.cgroup.join_self()?;
-    limits::all_cpus();
+    affinity::all();
     namespaces::join(&plan.shared)?;
     if plan.config.linux.has_new(NamespaceKind::Cgroup) {
         davit_sys::clone::unshare(davit_sys::clone::NEW_CGROUP).attempt("unshare", "cgroup namespace")?;
@@ -225,6 +229,7 @@ fn act_on_self(plan: &Plan, process: &Process) -> Result<(), InitError> {
     if let Some(personality) = &plan.config.linux.personality {
         limits::personality(personality)?;
     }
+    limits::memory_policy(plan.config.linux.memory_policy.as_ref())?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! config.json, so that `create` reports it; [`Prepared::execute`] only puts the filter on and executes. Nothing that
 //! comes between needs a system call that a profile is likely to refuse.
 
+pub mod affinity;
 pub mod apparmor;
 pub mod capabilities;
 pub mod identity;
@@ -11,7 +12,7 @@ pub mod limits;
 pub mod lookup;
 pub mod terminal;
 
-use std::{convert::Infallible, ffi::CString};
+use std::{ffi::CString, io::Write};
 
 use davit_seccomp::Program as Filter;
 use davit_spec::Process;
@@ -28,8 +29,10 @@ use crate::{
 
 /// The first file descriptor that is not a standard stream.
 const FIRST_FREE_FD: u32 = 3;
-/// Group and others may not write, unless the config says otherwise.
-const DEFAULT_UMASK: u32 = 0o022;
+/// Group and others may not write, unless the config says otherwise. A process of `exec` keeps its caller's mask.
+pub const DEFAULT_UMASK: u32 = 0o022;
+/// What a process exits with that could not be executed when it was too late to tell anybody else.
+const NOT_EXECUTABLE: i32 = 255;
 
 /// Why a program could not be executed.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +60,6 @@ pub enum ProgramError {
     /// The filter.
     #[error("unable to init seccomp: {0}")]
     Seccomp(#[from] davit_seccomp::SeccompError),
-    /// execve itself.
-    #[error("exec {0}: {1}")]
-    Execute(String, Errno),
 }
 
 /// What a program inherits beyond its config.
@@ -89,7 +89,9 @@ impl Prepared {
         limits::apply(process)?;
         let mut env = environment(process, &inheritance);
         identity::own_standard_streams(&process.user)?;
-        umask(Mode::from_raw_mode(process.user.umask.unwrap_or(DEFAULT_UMASK)));
+        if let Some(mask) = process.user.umask {
+            umask(Mode::from_raw_mode(mask));
+        }
         // A directory that only the user may enter (a home on NFS) and one that only root may: either is enough.
         let entered = chdir(process.cwd.as_str());
         let filter_needs_privilege = inheritance.seccomp.is_some() && !process.no_new_privileges;
@@ -105,6 +107,7 @@ impl Prepared {
         if process.no_new_privileges {
             set_no_new_privs(true).attempt("set", "no_new_privs")?;
         }
+        davit_sys::signals::default_all();
         Ok(Prepared {
             path,
             args: process.args.iter().map(c_string).collect(),
@@ -129,14 +132,14 @@ impl Prepared {
         }
     }
 
-    /// Executes the program; returns only with an error.
-    pub fn execute(self) -> Result<Infallible, ProgramError> {
-        davit_sys::signals::default_pipe();
+    /// Executes the program. What the kernel does not take (a damaged file, an absent interpreter) is the program's own
+    /// failure, as with runc: said on its standard error, with an exit code.
+    pub fn execute(self) -> ! {
         let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);
-        Err(ProgramError::Execute(
-            self.path.to_string_lossy().into_owned(),
-            errno.into(),
-        ))
+        let path = self.path.to_string_lossy();
+        // Standard error is the program's, and may be closed.
+        let _ = writeln!(std::io::stderr(), "exec {path}: {}", Errno::from(errno));
+        davit_sys::clone::exit_now(NOT_EXECUTABLE)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     foreground,
     inherited::{self, InheritedError},
     log, pidfd_socket,
-    program::{Inheritance, capabilities, terminal::Console},
+    program::{Inheritance, affinity, capabilities, terminal::Console},
     talk::{Channel, FromChild, ToChild},
 };
 
@@ -153,6 +153,7 @@ fn visit(
     Ok(Visit {
         process,
         personality: config.linux.personality.clone(),
+        memory_policy: config.linux.memory_policy.clone(),
         keyring: record.keyring.then(|| record.id.clone()),
         cgroup: Cgroup::from_paths(&sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?)?,
         init,
@@ -179,12 +180,13 @@ fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
     // A cgroup v2 that hands controllers on takes no processes itself: then it is where the first process went.
     let elsewhere = enter::cgroup_of(&visit.cgroup, visit.init_pid);
     enter::children_of(&visit.init)?;
-    let forked = match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())) {
+    let fork = || match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())) {
         Err(err) if err.raw_os_error() == Some(Kernel::BUSY.raw_os_error()) && elsewhere.is_some() => {
             fork(0, elsewhere.as_ref().map(|fd| fd.as_fd()))
         }
         forked => forked,
     };
+    let forked = affinity::with_initial(visit.process.exec_cpu_affinity.as_ref(), fork)?;
     match forked.attempt("clone", "process")? {
         Fork::Child => {
             drop((channel, cgroup, elsewhere));

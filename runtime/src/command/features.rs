@@ -1,6 +1,6 @@
 //! `features`: what this runtime can do, in the specification's form.
 
-use davit_spec::CAPABILITY_NAMES;
+use davit_spec::{CAPABILITY_NAMES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
 use serde_json::json;
 
 use super::{CommandError, print};
@@ -114,6 +114,7 @@ pub(super) fn run() -> Result<(), CommandError> {
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
+            "memoryPolicy": {"modes": MEMORY_POLICY_MODES.map(|(name, _)| name), "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)},
             "netDevices": {"enabled": false},
         },
         "annotations": {"davit.runtime.version": env!("CARGO_PKG_VERSION")},

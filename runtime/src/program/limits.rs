@@ -1,15 +1,15 @@
 //! Resource limits, priorities and the execution domain.
 
-use davit_spec::{IoPriority, Personality, Process, Rlimit, Scheduler};
-use davit_sys::schedule::{SchedAttr, set_io_priority, set_personality, set_scheduler};
+use davit_spec::{IoPriority, MemoryPolicy, Personality, Process, Rlimit, Scheduler};
+use davit_sys::schedule::{SchedAttr, set_io_priority, set_memory_policy, set_personality, set_scheduler};
 use rustix::{
     io::Errno as Kernel,
     process::{Resource, Rlimit as Limits, getrlimit, setrlimit},
-    thread::{CpuSet, sched_setaffinity},
 };
 
 use crate::{
     errno::{Attempt, CallError},
+    log,
     procfs::ProcFs,
 };
 
@@ -18,11 +18,11 @@ const RLIM_INFINITY: u64 = u64::MAX;
 /// Why a limit or a priority could not be set.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
-    /// A name that Linux does not have.
-    #[error("{kind} {name:?} is not valid")]
+    /// A name that Linux does not have, in runc's words.
+    #[error("{problem}: {name}")]
     Unknown {
         /// What it would be the name of.
-        kind: &'static str,
+        problem: &'static str,
         /// The name.
         name: String,
     },
@@ -46,14 +46,6 @@ pub fn apply(process: &Process) -> Result<(), LimitError> {
     Ok(())
 }
 
-/// Lets the process run on every CPU of its cgroup, whatever the runtime itself was confined to.
-pub fn all_cpus() {
-    let mut all = CpuSet::new();
-    (0..CpuSet::MAX_CPU).for_each(|cpu| all.set(cpu));
-    // Confined by something else than its cgroup: then it stays so.
-    let _ = sched_setaffinity(None, &all);
-}
-
 /// Sets the score adjustment of the out-of-memory killer, through the host's /proc.
 pub fn oom_score(adjustment: Option<i32>) -> Result<(), LimitError> {
     match adjustment {
@@ -65,6 +57,27 @@ pub fn oom_score(adjustment: Option<i32>) -> Result<(), LimitError> {
     }
 }
 
+/// Says that flags of the execution domain have no effect: the specification defines none.
+pub fn warn_of_flags(personality: Option<&Personality>) {
+    if let Some(Personality { flags, .. }) = personality.filter(|personality| !personality.flags.is_empty()) {
+        log::warn(&format!(
+            "ignoring unsupported personality flags: [{}] because personality flag has not supported at this time",
+            flags.join(" ")
+        ));
+    }
+}
+
+/// Sets from which memory nodes the pages of the process come.
+pub fn memory_policy(policy: Option<&MemoryPolicy>) -> Result<(), LimitError> {
+    let Some(policy) = policy else {
+        return Ok(());
+    };
+    Ok(set_memory_policy(policy.mode, &policy.nodes).attempt(
+        "set_mempolicy",
+        format_args!("{} on nodes {:?}", policy.name, policy.nodes),
+    )?)
+}
+
 /// Sets the execution domain.
 pub fn personality(personality: &Personality) -> Result<(), LimitError> {
     let domain = match personality.domain.as_str() {
@@ -72,23 +85,17 @@ pub fn personality(personality: &Personality) -> Result<(), LimitError> {
         "LINUX32" => 0x0008,
         name => {
             return Err(LimitError::Unknown {
-                kind: "personality domain",
+                problem: "invalid personality domain",
                 name: name.into(),
             });
         }
     };
-    if let Some(flag) = personality.flags.first() {
-        return Err(LimitError::Unknown {
-            kind: "personality flag",
-            name: flag.clone(),
-        });
-    }
     Ok(set_personality(domain).attempt("set personality", &personality.domain)?)
 }
 
 fn rlimit(limit: &Rlimit) -> Result<(), LimitError> {
     let resource = resource(&limit.kind).ok_or_else(|| LimitError::Unknown {
-        kind: "rlimit",
+        problem: "wrong rlimit value",
         name: limit.kind.clone(),
     })?;
     let value = |value| (value != RLIM_INFINITY).then_some(value);
@@ -133,7 +140,7 @@ fn io_priority(priority: &IoPriority) -> Result<(), LimitError> {
         "IOPRIO_CLASS_IDLE" => 3,
         name => {
             return Err(LimitError::Unknown {
-                kind: "ioPriority class",
+                problem: "invalid io priority class",
                 name: name.into(),
             });
         }
@@ -142,7 +149,7 @@ fn io_priority(priority: &IoPriority) -> Result<(), LimitError> {
         .ok()
         .filter(|level| *level < 8)
         .ok_or_else(|| LimitError::Unknown {
-            kind: "ioPriority priority",
+            problem: "invalid io priority",
             name: priority.priority.to_string(),
         })?;
     Ok(set_io_priority(class, level).attempt("set I/O priority", &priority.class)?)
@@ -159,7 +166,7 @@ fn schedule(scheduler: &Scheduler) -> Result<(), LimitError> {
         "SCHED_DEADLINE" => 6,
         name => {
             return Err(LimitError::Unknown {
-                kind: "scheduler policy",
+                problem: "invalid scheduler policy",
                 name: name.into(),
             });
         }
@@ -176,7 +183,7 @@ fn schedule(scheduler: &Scheduler) -> Result<(), LimitError> {
             "SCHED_FLAG_UTIL_CLAMP_MAX" => 0x40,
             name => {
                 return Err(LimitError::Unknown {
-                    kind: "scheduler flag",
+                    problem: "invalid scheduler flag",
                     name: name.into(),
                 });
             }

@@ -4,22 +4,28 @@
 //! runtime cannot do is an error that names the field ([`Config::validate`]), never a silently weaker container.
 //! The big subtrees with a crate of their own (resources, seccomp) keep oci-spec's types.
 
+mod affinity;
 mod capabilities;
 mod config;
 mod hooks;
 mod id_mapping;
 mod linux;
+mod memory_policy;
 mod namespaces;
 mod null;
+mod number_list;
+mod priorities;
 mod process;
 mod sysctl;
 mod validate;
 
+pub use affinity::CpuAffinity;
 pub use capabilities::{Capabilities, CapabilityList, NAMES as CAPABILITY_NAMES};
 pub use config::{Config, DEFAULT, Mount, Root};
 pub use hooks::{Hook, Hooks};
 pub use id_mapping::{IdMapping, to_host};
 pub use linux::{Device, DeviceKind, Linux, Personality};
+pub use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES, MemoryPolicy};
 pub use namespaces::{Namespace, NamespaceKind};
 pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
 pub use sysctl::path as sysctl_path;

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{IdMapping, Namespace, NamespaceKind, null::or_default};
+use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, null::or_default};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -53,8 +53,8 @@ pub struct Linux {
     /// Refused for now.
     #[serde(deserialize_with = "or_default")]
     pub net_devices: BTreeMap<String, Value>,
-    /// Refused for now.
-    pub memory_policy: Option<Value>,
+    /// The memory nodes of its pages.
+    pub memory_policy: Option<MemoryPolicy>,
     /// Refused for now.
     #[serde(deserialize_with = "or_default")]
     pub time_offsets: BTreeMap<String, Value>,
@@ -117,7 +117,7 @@ pub enum DeviceKind {
 pub struct Personality {
     /// `LINUX` or `LINUX32`.
     pub domain: String,
-    /// None is defined yet.
+    /// None is defined yet: they are ignored with a warning.
     #[serde(default, deserialize_with = "or_default")]
     pub flags: Vec<String>,
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Capabilities, SpecError, null::or_default};
+use crate::{Capabilities, CpuAffinity, SpecError, null::or_default};
 
 /// A program and what it runs with.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -46,9 +46,9 @@ pub struct Process {
     pub io_priority: Option<IoPriority>,
     /// CPU scheduling.
     pub scheduler: Option<Scheduler>,
-    /// Refused for now.
+    /// Where it runs, if it is not the container's first process.
     #[serde(rename = "execCPUAffinity")]
-    pub exec_cpu_affinity: Option<serde_json::Value>,
+    pub exec_cpu_affinity: Option<CpuAffinity>,
 }
 
 impl Process {

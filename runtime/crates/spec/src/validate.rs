@@ -1,6 +1,6 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, NamespaceKind, Process, sysctl};
+use crate::{Config, NamespaceKind, Process, priorities, sysctl};
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum SpecError {
     /// The host name, twice.
     #[error("sysctl {0:?} conflicts with the OCI hostname setting")]
     SysctlHostname(String),
+    /// A scheduling parameter or a limit that cannot be.
+    #[error("{0}")]
+    Priority(String),
     /// A part of the specification that is not built yet.
     #[error("{0} is not supported by davit-runtime yet")]
     Unsupported(&'static str),
@@ -137,7 +140,6 @@ impl Config {
             (!linux.mount_label.is_empty(), "linux.mountLabel (SELinux)"),
             (linux.intel_rdt.is_some(), "linux.intelRdt"),
             (!linux.net_devices.is_empty(), "linux.netDevices"),
-            (linux.memory_policy.is_some(), "linux.memoryPolicy"),
         ];
         match refusals.into_iter().find(|(present, _)| *present) {
             Some((_, name)) => Err(SpecError::Unsupported(name)),
@@ -166,13 +168,17 @@ impl Process {
         if self.args.iter().any(has_nul) || self.env.iter().any(has_nul) || has_nul(&self.cwd) {
             return Err(SpecError::Shape("process: a NUL byte in args, env or cwd"));
         }
+        for variable in &self.env {
+            match variable.find('=') {
+                None => return Err(SpecError::Shape("invalid environment variable: missing '='")),
+                Some(0) => return Err(SpecError::Shape("invalid environment variable: name cannot be empty")),
+                Some(_) => {}
+            }
+        }
         if !self.selinux_label.is_empty() {
             return Err(SpecError::Unsupported("process.selinuxLabel (SELinux)"));
         }
-        if self.exec_cpu_affinity.is_some() {
-            return Err(SpecError::Unsupported("process.execCPUAffinity"));
-        }
-        Ok(())
+        priorities::validate(self)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// Parameters of sched_setattr(2), the kernel's `struct sched_attr` (version 0).
+/// Parameters of sched_setattr(2), the kernel's `struct sched_attr` (version 1).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SchedAttr {
@@ -21,6 +21,9 @@ pub struct SchedAttr {
     pub deadline: u64,
     /// Deadline: nanoseconds of a period.
     pub period: u64,
+    /// Bounds of utilisation, which the clamp flags read (Linux 5.3); config.json has no field for them.
+    util_min: u32,
+    util_max: u32,
 }
 
 /// Applies a scheduling policy to the calling process.
@@ -52,6 +55,22 @@ pub fn set_io_priority(class: u32, level: u32) -> io::Result<()> {
 pub fn set_personality(domain: u64) -> io::Result<()> {
     // SAFETY: one integer.
     check(unsafe { libc::personality(domain) }.into())
+}
+
+/// Sets the NUMA memory policy (set_mempolicy(2), Linux 2.6.7) of the calling process: a mode with its flags, and nodes.
+pub fn set_memory_policy(mode: u32, nodes: &[u32]) -> io::Result<()> {
+    let bits = u64::BITS;
+    let mut mask = vec![0u64; nodes.iter().max().map_or(0, |last| (last / bits) as usize + 1)];
+    for node in nodes {
+        mask[(node / bits) as usize] |= 1 << (node % bits);
+    }
+    // The kernel reads one bit less than it is told of, and counts no nodes where there is no mask.
+    let (pointer, length) = match mask.len() {
+        0 => (std::ptr::null(), 0),
+        words => (mask.as_ptr(), words * bits as usize + 1),
+    };
+    // SAFETY: the kernel reads the bits that the vector holds, which lives across the call; none where it is null.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, length) })
 }
 
 fn check(result: libc::c_long) -> io::Result<()> {

@@ -22,10 +22,19 @@ pub fn unblock_all() -> io::Result<()> {
     })
 }
 
-/// Gives SIGPIPE its default action back: Rust's start-up ignores it, and an ignored signal stays so across execve.
-pub fn default_pipe() {
-    // SAFETY: SIG_DFL installs no handler.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+/// Gives every signal its default action back: an ignored one stays so across execve. Rust's start-up ignores SIGPIPE, a
+/// caller may ignore others (nohup), and a C library that posix_spawn was not careful with even its own 32 and 33.
+pub fn default_all() {
+    const LAST: libc::c_int = 64;
+    const SET_SIZE: usize = 8;
+    /// `struct sigaction` of the kernel: handler, flags, restorer and mask; zero is SIG_DFL and no flag.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for signal in 1..=LAST {
+        let nothing: *mut u64 = ptr::null_mut();
+        // SAFETY: SIG_DFL installs no handler; the kernel reads its sigaction, which is not longer than the constant. By
+        // the raw call, since the C library keeps 32 and 33 to itself. SIGKILL and SIGSTOP answer EINVAL.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), nothing, SET_SIZE) };
+    }
 }
 
 /// Makes the usual requests to end (SIGHUP, SIGINT, SIGQUIT, SIGTERM) end the process at once, with 128 and the number as

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use davit_spec::Process;
+use davit_spec::{Process, User};
 
 use super::ExecError;
 use crate::{cli::Exec, errno::Attempt};
@@ -10,11 +10,11 @@ use crate::{cli::Exec, errno::Attempt};
 /// The process that the command line describes. `own` is the container's.
 pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
     if let Some(path) = &args.process {
-        let json = fs::read(path).attempt("read", path.display())?;
-        return Ok(Process::parse(&json)?);
+        let json = fs::read(path).attempt("open", path.display())?;
+        return Ok(completed(Process::parse(&json)?, own));
     }
     if args.command.is_empty() {
-        return Err(ExecError::Usage("process args cannot be empty".into()));
+        return Err(ExecError::Usage("exec args cannot be empty".into()));
     }
     let mut process = Process {
         args: args.command.clone(),
@@ -40,6 +40,29 @@ pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
     Ok(process)
 }
 
+/// What a process.json leaves open is as in the container, no_new_privs and the identity excepted.
+fn completed(process: Process, own: Process) -> Process {
+    let or = |said: String, own: String| if said.is_empty() { own } else { said };
+    Process {
+        capabilities: process.capabilities.or(own.capabilities),
+        apparmor_profile: or(process.apparmor_profile, own.apparmor_profile),
+        selinux_label: or(process.selinux_label, own.selinux_label),
+        rlimits: match process.rlimits.is_empty() {
+            true => own.rlimits,
+            false => process.rlimits,
+        },
+        io_priority: process.io_priority.or(own.io_priority),
+        scheduler: process.scheduler.or(own.scheduler),
+        exec_cpu_affinity: process.exec_cpu_affinity.or(own.exec_cpu_affinity),
+        oom_score_adj: process.oom_score_adj.or(own.oom_score_adj),
+        user: User {
+            umask: process.user.umask.or(own.user.umask),
+            ..process.user
+        },
+        ..process
+    }
+}
+
 fn user_and_group(text: &str) -> Option<(u32, Option<u32>)> {
     match text.split_once(':') {
         Some((uid, gid)) => Some((uid.parse().ok()?, Some(gid.parse().ok()?))),
@@ -48,7 +71,7 @@ fn user_and_group(text: &str) -> Option<(u32, Option<u32>)> {
 }
 
 /// The inheritable set stays as it is: a program's file could else add to what was asked for (CVE-2022-29162). The
-/// ambient one grows where the container uses it at all.
+/// ambient one grows, as with runc, where the container has something inheritable; without that it could not.
 fn add_capabilities(process: &mut Process, names: &[String]) {
     if names.is_empty() {
         return;
@@ -58,7 +81,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) {
         sets.bounding.add(name);
         sets.effective.add(name);
         sets.permitted.add(name);
-        if sets.ambient.bits != 0 {
+        if sets.inheritable.bits != 0 {
             sets.ambient.add(name);
         }
     }
@@ -74,6 +97,22 @@ mod tests {
         assert_eq!(user_and_group("7:8"), Some((7, Some(8))));
         assert_eq!(user_and_group("bob"), None);
         assert_eq!(user_and_group("7:"), None);
+    }
+
+    #[test]
+    fn a_process_json_is_completed_by_the_containers_own() {
+        let own = Process::parse(
+            br#"{"noNewPrivileges": true, "oomScoreAdj": 5, "capabilities": {"bounding": ["CAP_KILL"]}, "env": ["A=1"],
+                 "user": {"uid": 7, "umask": 63}, "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}]}"#,
+        );
+        let process = completed(
+            Process::parse(br#"{"args": ["true"], "oomScoreAdj": 6}"#).unwrap(),
+            own.unwrap(),
+        );
+        assert_eq!((process.oom_score_adj, process.rlimits.len()), (Some(6), 1));
+        assert_eq!((process.user.uid, process.user.umask), (0, Some(0o77)));
+        assert_eq!(process.capabilities.unwrap().bounding.bits, 1 << 5);
+        assert!(!process.no_new_privileges && process.env.is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
     container::{id::ContainerId, store::Store},
     errno::Attempt,
     inherited,
-    program::{Inheritance, capabilities, terminal::Console},
+    program::{Inheritance, capabilities, limits, terminal::Console},
 };
 
 pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
@@ -32,6 +32,7 @@ pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchErro
     {
         capabilities::warn(sets);
     }
+    limits::warn_of_flags(config.linux.personality.as_ref());
     Ok((config, json))
 }
 
