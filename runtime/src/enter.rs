@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use davit_cgroup::{Cgroup, Version};
-use davit_spec::{MemoryPolicy, Personality, Process};
+use davit_spec::{Linux, MemoryPolicy, NamespaceKind, Personality, Process};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
+    io::Errno as Kernel,
     process::setsid,
     thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
 };
@@ -16,6 +17,7 @@ use crate::{
     program::{Inheritance, Prepared, affinity, apparmor, limits, terminal, terminal::Console},
     rootfs::gate::Gate,
     talk::{Channel, FromChild, ToChild},
+    user_namespace::become_root,
 };
 
 /// Everything the new process needs to know.
@@ -35,10 +37,46 @@ pub struct Visit {
     pub init: OwnedFd,
     /// Its pid.
     pub init_pid: i32,
+    /// The container's own namespaces, but the pid namespace.
+    pub namespaces: ThreadNameSpaceType,
+    /// Whether the runtime is an ordinary user's.
+    pub rootless: bool,
     /// Where the terminal goes, if there is one.
     pub console: Option<Console>,
     /// What the program inherits beyond its config.
     pub inheritance: Inheritance,
+}
+
+impl Visit {
+    /// Whether the container has a user namespace.
+    pub fn has_user_namespace(&self) -> bool {
+        self.namespaces.contains(ThreadNameSpaceType::USER)
+    }
+
+    /// Whether the new process comes through a passage, in its user and pid namespace and cgroup already.
+    pub fn through_passage(&self) -> bool {
+        self.rootless && self.has_user_namespace()
+    }
+}
+
+/// What a config's container has of its own, or shares with others than the runtime; the pid namespace is apart.
+pub fn kinds(linux: &Linux) -> ThreadNameSpaceType {
+    let kind = |kind| match kind {
+        NamespaceKind::Pid => ThreadNameSpaceType::empty(),
+        NamespaceKind::Network => ThreadNameSpaceType::NETWORK,
+        NamespaceKind::Ipc => ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION,
+        NamespaceKind::Uts => ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME,
+        NamespaceKind::Mount => ThreadNameSpaceType::MOUNT,
+        NamespaceKind::User => ThreadNameSpaceType::USER,
+        NamespaceKind::Cgroup => ThreadNameSpaceType::CONTROL_GROUP,
+        NamespaceKind::Time => ThreadNameSpaceType::TIME,
+    };
+    linux
+        .namespaces
+        .iter()
+        .fold(ThreadNameSpaceType::empty(), |kinds, namespace| {
+            kinds | kind(namespace.kind)
+        })
 }
 
 /// The cgroup v2 directory that a process is in, where that is the machine's only hierarchy.
@@ -74,6 +112,7 @@ pub fn live(visit: Visit, channel: &Channel) -> ! {
 }
 
 fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
+    let passed = visit.through_passage();
     let Visit {
         process,
         personality,
@@ -84,17 +123,21 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         console,
         inheritance,
         init_pid: _,
+        namespaces,
+        rootless,
     } = visit;
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
-    cgroup.join_self()?;
+    if !passed {
+        cgroup.join_self()?;
+        limits::oom_score(process.oom_score_adj)?;
+    }
     affinity::finish(process.exec_cpu_affinity.as_ref())?;
-    limits::oom_score(process.oom_score_adj)?;
     apparmor::change_on_exec(&process.apparmor_profile)?;
     if let Some(personality) = &personality {
         limits::personality(personality)?;
     }
     limits::memory_policy(memory_policy.as_ref())?;
-    enter_namespaces(&init)?;
+    enter_namespaces(&init, namespaces, rootless)?;
     drop((init, cgroup));
     setsid().attempt("begin", "session")?;
     if let Some(id) = keyring {
@@ -113,13 +156,29 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     Ok(Prepared::new(&process, inheritance)?)
 }
 
-/// All at once, by the handle of the first process: no path, and no moment between two of them. Namespaces that the
-/// container shares with the host are joined too, which changes nothing.
-fn enter_namespaces(init: &OwnedFd) -> Result<(), CallError> {
-    let kinds = ThreadNameSpaceType::MOUNT
+/// All at once, by the handle of the first process: no path, no moment between two of them, and those that the user
+/// namespace does not own are still within reach.
+fn enter_namespaces(init: &OwnedFd, own: ThreadNameSpaceType, rootless: bool) -> Result<(), CallError> {
+    let enter = |kinds| move_into_thread_name_spaces(init.as_fd(), kinds);
+    if rootless {
+        // The user namespace is entered already, and what belongs to the host cannot be.
+        return enter(own - ThreadNameSpaceType::USER).attempt("join namespaces of", "container init");
+    }
+    // Namespaces that the container shares with the host are joined too: the caller may be in others. Where the host's
+    // are out of reach, the runtime is in a user namespace itself.
+    let all = ThreadNameSpaceType::MOUNT
         | ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP;
-    move_into_thread_name_spaces(init.as_fd(), kinds).attempt("join namespaces of", "container init")
+        | ThreadNameSpaceType::CONTROL_GROUP
+        | own;
+    match enter(all) {
+        Err(Kernel::PERM) => enter(own),
+        entered => entered,
+    }
+    .attempt("join namespaces of", "container init")?;
+    match own.contains(ThreadNameSpaceType::USER) {
+        true => become_root(false),
+        false => Ok(()),
+    }
 }

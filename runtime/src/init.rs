@@ -32,6 +32,7 @@ use crate::{
     rootfs::{devices::DeviceError, masks::MaskError, mount::MountError},
     state,
     talk::{Channel, FromChild, ToChild},
+    user_namespace,
 };
 
 /// Everything the first process needs to know.
@@ -55,6 +56,15 @@ pub struct Plan {
     pub inheritance: Inheritance,
     /// Move the root instead of pivoting to it.
     pub no_pivot: bool,
+    /// Whether the standard streams are the runtime's affair, which stays in the foreground.
+    pub owns_streams: bool,
+}
+
+impl Plan {
+    /// Whether the first process comes through a passage, which has done all that needs the host's privileges.
+    pub fn has_user_namespace(&self) -> bool {
+        user_namespace::is_wanted(&self.config.linux)
+    }
 }
 
 /// Why the first process gave up.
@@ -179,10 +189,14 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     process.user.umask.get_or_insert(DEFAULT_UMASK);
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     umask(Mode::empty());
+    // The runtime must know the process before it does anything.
+    if plan.has_user_namespace() && !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
+        return Err(InitError::Abandoned);
+    }
     enter_namespaces(&plan)?;
     act_on_self(&plan, &process)?;
     name_host(&plan.config)?;
-    let gate = root::build(&plan)?;
+    let gate = root::build(&plan, channel)?;
     if let Some(console) = plan.console.take() {
         let slave = terminal::set_up(&gate, console, channel, process.console_size, &process.user)?;
         terminal::bind_console(&gate, &slave)?;
@@ -206,9 +220,11 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
 }
 
 fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
-    plan.cgroup.join_self()?;
-    affinity::all();
-    namespaces::join(&plan.shared)?;
+    if !plan.has_user_namespace() {
+        plan.cgroup.join_self()?;
+        affinity::all();
+        namespaces::join(&plan.shared)?;
+    }
     if plan.config.linux.has_new(NamespaceKind::Cgroup) {
         davit_sys::clone::unshare(davit_sys::clone::NEW_CGROUP).attempt("unshare", "cgroup namespace")?;
     }
@@ -224,7 +240,9 @@ fn act_on_self(plan: &Plan, process: &Process) -> Result<(), InitError> {
     if plan.record.keyring {
         join_keyring(&plan.record.id)?;
     }
-    limits::oom_score(process.oom_score_adj)?;
+    if !plan.has_user_namespace() {
+        limits::oom_score(process.oom_score_adj)?;
+    }
     apparmor::change_on_exec(&process.apparmor_profile)?;
     if let Some(personality) = &plan.config.linux.personality {
         limits::personality(personality)?;

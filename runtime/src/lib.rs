@@ -30,6 +30,7 @@ pub mod seal;
 pub mod state;
 pub mod talk;
 pub mod timestamp;
+pub mod user_namespace;
 
 use std::{env, ffi::OsStr, process::ExitCode};
 

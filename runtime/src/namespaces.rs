@@ -9,10 +9,14 @@ use davit_spec::{Linux, Namespace, NamespaceKind};
 use davit_sys::clone::Fork;
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
+    io::Errno as Kernel,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    procfs::ProcFs,
+};
 
 /// An existing namespace that a container is to share.
 #[derive(Debug)]
@@ -22,12 +26,17 @@ pub struct Shared {
 }
 
 /// The flags of those that clone3 makes. The cgroup namespace is not among them: its root is the cgroup that its maker
-/// is in, so the child makes it when it is in its own.
+/// is in, so the child makes it when it is in its own. Nor is the time namespace, whose offsets can be written only
+/// before anybody is in it, nor the user namespace, which must be mapped before the others are made.
 pub fn made_by_clone(linux: &Linux) -> u64 {
     linux
         .namespaces
         .iter()
-        .filter(|namespace| namespace.is_new() && namespace.kind != NamespaceKind::Cgroup)
+        .filter(|namespace| namespace.is_new())
+        .filter(|namespace| {
+            let elsewhere = [NamespaceKind::Cgroup, NamespaceKind::Time, NamespaceKind::User];
+            !elsewhere.contains(&namespace.kind)
+        })
         .fold(0, |flags, namespace| flags | namespace.kind.clone_flag())
 }
 
@@ -62,6 +71,69 @@ pub fn join(shared: &[Shared]) -> Result<(), CallError> {
             .attempt("join namespace", shared.kind.proc_name())?;
     }
     Ok(())
+}
+
+/// Moves the calling process into all of them, the user namespace included, and its children into the pid namespace.
+///
+/// Those that the user namespace does not own can be joined only from outside of it, and those that it owns perhaps only
+/// from within: so what is not permitted at first is tried again. `become_root` is called in the user namespace.
+pub fn join_across<E: From<CallError>>(
+    shared: &[Shared],
+    become_root: impl FnOnce() -> Result<(), E>,
+) -> Result<(), E> {
+    let is_user = |shared: &&Shared| shared.kind == NamespaceKind::User;
+    let user = shared.iter().find(is_user);
+    let mut left = Vec::new();
+    for shared in shared.iter().filter(|shared| !is_user(shared)) {
+        match move_into_link_name_space(shared.fd.as_fd(), Some(link_type(shared.kind))) {
+            Err(Kernel::PERM) if user.is_some() => left.push(shared),
+            joined => joined.attempt("join namespace", shared.kind.proc_name())?,
+        }
+    }
+    if let Some(user) = user {
+        move_into_link_name_space(user.fd.as_fd(), Some(LinkNameSpaceType::User)).attempt("join namespace", "user")?;
+        become_root()?;
+    }
+    for shared in left {
+        move_into_link_name_space(shared.fd.as_fd(), Some(link_type(shared.kind)))
+            .attempt("join namespace", shared.kind.proc_name())?;
+    }
+    Ok(())
+}
+
+/// Runs `fork` so that its child is in a new time namespace, if the config has one; later children are not.
+pub fn with_new_time(
+    linux: &Linux,
+    fork: impl FnOnce() -> Result<Fork, CallError>,
+) -> Result<Result<Fork, CallError>, CallError> {
+    if !linux.has_new(NamespaceKind::Time) {
+        return Ok(fork());
+    }
+    let own = openat(
+        CWD,
+        "/proc/self/ns/time",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .attempt("open namespace", "time")?;
+    davit_sys::clone::unshare(davit_sys::clone::NEW_TIME).attempt("unshare", "time namespace")?;
+    set_time_offsets("self", linux)?;
+    let forked = fork();
+    if !matches!(forked, Ok(Fork::Child)) {
+        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Time)).attempt("join namespace", "time")?;
+    }
+    Ok(forked)
+}
+
+/// Sets the clocks of the time namespace that the next children of a process (`self`, or its pid) will be in.
+pub fn set_time_offsets(process: &str, linux: &Linux) -> Result<(), CallError> {
+    if linux.time_offsets.is_empty() {
+        return Ok(());
+    }
+    let table = davit_spec::time_offsets_table(&linux.time_offsets);
+    ProcFs::open()
+        .and_then(|proc| proc.write(&format!("{process}/timens_offsets"), &table))
+        .attempt("set time offsets", table.trim_end())
 }
 
 /// Runs `fork` so that its child is in the shared pid namespace, if there is one; later children are not.

@@ -71,6 +71,8 @@ pub struct Inheritance {
     pub extra_fds: u32,
     /// How many of them are listening sockets that the program learns of by LISTEN_FDS.
     pub listen_fds: u32,
+    /// Keep the supplementary groups, and set none.
+    pub keep_groups: bool,
 }
 
 /// A process that is what the program will be, but for the filter.
@@ -96,7 +98,7 @@ impl Prepared {
         let entered = chdir(process.cwd.as_str());
         let filter_needs_privilege = inheritance.seccomp.is_some() && !process.no_new_privileges;
         capabilities::limit_bounding_set(process.capabilities.as_ref())?;
-        identity::change(&process.user)?;
+        identity::change(&process.user, inheritance.keep_groups)?;
         capabilities::apply(process.capabilities.as_ref(), filter_needs_privilege)?;
         if let Err(errno) = entered.or_else(|_| chdir(process.cwd.as_str())) {
             return Err(ProgramError::WorkingDirectory(process.cwd.clone(), errno.into()));

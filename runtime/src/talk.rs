@@ -4,6 +4,7 @@
 //! whatever goes wrong before is said in full, in the child's own words.
 
 use std::{
+    cell::Cell,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -25,6 +26,12 @@ const MAX_TEXT: usize = 16 * 1024;
 pub enum FromChild {
     /// The namespaces exist and the mounts are made: the hooks that belong here may run. Waits for [`ToChild::Go`].
     HooksDue,
+    /// It is in the container's user namespace, which is still to be mapped. Waits for [`ToChild::Go`].
+    UserNamespaceDue,
+    /// It has made the container's first process, which waits for [`ToChild::Go`].
+    Init(i32, OwnedFd),
+    /// It may not reach the source of this mount of the config. Waits for [`Channel::receive_source`].
+    SourceDue(u32),
     /// The terminal's other end, for the runtime to copy to and from.
     Terminal(OwnedFd),
     /// All is set up; only the program is not executed yet.
@@ -40,13 +47,13 @@ pub enum ToChild {
     Go,
 }
 
-/// One end of the talk.
+/// One end of the talk; the number counts words that came before they were waited for.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel(OwnedFd, Cell<u32>);
 
 impl From<OwnedFd> for Channel {
     fn from(socket: OwnedFd) -> Self {
-        Channel(socket)
+        Channel(socket, Cell::new(0))
     }
 }
 
@@ -54,13 +61,16 @@ impl Channel {
     /// Both ends.
     pub fn pair() -> Result<(Channel, Channel), Kernel> {
         let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        Ok((Channel(one), Channel(other)))
+        Ok((Channel::from(one), Channel::from(other)))
     }
 
     /// Says something to the runtime.
     pub fn tell(&self, message: FromChild) -> Result<(), Kernel> {
         match message {
             FromChild::HooksDue => send(self.0.as_fd(), b"h", None),
+            FromChild::UserNamespaceDue => send(self.0.as_fd(), b"u", None),
+            FromChild::Init(pid, pidfd) => send(self.0.as_fd(), &numbered(b'i', pid as u32), Some(pidfd.as_fd())),
+            FromChild::SourceDue(index) => send(self.0.as_fd(), &numbered(b's', index), None),
             FromChild::Terminal(fd) => send(self.0.as_fd(), b"t", Some(fd.as_fd())),
             FromChild::Ready => send(self.0.as_fd(), b"r", None),
             FromChild::Failed(text) => {
@@ -78,6 +88,9 @@ impl Channel {
         Ok(match (buffer[..length].split_first(), fd) {
             (None, _) => None,
             (Some((b'h', _)), _) => Some(FromChild::HooksDue),
+            (Some((b'u', _)), _) => Some(FromChild::UserNamespaceDue),
+            (Some((b'i', pid)), Some(pidfd)) => Some(FromChild::Init(number(pid) as i32, pidfd)),
+            (Some((b's', index)), _) => Some(FromChild::SourceDue(number(index))),
             (Some((b't', _)), Some(fd)) => Some(FromChild::Terminal(fd)),
             (Some((b'r', _)), _) => Some(FromChild::Ready),
             (Some((_, text)), _) => Some(FromChild::Failed(String::from_utf8_lossy(text).into_owned())),
@@ -93,9 +106,47 @@ impl Channel {
 
     /// What the runtime says next; `None` when it is gone.
     pub fn obey(&self) -> Result<Option<ToChild>, Kernel> {
+        if self.1.get() > 0 {
+            self.1.set(self.1.get() - 1);
+            return Ok(Some(ToChild::Go));
+        }
         let (length, _) = receive(self.0.as_fd(), &mut [0u8; 8])?;
         Ok((length > 0).then_some(ToChild::Go))
     }
+}
+
+impl Channel {
+    /// Answers [`FromChild::SourceDue`].
+    pub fn send_source(&self, source: Result<OwnedFd, i32>) -> Result<(), Kernel> {
+        match source {
+            Ok(fd) => send(self.0.as_fd(), b"s", Some(fd.as_fd())),
+            Err(errno) => send(self.0.as_fd(), &numbered(b'e', errno as u32), None),
+        }
+    }
+
+    /// The runtime's answer to [`FromChild::SourceDue`].
+    pub fn receive_source(&self) -> Result<OwnedFd, Kernel> {
+        loop {
+            let mut buffer = [0u8; 8];
+            let (length, fd) = receive(self.0.as_fd(), &mut buffer)?;
+            match (buffer[..length].split_first(), fd) {
+                (Some((b's', _)), Some(fd)) => return Ok(fd),
+                (Some((b'e', errno)), _) => return Err(Kernel::from_raw_os_error(number(errno) as i32)),
+                // Said early, for later.
+                (Some((b'g', _)), _) => self.1.set(self.1.get() + 1),
+                _ => return Err(Kernel::PIPE),
+            }
+        }
+    }
+}
+
+fn numbered(letter: u8, number: u32) -> [u8; 5] {
+    let [a, b, c, d] = number.to_le_bytes();
+    [letter, a, b, c, d]
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.try_into().map_or(0, u32::from_le_bytes)
 }
 
 /// Sends bytes, and maybe a file descriptor, over a socket.

@@ -33,6 +33,11 @@ use crate::{
     log, pidfd_socket,
     program::{Inheritance, affinity, capabilities, terminal::Console},
     talk::{Channel, FromChild, ToChild},
+    user_namespace::{
+        is_rootless,
+        passage::{self, PassageError},
+        streams,
+    },
 };
 
 /// Why nothing was executed.
@@ -71,6 +76,9 @@ pub enum ExecError {
     /// A kernel call failed.
     #[error("unable to start container process: {0}")]
     Call(#[from] CallError),
+    /// The container's user namespace cannot be entered.
+    #[error("unable to start container process: {0}")]
+    Passage(#[from] PassageError),
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
@@ -94,6 +102,9 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     };
     let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
     let visit = visit(store, args, &config, process, &record, init)?;
+    if visit.has_user_namespace() && !args.detach {
+        streams::hand_over(record.init.pid, &visit.process.user);
+    }
     if !args.detach {
         foreground::hold_signals()?;
         set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
@@ -158,11 +169,14 @@ fn visit(
         cgroup: Cgroup::from_paths(&sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?)?,
         init,
         init_pid: record.init.pid,
+        namespaces: enter::kinds(&config.linux),
+        rootless: is_rootless(),
         console,
         inheritance: Inheritance {
             seccomp: launch::filter(config, store)?,
             extra_fds,
             listen_fds,
+            keep_groups: is_rootless(),
         },
     })
 }
@@ -179,15 +193,18 @@ fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
     let cgroup = visit.cgroup.clone_fd()?;
     // A cgroup v2 that hands controllers on takes no processes itself: then it is where the first process went.
     let elsewhere = enter::cgroup_of(&visit.cgroup, visit.init_pid);
-    enter::children_of(&visit.init)?;
     let fork = || match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())) {
         Err(err) if err.raw_os_error() == Some(Kernel::BUSY.raw_os_error()) && elsewhere.is_some() => {
             fork(0, elsewhere.as_ref().map(|fd| fd.as_fd()))
         }
         forked => forked,
     };
-    let forked = affinity::with_initial(visit.process.exec_cpu_affinity.as_ref(), fork)?;
-    match forked.attempt("clone", "process")? {
+    let fork = || affinity::with_initial(visit.process.exec_cpu_affinity.as_ref(), fork)?.attempt("clone", "process");
+    let forked = match visit.through_passage() {
+        true => passage::fork_visitor(&visit, fork)?,
+        false => enter::children_of(&visit.init).and_then(|()| fork())?,
+    };
+    match forked {
         Fork::Child => {
             drop((channel, cgroup, elsewhere));
             enter::live(visit, &child_channel)
@@ -209,7 +226,7 @@ impl Visitor {
             match self.channel.hear().attempt("hear", "process")? {
                 Some(FromChild::Terminal(master)) => terminal = Some(master),
                 Some(FromChild::Failed(text)) => return Err(ExecError::Child(text)),
-                Some(FromChild::HooksDue | FromChild::Ready) => {}
+                Some(_) => {}
                 None => return Ok(terminal),
             }
         }

@@ -3,7 +3,7 @@
 mod inputs;
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -27,6 +27,10 @@ use crate::{
     init::{self, Plan},
     log, namespaces, state,
     talk::{Channel, FromChild, ToChild},
+    user_namespace::{
+        passage::{self, PassageError},
+        source::Sources,
+    },
 };
 
 pub use inputs::{cgroup_path, filter};
@@ -90,6 +94,9 @@ pub enum LaunchError {
         "unable to start container process: error during container init: unable to apply cgroup configuration: {0}"
     )]
     Cgroup(#[from] CgroupError),
+    /// Its user namespace could not be mapped, or joined.
+    #[error("unable to start container process: {0}")]
+    Passage(#[from] PassageError),
     /// The filter could not be compiled.
     #[error("unable to start container process: unable to init seccomp: {0}")]
     Seccomp(#[from] SeccompError),
@@ -170,6 +177,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         start,
         inheritance,
         no_pivot: launch.no_pivot,
+        owns_streams: launch.foreground,
     };
     let launched = start_init(plan, folder.clone(), hooks, launch.wait_for_start)?;
     undo.folder = None;
@@ -182,9 +190,9 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
     let mut record = plan.record.clone();
     let cgroup = plan.cgroup.clone_fd()?;
-    let flags = namespaces::made_by_clone(&plan.config.linux);
-    let forked = namespaces::with_pids_of(&plan.shared, || fork(flags, cgroup.as_ref().map(|fd| fd.as_fd())))?;
-    let (pid, pidfd) = match forked.attempt("clone", "container init")? {
+    let has_user_namespace = plan.has_user_namespace();
+    let sources = has_user_namespace.then(|| Sources::of(&plan.config, &plan.record.bundle));
+    let (pid, pidfd) = match fork_init(&plan, cgroup.as_ref().map(|fd| fd.as_fd()))? {
         Fork::Child => {
             drop((channel, cgroup));
             init::live(plan, child_channel)
@@ -193,6 +201,9 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
     };
     drop((child_channel, plan));
     log::debug(format_args!("container init is process {pid}"));
+    if has_user_namespace {
+        channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
+    }
     let mut launched = Launched {
         folder,
         record: record.clone(),
@@ -204,7 +215,7 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
         record.init = key;
         launched.record = record;
         launched.folder.save(&launched.record)?;
-        converse(&mut launched, &channel, wait)
+        converse(&mut launched, &channel, wait, sources.as_ref())
     });
     match made {
         Ok(()) => Ok(launched),
@@ -216,7 +227,25 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
     }
 }
 
-fn converse(launched: &mut Launched, channel: &Channel, wait: bool) -> Result<(), LaunchError> {
+fn fork_init(plan: &Plan, cgroup: Option<BorrowedFd>) -> Result<Fork, LaunchError> {
+    if plan.has_user_namespace() {
+        return Ok(passage::fork_init(plan, cgroup)?);
+    }
+    let linux = &plan.config.linux;
+    let flags = namespaces::made_by_clone(linux);
+    let forked = namespaces::with_new_time(linux, || {
+        namespaces::with_pids_of(&plan.shared, || fork(flags, cgroup))
+            .and_then(|forked| forked.attempt("clone", "container init"))
+    })?;
+    Ok(forked?)
+}
+
+fn converse(
+    launched: &mut Launched,
+    channel: &Channel,
+    wait: bool,
+    sources: Option<&Sources>,
+) -> Result<(), LaunchError> {
     let hooks = &launched.hooks;
     let hooks_due = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
     let go = || channel.order(ToChild::Go).map_err(|_| LaunchError::Died);
@@ -235,9 +264,14 @@ fn converse(launched: &mut Launched, channel: &Channel, wait: bool) -> Result<()
                     let _ = go();
                 }
             }
+            Some(FromChild::SourceDue(index)) => match sources {
+                Some(sources) => sources.serve(&launched.pidfd, index, channel)?,
+                None => return Err(LaunchError::Died),
+            },
             Some(FromChild::Terminal(master)) => launched.terminal = Some(master),
             Some(FromChild::Ready) => return Ok(()),
             Some(FromChild::Failed(text)) => return Err(LaunchError::Init(text)),
+            Some(FromChild::UserNamespaceDue | FromChild::Init(..)) => return Err(LaunchError::Died),
             None if wait => return Err(LaunchError::Died),
             // Executed, unless it was killed on the way there.
             None => return Ok(()),

@@ -11,21 +11,27 @@ use crate::{
         cgroup_mount::CgroupView,
         devices,
         gate::{Gate, Kind},
-        masks, mount, pivot, sysctl,
+        masks,
+        mount::{self, OpenSource},
+        pivot, sysctl,
     },
+    talk::Channel,
+    user_namespace::source,
 };
 
 /// Makes the mounts and devices; the root is not entered yet.
-pub(super) fn build(plan: &Plan) -> Result<Gate, InitError> {
+pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<Gate, InitError> {
     let config = &plan.config;
     let gate = pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?;
     let cgroups = CgroupView {
         table: plan.cgroup.mount_table(),
         namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
     };
-    for spec in &config.mounts {
+    for (index, spec) in config.mounts.iter().enumerate() {
         let spec = &inside(spec, &plan.rootfs);
-        mount::mount(&gate, spec, &plan.record.bundle, &cgroups).map_err(|cause| {
+        let open_source = |path: &Path| source::open(path, index, channel);
+        let open_source: Option<OpenSource> = plan.has_user_namespace().then_some(&open_source);
+        mount::mount(&gate, spec, &plan.record.bundle, &cgroups, open_source).map_err(|cause| {
             Box::new(FailedMount {
                 what: spec.source.clone(),
                 destination: spec.destination.clone(),

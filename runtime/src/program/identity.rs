@@ -9,25 +9,64 @@ use rustix::{
     thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    procfs::ProcFs,
+};
 
 /// The most that is read of the container's /etc/passwd.
 const PASSWD_LIMIT: u64 = 4 << 20;
 
 /// Why the user could not be changed to.
 #[derive(Debug, thiserror::Error)]
-#[error("unable to set up user: {0}")]
-pub struct IdentityError(#[from] CallError);
+pub enum IdentityError {
+    /// A kernel call failed.
+    #[error("unable to set up user: {0}")]
+    Call(#[from] CallError),
+    /// A group that the user namespace does not have.
+    #[error("cannot setgid to unmapped gid {0} in user namespace")]
+    UnmappedGroup(u32),
+    /// A user that the user namespace does not have.
+    #[error("cannot setuid to unmapped uid {0} in user namespace")]
+    UnmappedUser(u32),
+}
 
-/// Changes to the user, keeping the permitted capabilities for what is still to be done.
-pub fn change(user: &User) -> Result<(), IdentityError> {
+/// Changes to the user, keeping the permitted capabilities for what is still to be done. An ordinary user's runtime keeps
+/// the groups, too: one of them may be what a file is refused to.
+pub fn change(user: &User, keep_groups: bool) -> Result<(), IdentityError> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     let groups: Vec<Gid> = user.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     set_keep_capabilities(true).attempt("keep", "capabilities")?;
-    set_thread_groups(&groups).attempt("setgroups", format_args!("{:?}", user.additional_gids))?;
-    set_thread_res_gid(gid, gid, gid).attempt("setgid", user.gid)?;
-    set_thread_res_uid(uid, uid, uid).attempt("setuid", user.uid)?;
+    if !keep_groups {
+        match set_thread_groups(&groups) {
+            Err(Kernel::PERM) if groups_are_denied() => {}
+            set => set.attempt("setgroups", format_args!("{:?}", user.additional_gids))?,
+        }
+    }
+    change_group(gid)?;
+    change_user(uid)?;
     Ok(set_keep_capabilities(false).attempt("stop keeping", "capabilities")?)
+}
+
+fn change_group(gid: Gid) -> Result<(), IdentityError> {
+    match set_thread_res_gid(gid, gid, gid) {
+        Err(Kernel::INVAL) => Err(IdentityError::UnmappedGroup(gid.as_raw())),
+        set => Ok(set.attempt("setgid", gid.as_raw())?),
+    }
+}
+
+fn change_user(uid: Uid) -> Result<(), IdentityError> {
+    match set_thread_res_uid(uid, uid, uid) {
+        Err(Kernel::INVAL) => Err(IdentityError::UnmappedUser(uid.as_raw())),
+        set => Ok(set.attempt("setuid", uid.as_raw())?),
+    }
+}
+
+/// Whether the user namespace can never change groups. Asked of procfs and nothing else: the container's /proc could be
+/// anything.
+fn groups_are_denied() -> bool {
+    let denied = ProcFs::open().and_then(|proc| proc.read("self/setgroups"));
+    denied.is_ok_and(|word| word.trim_end() == "deny")
 }
 
 /// Gives the standard streams to the user, who could else not open them anew through /dev/stdout.

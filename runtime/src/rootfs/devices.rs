@@ -1,5 +1,7 @@
 //! Device nodes and the links of /dev.
 
+mod bound;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use davit_spec::{Config, Device, DeviceKind};
@@ -39,6 +41,16 @@ pub enum DeviceError {
     /// The image has something else where a device must be.
     #[error("{0} exists and is not the device that it has to be")]
     Different(String),
+    /// No node of it to bind where none can be made.
+    #[error("no node of device {major}:{minor} on the host at {path} or by its number, and none can be made here")]
+    NotOnHost {
+        /// Where it would be.
+        path: String,
+        /// Its major number.
+        major: u32,
+        /// Its minor number.
+        minor: u32,
+    },
 }
 
 /// Whether /dev is the container's own: where it is a bind, it belongs to somebody else and is left as it is.
@@ -100,6 +112,8 @@ fn node(parent: BorrowedFd, name: &str, device: &Device) -> Result<(), DeviceErr
                 false => Err(DeviceError::Different(device.path.clone())),
             }
         }
+        // In a user namespace, the container's or the runtime's own.
+        Err(Kernel::PERM) => bound::bind(parent, name, device),
         Err(errno) => Err(errno)
             .attempt("make device", &device.path)
             .map_err(DeviceError::Call),

@@ -79,6 +79,9 @@ pub enum MountError {
     Option(#[from] UnsupportedOption),
 }
 
+/// Opens the source of a bind as a place, where the process itself may not be able to.
+pub type OpenSource<'a> = &'a dyn Fn(&Path) -> Result<OwnedFd, Kernel>;
+
 pub(crate) trait Step<T> {
     fn step(self, what: &'static str) -> Result<T, MountError>;
 }
@@ -90,11 +93,17 @@ impl<T, E: Into<Errno>> Step<T> for Result<T, E> {
 }
 
 /// Mounts `mount` inside the root. Sources of binds are paths of the host, relative to `bundle`.
-pub fn mount(gate: &Gate, mount: &davit_spec::Mount, bundle: &Path, cgroups: &CgroupView) -> Result<(), MountError> {
+pub fn mount(
+    gate: &Gate,
+    mount: &davit_spec::Mount,
+    bundle: &Path,
+    cgroups: &CgroupView,
+    open_source: Option<OpenSource>,
+) -> Result<(), MountError> {
     let options = MountOptions::parse(&mount.options)?;
     let destination = mount.destination.as_str();
     match mount.kind.as_str() {
-        _ if options.bind.is_some() || mount.kind == "bind" => bind(gate, mount, bundle, &options),
+        _ if options.bind.is_some() || mount.kind == "bind" => bind(gate, mount, bundle, &options, open_source),
         "proc" | "sysfs" => {
             gate.ensure(destination, Kind::Directory).step("make destination")?;
             let place = ordinary_directory(gate, destination)?;
@@ -204,8 +213,19 @@ fn recursive(tree: Tree) -> OpenTreeFlags {
     }
 }
 
-fn bind(gate: &Gate, mount: &davit_spec::Mount, bundle: &Path, options: &MountOptions) -> Result<(), MountError> {
-    let tree = copy_of_host(&bundle.join(&mount.source), options.bind.unwrap_or(Tree::Single)).step("open source")?;
+fn bind(
+    gate: &Gate,
+    mount: &davit_spec::Mount,
+    bundle: &Path,
+    options: &MountOptions,
+    open_source: Option<OpenSource>,
+) -> Result<(), MountError> {
+    let (path, tree) = (bundle.join(&mount.source), options.bind.unwrap_or(Tree::Single));
+    let tree = match open_source {
+        Some(open) => open(&path).and_then(|place| copy(place.as_fd(), tree)),
+        None => copy_of_host(&path, tree),
+    }
+    .step("open source")?;
     let kind = match is_directory(tree.as_fd()).step("inspect source")? {
         true => Kind::Directory,
         false => Kind::File,

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, null::or_default};
+use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, TimeOffset, null::or_default};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -55,9 +55,9 @@ pub struct Linux {
     pub net_devices: BTreeMap<String, Value>,
     /// The memory nodes of its pages.
     pub memory_policy: Option<MemoryPolicy>,
-    /// Refused for now.
+    /// How far the time namespace's clocks are ahead, by clock.
     #[serde(deserialize_with = "or_default")]
-    pub time_offsets: BTreeMap<String, Value>,
+    pub time_offsets: BTreeMap<String, TimeOffset>,
 }
 
 impl Linux {

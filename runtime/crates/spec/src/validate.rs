@@ -1,6 +1,6 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, NamespaceKind, Process, priorities, sysctl};
+use crate::{Config, NamespaceKind, Process, id_mapping, priorities, sysctl, time_offset};
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,21 @@ pub enum SpecError {
     /// Two namespaces of one kind.
     #[error("malformed spec file: duplicated ns {0}")]
     DuplicateNamespace(NamespaceKind),
+    /// A map of ids that the kernel does not take in one piece.
+    #[error(
+        "{field}: {count} mappings of {bytes} bytes, but the kernel takes at most 340 and less than a page (4096 bytes): join neighbouring ranges"
+    )]
+    TooManyMappings {
+        /// The list.
+        field: &'static str,
+        /// How many there are.
+        count: usize,
+        /// As many bytes in the kernel's form.
+        bytes: usize,
+    },
+    /// A user namespace in which nobody is root.
+    #[error("{0}: container id 0 is not mapped, and without it nobody can set up the container")]
+    NoRoot(&'static str),
     /// Something that needs a namespace which the container does not have.
     #[error("unable to {action} without a private {namespace} namespace")]
     NeedsNamespace {
@@ -94,6 +109,8 @@ impl Config {
                 return Err(SpecError::DuplicateNamespace(namespace.kind));
             }
         }
+        id_mapping::validate(linux)?;
+        time_offset::validate(linux)?;
         let needs = |kind, wanted: bool, action, namespace| match wanted && linux.namespace(kind).is_none() {
             true => Err(SpecError::NeedsNamespace { action, namespace }),
             false => Ok(()),
@@ -126,17 +143,6 @@ impl Config {
     fn refuse_unsupported(&self) -> Result<(), SpecError> {
         let linux = &self.linux;
         let refusals = [
-            (
-                linux.namespace(NamespaceKind::User).is_some(),
-                "the user namespace (linux.namespaces)",
-            ),
-            (
-                linux.namespace(NamespaceKind::Time).is_some(),
-                "the time namespace (linux.namespaces)",
-            ),
-            (!linux.uid_mappings.is_empty(), "linux.uidMappings"),
-            (!linux.gid_mappings.is_empty(), "linux.gidMappings"),
-            (!linux.time_offsets.is_empty(), "linux.timeOffsets"),
             (!linux.mount_label.is_empty(), "linux.mountLabel (SELinux)"),
             (linux.intel_rdt.is_some(), "linux.intelRdt"),
             (!linux.net_devices.is_empty(), "linux.netDevices"),

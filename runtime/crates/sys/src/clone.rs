@@ -15,6 +15,10 @@ pub const NEW_IPC: u64 = libc::CLONE_NEWIPC as u64;
 pub const NEW_PID: u64 = libc::CLONE_NEWPID as u64;
 /// A new network namespace (`CLONE_NEWNET`).
 pub const NEW_NETWORK: u64 = libc::CLONE_NEWNET as u64;
+/// A new user namespace (`CLONE_NEWUSER`).
+pub const NEW_USER: u64 = libc::CLONE_NEWUSER as u64;
+/// A new time namespace, for children (`CLONE_NEWTIME`, Linux 5.6).
+pub const NEW_TIME: u64 = 0x80;
 /// A new cgroup namespace (`CLONE_NEWCGROUP`).
 pub const NEW_CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 
@@ -40,12 +44,22 @@ pub enum Fork {
 /// The child is a copy that goes on with ordinary Rust code. That is sound only in a process with one thread, since a
 /// lock held by another thread would stay locked in the child for ever: the runtime never starts a thread.
 pub fn fork(namespaces: u64, cgroup: Option<BorrowedFd>) -> io::Result<Fork> {
+    clone(namespaces, libc::SIGCHLD as u64, cgroup)
+}
+
+/// [`fork`] whose child is the caller's sibling: it ends for the caller's parent (`CLONE_PARENT`).
+pub fn fork_sibling(namespaces: u64) -> io::Result<Fork> {
+    // The kernel takes the signal at its end from the caller, and wants none to be named.
+    clone(namespaces | libc::CLONE_PARENT as u64, 0, None)
+}
+
+fn clone(flags: u64, exit_signal: u64, cgroup: Option<BorrowedFd>) -> io::Result<Fork> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: clone_args is plain integers, for which zero is a valid value.
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = namespaces | libc::CLONE_PIDFD as u64;
+    args.flags = flags | libc::CLONE_PIDFD as u64;
     args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    args.exit_signal = exit_signal;
     if let Some(cgroup) = cgroup {
         args.flags |= INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -15,6 +15,7 @@ use crate::{
     errno::Attempt,
     inherited,
     program::{Inheritance, capabilities, limits, terminal::Console},
+    user_namespace::is_rootless,
 };
 
 pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
@@ -76,6 +77,7 @@ pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Re
         seccomp: filter(config, store)?,
         extra_fds,
         listen_fds,
+        keep_groups: is_rootless(),
     })
 }
 

@@ -32,15 +32,7 @@ fn nulls_where_go_writes_them_are_absence() {
 #[test]
 fn what_is_not_built_is_refused_by_its_name() {
     type Edit = fn(&mut Value);
-    let cases: [(Edit, &str); 6] = [
-        (
-            |c| c["linux"]["namespaces"][0]["type"] = json!("user"),
-            "the user namespace",
-        ),
-        (
-            |c| c["linux"]["namespaces"][0]["type"] = json!("time"),
-            "the time namespace",
-        ),
+    let cases: [(Edit, &str); 4] = [
         (|c| c["linux"]["intelRdt"] = json!({}), "linux.intelRdt"),
         (|c| c["linux"]["mountLabel"] = json!("x"), "linux.mountLabel"),
         (|c| c["process"]["selinuxLabel"] = json!("x"), "process.selinuxLabel"),
@@ -108,4 +100,52 @@ fn a_config_of_the_wrong_shape_is_an_error_and_no_panic() {
             "{json}"
         );
     }
+}
+
+#[test]
+fn a_user_namespace_has_mappings_or_a_path_and_mappings_have_a_user_namespace() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    let user = |config: &mut Value, namespace: Value, map: &Value| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(namespace);
+        config["linux"]["uidMappings"] = map.clone();
+        config["linux"]["gidMappings"] = map.clone();
+    };
+    assert_eq!(check(|c| user(c, json!({"type": "user"}), &map)), Ok(()));
+    let joined = json!({"type": "user", "path": "/proc/1/ns/user"});
+    assert_eq!(check(|c| user(c, joined, &Value::Null)), Ok(()));
+    let unmapped = check(|c| user(c, json!({"type": "user"}), &Value::Null)).unwrap_err();
+    assert!(
+        unmapped.contains("no namespace path to join nor mappings"),
+        "{unmapped}"
+    );
+    let lonely = check(|c| c["linux"]["uidMappings"] = map.clone()).unwrap_err();
+    assert!(lonely.contains("user namespace isn't enabled"), "{lonely}");
+    let rootless = json!([{"containerID": 1, "hostID": 100_000, "size": 1}]);
+    let nobody = check(|c| user(c, json!({"type": "user"}), &rootless)).unwrap_err();
+    assert!(nobody.contains("id 0 is not mapped"), "{nobody}");
+    let many: Vec<_> = (0..3000)
+        .map(|id| json!({"containerID": id, "hostID": 100_000 + id, "size": 1}))
+        .collect();
+    let long = check(|c| user(c, json!({"type": "user"}), &json!(many))).unwrap_err();
+    assert!(long.contains("linux.uidMappings: 3000 mappings"), "{long}");
+}
+
+#[test]
+fn time_offsets_need_a_time_namespace_of_the_containers_own_and_a_clock_that_it_has() {
+    let time = |config: &mut Value, path: &str, offsets: Value| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.push(json!({"type": "time", "path": path}));
+        config["linux"]["timeOffsets"] = offsets;
+    };
+    let offsets = json!({"monotonic": {"secs": -5, "nanosecs": 7}, "boottime": {"secs": 86_400}});
+    assert_eq!(check(|c| time(c, "", offsets.clone())), Ok(()));
+    assert_eq!(check(|c| time(c, "", Value::Null)), Ok(()));
+    let lonely = check(|c| c["linux"]["timeOffsets"] = offsets.clone()).unwrap_err();
+    assert!(lonely.contains("time namespace isn't enabled"), "{lonely}");
+    let joined = check(|c| time(c, "/proc/1/ns/time", offsets.clone())).unwrap_err();
+    assert!(joined.contains("both namespace path and time offsets"), "{joined}");
+    let clock = check(|c| time(c, "", json!({"realtime": {"secs": 1}}))).unwrap_err();
+    assert!(clock.contains("realtime"), "{clock}");
+    assert!(check(|c| time(c, "", json!({"monotonic": {"nanosecs": 1_000_000_000}}))).is_err());
 }
