@@ -20,13 +20,14 @@ pub struct Cli {
     /// The form of a log line
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Where the state of containers is kept (in memory: a reboot ends containers)
-    #[arg(long, value_name = "DIR", default_value = "/run/davit/runc")]
-    pub root: PathBuf,
+    /// Where the state of containers is kept (in memory: a reboot ends containers) [default: /run/davit/runc, for an
+    /// ordinary user $XDG_RUNTIME_DIR/davit/runc]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// Let systemd manage cgroups (not supported yet)
     #[arg(long)]
     pub systemd_cgroup: bool,
-    /// Ignore cgroup permission errors: true, false or auto (only false and auto are supported yet)
+    /// Ignore cgroup permission errors: true, false or auto
     #[arg(long, default_value = "auto")]
     pub rootless: String,
     /// Print the version
@@ -256,7 +257,7 @@ pub struct Spec {
     /// Where to write it
     #[arg(short, long, value_name = "DIR", default_value = ".")]
     pub bundle: PathBuf,
-    /// For an unprivileged user (not supported yet)
+    /// For an unprivileged user
     #[arg(long)]
     pub rootless: bool,
 }

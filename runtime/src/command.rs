@@ -31,6 +31,7 @@ use crate::{
     },
     errno::{Attempt, CallError},
     program::lookup::LookupError,
+    rootless,
 };
 
 /// What a failed `exec` exits with, to be told from most programs' own codes.
@@ -95,16 +96,17 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
     if cli.systemd_cgroup {
         return Err(CommandError::Unsupported("--systemd-cgroup"));
     }
-    match cli.rootless.as_str() {
-        "auto" | "false" => {}
-        "true" => return Err(CommandError::Unsupported("--rootless true")),
-        other => {
-            return Err(CommandError::Usage(format!(
-                "--rootless {other:?}: must be true, false or auto"
-            )));
-        }
+    if rootless::is_without_cgroup_rights(&cli.rootless).is_none() {
+        let flag = &cli.rootless;
+        return Err(CommandError::Usage(format!(
+            "--rootless {flag:?}: must be true, false or auto"
+        )));
     }
-    let store = Store::new(absolute(&cli.root)?);
+    let root = match &cli.root {
+        Some(root) => absolute(root)?,
+        None => rootless::default_root().map_err(CommandError::Usage)?,
+    };
+    let store = Store::new(root);
     match cli.command {
         Command::Create(args) => create::run(&store, &args).map(|()| 0),
         Command::Delete(args) => delete::run(&store, &args).map(|()| 0),

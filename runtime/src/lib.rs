@@ -26,6 +26,7 @@ pub mod pidfd_socket;
 pub mod procfs;
 pub mod program;
 pub mod rootfs;
+pub mod rootless;
 pub mod seal;
 pub mod state;
 pub mod talk;

@@ -15,16 +15,10 @@ use davit_spec::{Linux, NamespaceKind};
 use rustix::{
     fs::{Gid, Uid},
     io::Errno as Kernel,
-    process::geteuid,
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
 use crate::errno::{Attempt, CallError};
-
-/// Whether the runtime itself is an ordinary user's: what it may do, it may do in a user namespace only.
-pub fn is_rootless() -> bool {
-    !geteuid().is_root()
-}
 
 /// Whether the container is in a user namespace of its own or of somebody else's.
 pub fn is_wanted(linux: &Linux) -> bool {

@@ -32,9 +32,9 @@ use crate::{
     inherited::{self, InheritedError},
     log, pidfd_socket,
     program::{Inheritance, affinity, capabilities, terminal::Console},
+    rootless::{self, RootlessError, is_rootless},
     talk::{Channel, FromChild, ToChild},
     user_namespace::{
-        is_rootless,
         passage::{self, PassageError},
         streams,
     },
@@ -79,6 +79,9 @@ pub enum ExecError {
     /// The container's user namespace cannot be entered.
     #[error("unable to start container process: {0}")]
     Passage(#[from] PassageError),
+    /// What an ordinary user cannot have.
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
@@ -142,6 +145,7 @@ fn visit(
     init: OwnedFd,
 ) -> Result<Visit, ExecError> {
     process.validate()?;
+    rootless::check_process(&process)?;
     if let Some(sets) = &process.capabilities {
         capabilities::warn(sets);
     }

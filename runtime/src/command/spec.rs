@@ -2,13 +2,16 @@
 
 use std::{fs::OpenOptions, io::Write};
 
+use rustix::process::{getegid, geteuid};
+
 use super::CommandError;
 use crate::{cli::Spec, errno::Attempt};
 
 pub(super) fn run(args: &Spec) -> Result<(), CommandError> {
-    if args.rootless {
-        return Err(CommandError::Unsupported("spec --rootless"));
-    }
+    let text = match args.rootless {
+        true => davit_spec::rootless_example(geteuid().as_raw(), getegid().as_raw()),
+        false => davit_spec::DEFAULT.to_owned(),
+    };
     let path = args.bundle.join("config.json");
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {
@@ -19,7 +22,5 @@ pub(super) fn run(args: &Spec) -> Result<(), CommandError> {
         }
         file => file.attempt("make", path.display())?,
     };
-    Ok(file
-        .write_all(davit_spec::DEFAULT.as_bytes())
-        .attempt("write", path.display())?)
+    Ok(file.write_all(text.as_bytes()).attempt("write", path.display())?)
 }

@@ -25,7 +25,9 @@ use crate::{
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
-    log, namespaces, state,
+    log, namespaces,
+    rootless::RootlessError,
+    state,
     talk::{Channel, FromChild, ToChild},
     user_namespace::{
         passage::{self, PassageError},
@@ -71,6 +73,9 @@ pub enum LaunchError {
     /// No config.json.
     #[error("JSON specification file {0} not found")]
     NoConfig(PathBuf),
+    /// What an ordinary user cannot have.
+    #[error(transparent)]
+    Rootless(#[from] RootlessError),
     /// A terminal and nobody to serve it.
     #[error("cannot allocate tty if runtime will detach without setting console socket")]
     NoConsoleSocket,

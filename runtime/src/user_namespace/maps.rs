@@ -9,11 +9,11 @@ use std::{
 use davit_spec::{IdMapping, Linux, NamespaceKind, id_mappings_from_table, id_mappings_to_table};
 use rustix::{io::Errno as Kernel, process::getegid};
 
-use super::is_rootless;
 use crate::{
     errno::{Attempt, CallError},
     log,
     procfs::ProcFs,
+    rootless::is_rootless,
 };
 
 /// Why a user namespace could not be mapped, or is not the one that the config describes.

@@ -23,7 +23,7 @@ use rustix::{
 };
 
 use super::{
-    become_root, is_rootless,
+    become_root,
     maps::{self, MapError},
     streams,
 };
@@ -33,6 +33,7 @@ use crate::{
     init::{InitError, Plan},
     namespaces,
     program::{affinity, limits},
+    rootless::is_rootless,
     talk::{Channel, FromChild, ToChild},
 };
 

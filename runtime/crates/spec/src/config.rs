@@ -6,9 +6,6 @@ use serde::Deserialize;
 
 use crate::{Hooks, IdMapping, Linux, Process, SpecError, null::or_default};
 
-/// What `spec` writes: a shell in `rootfs`.
-pub const DEFAULT: &str = include_str!("default.json");
-
 /// A whole config.json.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

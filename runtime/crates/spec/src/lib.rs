@@ -7,6 +7,7 @@
 mod affinity;
 mod capabilities;
 mod config;
+mod example;
 mod hooks;
 mod id_mapping;
 mod linux;
@@ -22,7 +23,8 @@ mod validate;
 
 pub use affinity::CpuAffinity;
 pub use capabilities::{Capabilities, CapabilityList, NAMES as CAPABILITY_NAMES};
-pub use config::{Config, DEFAULT, Mount, Root};
+pub use config::{Config, Mount, Root};
+pub use example::{DEFAULT, rootless_example};
 pub use hooks::{Hook, Hooks};
 pub use id_mapping::{IdMapping, from_table as id_mappings_from_table, to_host, to_table as id_mappings_to_table};
 pub use linux::{Device, DeviceKind, Linux, Personality};

@@ -15,7 +15,7 @@ use crate::{
     errno::Attempt,
     inherited,
     program::{Inheritance, capabilities, limits, terminal::Console},
-    user_namespace::is_rootless,
+    rootless::{self, is_rootless},
 };
 
 pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
@@ -26,6 +26,7 @@ pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchErro
     };
     let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
     let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
+    rootless::check(&config)?;
     if let Some(sets) = config
         .process
         .as_ref()
