@@ -4,6 +4,8 @@
 mod bundle;
 #[path = "runtime/process.rs"]
 mod process;
+#[path = "runtime/seccomp.rs"]
+mod seccomp;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

@@ -99,7 +99,7 @@ pub fn children_of(init: &OwnedFd) -> Result<(), CallError> {
 pub fn live(visit: Visit, channel: &Channel) -> ! {
     let failure = match prepare(visit, channel) {
         Ok(prepared) => match channel.obey() {
-            Ok(Some(ToChild::Go)) => match prepared.confine() {
+            Ok(Some(ToChild::Go)) => match prepared.confine(channel) {
                 Ok(()) => prepared.execute(),
                 Err(failure) => failure.into(),
             },

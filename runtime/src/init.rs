@@ -127,7 +127,7 @@ pub fn live(plan: Plan, channel: Channel) -> ! {
         Err(failure) => give_up(&channel, &failure),
     };
     let (listener, word) = wait_for_word(waiting.start.take(), channel);
-    match word.and_then(|()| before_execution(&waiting)) {
+    match word.and_then(|()| before_execution(&waiting, &listener)) {
         Ok(()) => waiting.prepared.execute(),
         Err(failure) => give_up(&listener, &failure),
     }
@@ -170,8 +170,10 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
 }
 
 /// The hooks that run in the container are confined like the program.
-fn before_execution(waiting: &Waiting) -> Result<(), InitError> {
-    waiting.prepared.confine()?;
+fn before_execution(waiting: &Waiting, listener: &Channel) -> Result<(), InitError> {
+    if !waiting.prepared.has_agent() {
+        waiting.prepared.confine(listener)?;
+    }
     let hooks = &waiting.config.hooks.start_container;
     if !hooks.is_empty() {
         let mut hooks = hooks.clone();
@@ -211,6 +213,10 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
         ..
     } = plan;
     let prepared = Prepared::new(&process, inheritance)?;
+    // An agent is told by `create`, which it is waited for by: `start` may be called by somebody who knows of no agent.
+    if prepared.has_agent() {
+        prepared.confine(channel)?;
+    }
     Ok(Waiting {
         prepared,
         start,

@@ -28,6 +28,7 @@ pub mod program;
 pub mod rootfs;
 pub mod rootless;
 pub mod seal;
+pub mod seccomp_agent;
 pub mod state;
 pub mod talk;
 pub mod timestamp;

@@ -12,7 +12,7 @@ pub mod limits;
 pub mod lookup;
 pub mod terminal;
 
-use std::{ffi::CString, io::Write};
+use std::{ffi::CString, io::Write, os::fd::IntoRawFd};
 
 use davit_seccomp::Program as Filter;
 use davit_spec::Process;
@@ -25,6 +25,7 @@ use rustix::{
 use crate::{
     errno::{Attempt, CallError, Errno},
     program::{identity::IdentityError, limits::LimitError, lookup::LookupError},
+    talk::{Channel, FromChild, Listener, ToChild},
 };
 
 /// The first file descriptor that is not a standard stream.
@@ -60,6 +61,9 @@ pub enum ProgramError {
     /// The filter.
     #[error("unable to init seccomp: {0}")]
     Seccomp(#[from] davit_seccomp::SeccompError),
+    /// The runtime is gone.
+    #[error("the runtime went away")]
+    Abandoned,
 }
 
 /// What a program inherits beyond its config.
@@ -67,6 +71,8 @@ pub enum ProgramError {
 pub struct Inheritance {
     /// The filter, compiled.
     pub seccomp: Option<Filter>,
+    /// Whether the runtime has the privilege to fetch a descriptor of the process.
+    pub runtime_may_fetch: bool,
     /// How many fds from 3 on stay open (`--preserve-fds`, and what LISTEN_FDS counts).
     pub extra_fds: u32,
     /// How many of them are listening sockets that the program learns of by LISTEN_FDS.
@@ -124,13 +130,34 @@ impl Prepared {
         self.env.iter().map(text).collect()
     }
 
-    /// Puts the filter on, and leaves nothing open that the program is not to have.
-    pub fn confine(&self) -> Result<(), ProgramError> {
+    /// Whether an agent must be told of the filter by whoever makes the process.
+    pub fn has_agent(&self) -> bool {
+        self.inheritance.seccomp.as_ref().is_some_and(Filter::notifies)
+    }
+
+    /// Puts the filter on, and leaves nothing open that the program is not to have. The agent's end of the filter goes to
+    /// the runtime, at the other end of `channel`.
+    pub fn confine(&self, channel: &Channel) -> Result<(), ProgramError> {
         davit_sys::fds::close_on_exec_from(FIRST_FREE_FD + self.inheritance.extra_fds)
             .attempt("close", "file descriptors")?;
-        match &self.inheritance.seccomp {
-            Some(filter) => Ok(filter.load()?),
-            None => Ok(()),
+        let Some(filter) = &self.inheritance.seccomp else {
+            return Ok(());
+        };
+        let Some(listener) = filter.load()? else {
+            return Ok(());
+        };
+        // From here on every call may have to wait for the agent, until it has the listener. So the descriptor is not even
+        // closed: execve does that.
+        let offer = match self.inheritance.runtime_may_fetch {
+            true => Listener::Number(listener.into_raw_fd()),
+            false => Listener::Sent(listener),
+        };
+        channel
+            .tell(FromChild::Listener(offer))
+            .attempt("offer", "seccomp listener")?;
+        match channel.obey().attempt("hear", "runtime")? {
+            Some(ToChild::Go) => Ok(()),
+            None => Err(ProgramError::Abandoned),
         }
     }
 

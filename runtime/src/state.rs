@@ -52,13 +52,41 @@ struct HookState<'a> {
 
 /// The document that a hook gets on its standard input.
 pub fn for_hook(record: &Record, pid: i32, status: &str) -> String {
-    let state = HookState {
+    serde_json::to_string(&hook_state(record, pid, status)).expect("a state is made of text and numbers")
+}
+
+fn hook_state<'a>(record: &'a Record, pid: i32, status: &'a str) -> HookState<'a> {
+    HookState {
         oci_version: &record.oci_version,
         id: &record.id,
         status,
         pid,
         bundle: &record.bundle,
         annotations: &record.annotations,
+    }
+}
+
+/// The specification's container process state.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessState<'a> {
+    oci_version: &'a str,
+    fds: [&'a str; 1],
+    pid: i32,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    metadata: &'a str,
+    state: HookState<'a>,
+}
+
+/// The document that a seccomp agent gets with the listener of the process `pid`, a container's first one or that of an
+/// `exec` into it.
+pub fn for_agent(record: &Record, status: &str, pid: i32, metadata: &str) -> String {
+    let state = ProcessState {
+        oci_version: &record.oci_version,
+        fds: ["seccompFd"],
+        pid,
+        metadata,
+        state: hook_state(record, record.init.pid, status),
     };
     serde_json::to_string(&state).expect("a state is made of text and numbers")
 }

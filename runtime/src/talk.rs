@@ -7,11 +7,11 @@ use std::{
     cell::Cell,
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use rustix::{
-    io::Errno as Kernel,
+    io::{Errno as Kernel, read, retry_on_intr, write},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -34,10 +34,21 @@ pub enum FromChild {
     SourceDue(u32),
     /// The terminal's other end, for the runtime to copy to and from.
     Terminal(OwnedFd),
+    /// A filter is in force that asks an agent, whose end is this. Waits for [`ToChild::Go`].
+    Listener(Listener),
     /// All is set up; only the program is not executed yet.
     Ready,
     /// It gave up, and why.
     Failed(String),
+}
+
+/// The agent's end of a seccomp filter.
+#[derive(Debug)]
+pub enum Listener {
+    /// Itself.
+    Sent(OwnedFd),
+    /// Its number in the child.
+    Number(RawFd),
 }
 
 /// What the runtime says.
@@ -72,13 +83,20 @@ impl Channel {
             FromChild::Init(pid, pidfd) => send(self.0.as_fd(), &numbered(b'i', pid as u32), Some(pidfd.as_fd())),
             FromChild::SourceDue(index) => send(self.0.as_fd(), &numbered(b's', index), None),
             FromChild::Terminal(fd) => send(self.0.as_fd(), b"t", Some(fd.as_fd())),
-            FromChild::Ready => send(self.0.as_fd(), b"r", None),
+            FromChild::Listener(Listener::Sent(fd)) => send(self.0.as_fd(), b"l", Some(fd.as_fd())),
+            FromChild::Listener(Listener::Number(fd)) => self.write(&numbered(b'l', fd as u32)),
+            FromChild::Ready => self.write(b"r"),
             FromChild::Failed(text) => {
                 let mut bytes = vec![b'f'];
                 bytes.extend(text.as_bytes().iter().take(MAX_TEXT));
-                send(self.0.as_fd(), &bytes, None)
+                self.write(&bytes)
             }
         }
+    }
+
+    /// By write(2): the one call that a profile with an agent cannot ask about, see [`crate::seccomp_agent`].
+    fn write(&self, bytes: &[u8]) -> Result<(), Kernel> {
+        retry_on_intr(|| write(&self.0, bytes)).map(drop)
     }
 
     /// What the child says next; `None` when it has executed the program, or is gone.
@@ -92,6 +110,8 @@ impl Channel {
             (Some((b'i', pid)), Some(pidfd)) => Some(FromChild::Init(number(pid) as i32, pidfd)),
             (Some((b's', index)), _) => Some(FromChild::SourceDue(number(index))),
             (Some((b't', _)), Some(fd)) => Some(FromChild::Terminal(fd)),
+            (Some((b'l', _)), Some(fd)) => Some(FromChild::Listener(Listener::Sent(fd))),
+            (Some((b'l', fd)), None) => Some(FromChild::Listener(Listener::Number(number(fd) as RawFd))),
             (Some((b'r', _)), _) => Some(FromChild::Ready),
             (Some((_, text)), _) => Some(FromChild::Failed(String::from_utf8_lossy(text).into_owned())),
         })
@@ -110,7 +130,7 @@ impl Channel {
             self.1.set(self.1.get() - 1);
             return Ok(Some(ToChild::Go));
         }
-        let (length, _) = receive(self.0.as_fd(), &mut [0u8; 8])?;
+        let length = retry_on_intr(|| read(&self.0, &mut [0u8; 8]))?;
         Ok((length > 0).then_some(ToChild::Go))
     }
 }
@@ -149,8 +169,21 @@ fn number(bytes: &[u8]) -> u32 {
     bytes.try_into().map_or(0, u32::from_le_bytes)
 }
 
+/// Sends a file descriptor and all of `bytes` over a stream.
+pub fn send_all(socket: BorrowedFd, bytes: &[u8], fd: BorrowedFd) -> Result<(), Kernel> {
+    let mut sent = send_some(socket, bytes, Some(fd))?;
+    while sent < bytes.len() {
+        sent += send_some(socket, &bytes[sent..], None)?;
+    }
+    Ok(())
+}
+
 /// Sends bytes, and maybe a file descriptor, over a socket.
 pub fn send(socket: BorrowedFd, bytes: &[u8], fd: Option<BorrowedFd>) -> Result<(), Kernel> {
+    send_some(socket, bytes, fd).map(drop)
+}
+
+fn send_some(socket: BorrowedFd, bytes: &[u8], fd: Option<BorrowedFd>) -> Result<usize, Kernel> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = fd.map(|fd| [fd]);
@@ -160,7 +193,7 @@ pub fn send(socket: BorrowedFd, bytes: &[u8], fd: Option<BorrowedFd>) -> Result<
     loop {
         match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
             Err(Kernel::INTR) => {}
-            result => return result.map(drop),
+            result => return result,
         }
     }
 }
@@ -210,6 +243,22 @@ mod tests {
         drop(child);
         assert!(matches!(parent.hear(), Ok(Some(FromChild::Failed(text))) if text == "why"));
         assert!(matches!(parent.hear(), Ok(None)));
+    }
+
+    #[test]
+    fn a_listener_travels_itself_or_by_its_number() {
+        let (parent, child) = Channel::pair().unwrap();
+        child.tell(FromChild::Listener(Listener::Number(1234567))).unwrap();
+        assert!(matches!(
+            parent.hear(),
+            Ok(Some(FromChild::Listener(Listener::Number(1234567))))
+        ));
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        child.tell(FromChild::Listener(Listener::Sent(fd))).unwrap();
+        assert!(matches!(
+            parent.hear(),
+            Ok(Some(FromChild::Listener(Listener::Sent(_))))
+        ));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use davit_spec::{Config, Process, SpecError};
 use davit_sys::clone::{Fork, fork};
 use rustix::{
     io::Errno as Kernel,
-    process::{getpid, set_child_subreaper},
+    process::{geteuid, getpid, set_child_subreaper},
 };
 
 use super::write_pid_file;
@@ -33,7 +33,9 @@ use crate::{
     log, pidfd_socket,
     program::{Inheritance, affinity, capabilities, terminal::Console},
     rootless::{self, RootlessError, is_rootless},
-    talk::{Channel, FromChild, ToChild},
+    seccomp_agent::{self, Agent, AgentError},
+    state,
+    talk::{Channel, FromChild, Listener, ToChild},
     user_namespace::{
         passage::{self, PassageError},
         streams,
@@ -82,6 +84,9 @@ pub enum ExecError {
     /// What an ordinary user cannot have.
     #[error(transparent)]
     Rootless(#[from] RootlessError),
+    /// The seccomp agent could not be told.
+    #[error("unable to start container process: {0}")]
+    Agent(#[from] AgentError),
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
@@ -105,6 +110,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     };
     let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
     let visit = visit(store, args, &config, process, &record, init)?;
+    let agent = Agent::of(&config.linux, visit.inheritance.seccomp.as_ref())?;
     if visit.has_user_namespace() && !args.detach {
         streams::hand_over(record.init.pid, &visit.process.user);
     }
@@ -114,7 +120,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     }
     let process = fork_into(visit)?;
     let terminal = match process
-        .converse()
+        .converse(&record, agent.as_ref())
         .and_then(|terminal| process.hand_over(args).map(|()| terminal))
     {
         Ok(terminal) => terminal,
@@ -178,6 +184,7 @@ fn visit(
         console,
         inheritance: Inheritance {
             seccomp: launch::filter(config, store)?,
+            runtime_may_fetch: geteuid().is_root(),
             extra_fds,
             listen_fds,
             keep_groups: is_rootless(),
@@ -222,18 +229,28 @@ fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
 
 impl Visitor {
     /// Lets it execute its program; returns its terminal, where the runtime serves that.
-    fn converse(&self) -> Result<Option<OwnedFd>, ExecError> {
+    fn converse(&self, record: &Record, agent: Option<&Agent>) -> Result<Option<OwnedFd>, ExecError> {
         // Said before it is waited for: one wake-up less.
         let _ = self.channel.order(ToChild::Go);
         let mut terminal = None;
         loop {
             match self.channel.hear().attempt("hear", "process")? {
                 Some(FromChild::Terminal(master)) => terminal = Some(master),
+                Some(FromChild::Listener(listener)) => self.introduce(listener, record, agent)?,
                 Some(FromChild::Failed(text)) => return Err(ExecError::Child(text)),
                 Some(_) => {}
                 None => return Ok(terminal),
             }
         }
+    }
+
+    /// Gives the process's agent its listener.
+    fn introduce(&self, listener: Listener, record: &Record, agent: Option<&Agent>) -> Result<(), ExecError> {
+        let listener = seccomp_agent::receive(listener, &self.pidfd)?;
+        self.channel.order(ToChild::Go).attempt("answer", "process")?;
+        let agent = agent.ok_or(ExecError::Seccomp(SeccompError::NoListener))?;
+        let state = state::for_agent(record, "running", self.pid, &agent.metadata);
+        Ok(agent.hand_over(&listener, &state)?)
     }
 
     fn hand_over(&self, args: &Exec) -> Result<(), ExecError> {

@@ -27,6 +27,7 @@ use crate::{
     init::{self, Plan},
     log, namespaces,
     rootless::RootlessError,
+    seccomp_agent::{self, Agent, AgentError},
     state,
     talk::{Channel, FromChild, ToChild},
     user_namespace::{
@@ -105,6 +106,9 @@ pub enum LaunchError {
     /// The filter could not be compiled.
     #[error("unable to start container process: unable to init seccomp: {0}")]
     Seccomp(#[from] SeccompError),
+    /// The seccomp agent could not be told.
+    #[error("unable to start container process: error during container init: {0}")]
+    Agent(#[from] AgentError),
     /// A hook failed.
     #[error("unable to start container process: {0}")]
     Hook(#[from] HookError),
@@ -141,6 +145,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let console = console(&config, launch)?;
     let rootfs = rootfs(&config, &launch.bundle)?;
     let inheritance = inheritance(&config, launch, store)?;
+    let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = namespaces::open_shared(&config.linux)?;
     let cgroup = Cgroup::plan(&cgroup_path(&config, &launch.id), config.linux.resources.as_ref())
         .map_err(LaunchError::Limits)?;
@@ -184,14 +189,20 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         no_pivot: launch.no_pivot,
         owns_streams: launch.foreground,
     };
-    let launched = start_init(plan, folder.clone(), hooks, launch.wait_for_start)?;
+    let launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
     undo.folder = None;
     undo.cgroup = None;
     Ok(launched)
 }
 
 /// Forks the first process and talks with it until it is set up, or has executed the program.
-fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) -> Result<Launched, LaunchError> {
+fn start_init(
+    plan: Plan,
+    folder: Folder,
+    hooks: davit_spec::Hooks,
+    agent: Option<Agent>,
+    wait: bool,
+) -> Result<Launched, LaunchError> {
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
     let mut record = plan.record.clone();
     let cgroup = plan.cgroup.clone_fd()?;
@@ -220,7 +231,7 @@ fn start_init(plan: Plan, folder: Folder, hooks: davit_spec::Hooks, wait: bool) 
         record.init = key;
         launched.record = record;
         launched.folder.save(&launched.record)?;
-        converse(&mut launched, &channel, wait, sources.as_ref())
+        converse(&mut launched, &channel, wait, sources.as_ref(), agent.as_ref())
     });
     match made {
         Ok(()) => Ok(launched),
@@ -250,6 +261,7 @@ fn converse(
     channel: &Channel,
     wait: bool,
     sources: Option<&Sources>,
+    agent: Option<&Agent>,
 ) -> Result<(), LaunchError> {
     let hooks = &launched.hooks;
     let hooks_due = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
@@ -274,6 +286,14 @@ fn converse(
                 None => return Err(LaunchError::Died),
             },
             Some(FromChild::Terminal(master)) => launched.terminal = Some(master),
+            Some(FromChild::Listener(listener)) => {
+                let listener = seccomp_agent::receive(listener, &launched.pidfd)?;
+                go()?;
+                let agent = agent.ok_or(SeccompError::NoListener)?;
+                let record = &launched.record;
+                let state = state::for_agent(record, "creating", record.init.pid, &agent.metadata);
+                agent.hand_over(&listener, &state)?;
+            }
             Some(FromChild::Ready) => return Ok(()),
             Some(FromChild::Failed(text)) => return Err(LaunchError::Init(text)),
             Some(FromChild::UserNamespaceDue | FromChild::Init(..)) => return Err(LaunchError::Died),

@@ -29,7 +29,6 @@ pub(crate) fn key(profile: &LinuxSeccomp) -> Key {
         form.text(&arch.to_string())
     });
     form.list(profile.flags().as_deref(), |form, flag| form.text(&flag.to_string()));
-    form.optional(profile.listener_path().is_some().then_some(1));
     form.list(profile.syscalls().as_deref(), |form, rule| {
         form.list(Some(rule.names().as_slice()), |form, name| form.text(name));
         form.text(&rule.action().to_string());

@@ -10,7 +10,7 @@ use std::{
     os::fd::OwnedFd,
 };
 
-use davit_sys::seccomp::{FLAG_LOG, FLAG_SPEC_ALLOW, Instruction};
+use davit_sys::seccomp::{FLAG_LOG, FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAG_WAIT_KILLABLE_RECV, Instruction};
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 use oci_spec::runtime::{
     Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompFilterFlag, LinuxSeccompOperator, LinuxSyscall,
@@ -31,10 +31,8 @@ const MAX_ARGUMENTS: usize = 6;
 
 /// Compiles `profile` for the running machine.
 pub fn compile(profile: &LinuxSeccomp) -> Result<Program, SeccompError> {
-    if profile.listener_path().is_some() {
-        return Err(SeccompError::UnsupportedListener);
-    }
     let default = Action::new(profile.default_action(), profile.default_errno_ret())?;
+    let notifies = refuse_unanswerable(profile)?;
     let mut context = ScmpFilterContext::new(default.scmp)?;
     let mut architectures = prologue::Architectures::native();
     for arch in profile.architectures().iter().flatten() {
@@ -55,7 +53,25 @@ pub fn compile(profile: &LinuxSeccomp) -> Result<Program, SeccompError> {
 
     let mut instructions = prologue.instructions();
     instructions.extend(export(&context)?);
-    Program::new(flags(profile), instructions)
+    Program::new(flags(profile, notifies), instructions)
+}
+
+/// Whether the profile asks an agent. The agent's end of the filter is handed over by a write when the filter is in
+/// force: a profile that asks for leave to write could never be answered.
+fn refuse_unanswerable(profile: &LinuxSeccomp) -> Result<bool, SeccompError> {
+    if profile.default_action() == LinuxSeccompAction::ScmpActNotify {
+        return Err(SeccompError::NotifyDefault);
+    }
+    let rules = profile.syscalls().as_deref().unwrap_or_default();
+    let mut asking = rules
+        .iter()
+        .filter(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify)
+        .peekable();
+    let notifies = asking.peek().is_some();
+    match asking.any(|rule| rule.names().iter().any(|name| name == "write")) {
+        true => Err(SeccompError::NotifyWrite),
+        false => Ok(notifies),
+    }
 }
 
 /// An action in libseccomp's words and as the 32 bits a filter answers.
@@ -77,7 +93,7 @@ impl Action {
             LinuxSeccompAction::ScmpActTrace => ScmpAction::Trace(data),
             LinuxSeccompAction::ScmpActLog => ScmpAction::Log,
             LinuxSeccompAction::ScmpActAllow => ScmpAction::Allow,
-            LinuxSeccompAction::ScmpActNotify => return Err(SeccompError::UnsupportedAction(action)),
+            LinuxSeccompAction::ScmpActNotify => ScmpAction::Notify,
         };
         Ok(Action {
             scmp,
@@ -199,13 +215,15 @@ fn scmp_arch(arch: Arch) -> Result<ScmpArch, SeccompError> {
 
 /// A profile that says nothing about flags leaves speculative store bypass on, as runc does: the mitigation costs more
 /// than it protects in a process that is filtered anyway. An empty list of flags turns it off.
-fn flags(profile: &LinuxSeccomp) -> u32 {
+fn flags(profile: &LinuxSeccomp, notifies: bool) -> u32 {
+    let listener = if notifies { FLAG_NEW_LISTENER } else { 0 };
     let Some(flags) = profile.flags() else {
-        return FLAG_SPEC_ALLOW;
+        return listener | FLAG_SPEC_ALLOW;
     };
-    flags.iter().fold(0, |flags, flag| match flag {
+    flags.iter().fold(listener, |flags, flag| match flag {
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => flags | FLAG_LOG,
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => flags | FLAG_SPEC_ALLOW,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv if notifies => flags | FLAG_WAIT_KILLABLE_RECV,
         LinuxSeccompFilterFlag::SeccompFilterFlagTsync | LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => {
             flags
         }

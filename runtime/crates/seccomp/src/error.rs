@@ -2,18 +2,26 @@
 
 use std::io;
 
-use oci_spec::runtime::{Arch, LinuxSeccompAction};
+use oci_spec::runtime::Arch;
 
 /// Why a profile was refused or a program not loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SeccompError {
-    /// An action that this runtime does not implement.
-    #[error("seccomp action {0} is not supported")]
-    UnsupportedAction(LinuxSeccompAction),
-    /// A listener without support for notification.
-    #[error("seccomp listenerPath is not supported")]
-    UnsupportedListener,
+    /// An agent would be asked about everything, its own messages included.
+    #[error("SCMP_ACT_NOTIFY cannot be used as default action")]
+    NotifyDefault,
+    /// An agent would be asked before it can be.
+    #[error("SCMP_ACT_NOTIFY cannot be used for the write syscall")]
+    NotifyWrite,
+    /// An agent is to be asked and none is named.
+    #[error("seccomp listenerPath is not set, which SCMP_ACT_NOTIFY needs")]
+    NoListener,
+    /// A kernel without notification, or without the flags that were asked for beside it.
+    #[error(
+        "seccomp notify unsupported: the kernel refused the listener (Linux 5.7, and 5.19 for SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, are the first to have it)"
+    )]
+    NotifyUnsupported,
     /// An architecture that the linked libseccomp does not know.
     #[error("seccomp architecture {0} is not supported")]
     UnsupportedArch(Arch),

@@ -5,8 +5,8 @@
 //! compile and containers share a few of them, so programs are kept in files ([`compile_cached`]).
 //!
 //! Two things always hold. A cached file is only loaded when its checksum and its profile's hash agree: a torn or
-//! damaged entry costs a compilation, never protection. And what a profile asks for and we cannot do (user
-//! notification, an unknown architecture) is an error, never a weaker filter.
+//! damaged entry costs a compilation, never protection. And what a profile asks for and we cannot do (an
+//! unknown architecture) is an error, never a weaker filter.
 
 mod cache;
 mod canonical;

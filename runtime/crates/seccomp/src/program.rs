@@ -1,11 +1,15 @@
 //! A compiled filter: instructions and the flags to load them with.
 
-use davit_sys::seccomp::{self, Instruction, MAX_INSTRUCTIONS};
+use std::os::fd::OwnedFd;
+
+use davit_sys::seccomp::{self, FLAG_NEW_LISTENER, Instruction, MAX_INSTRUCTIONS};
 
 use crate::SeccompError;
 
 /// Bytes of one instruction in the kernel's layout.
 pub(crate) const INSTRUCTION_SIZE: usize = 8;
+
+const EINVAL: i32 = 22;
 
 /// A filter ready to be loaded.
 #[derive(Clone)]
@@ -22,18 +26,29 @@ impl Program {
         Ok(Program { flags, instructions })
     }
 
-    /// Puts the filter on the calling thread, for good.
+    /// Puts the filter on the calling thread, for good. Returns the agent's end of one that [notifies](Self::notifies).
     ///
     /// Needs `no_new_privs` or CAP_SYS_ADMIN. Call it last: the filter binds the caller too.
-    pub fn load(&self) -> Result<(), SeccompError> {
-        seccomp::set_filter(self.flags, &self.instructions)
-            .map(drop)
-            .map_err(SeccompError::Load)
+    pub fn load(&self) -> Result<Option<OwnedFd>, SeccompError> {
+        seccomp::set_filter(self.flags, &self.instructions).map_err(|err| match err.raw_os_error() {
+            Some(EINVAL) if self.notifies() => SeccompError::NotifyUnsupported,
+            _ => SeccompError::Load(err),
+        })
+    }
+
+    /// Whether an agent is asked about some calls.
+    pub fn notifies(&self) -> bool {
+        self.flags & FLAG_NEW_LISTENER != 0
     }
 
     /// The `SECCOMP_FILTER_FLAG_*` bits it is loaded with.
     pub fn flags(&self) -> u32 {
         self.flags
+    }
+
+    /// Those of the flags that are the profile's.
+    pub fn options(&self) -> u32 {
+        self.flags & !FLAG_NEW_LISTENER
     }
 
     /// The number of instructions.

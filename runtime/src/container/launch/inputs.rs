@@ -7,13 +7,14 @@ use std::{
 
 use davit_seccomp::{Program as Filter, SeccompError, compile_cached};
 use davit_spec::Config;
+use rustix::process::geteuid;
 
 use super::{Launch, LaunchError};
 use crate::{
     console_socket,
     container::{id::ContainerId, store::Store},
     errno::Attempt,
-    inherited,
+    inherited, log,
     program::{Inheritance, capabilities, limits, terminal::Console},
     rootless::{self, is_rootless},
 };
@@ -76,6 +77,7 @@ pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Re
     let (extra_fds, listen_fds) = inherited::count(launch.preserve_fds, |name| env::var(name).ok())?;
     Ok(Inheritance {
         seccomp: filter(config, store)?,
+        runtime_may_fetch: geteuid().is_root(),
         extra_fds,
         listen_fds,
         keep_groups: is_rootless(),
@@ -84,10 +86,10 @@ pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Re
 
 /// The container's filter, compiled or from the store.
 pub fn filter(config: &Config, store: &Store) -> Result<Option<Filter>, SeccompError> {
-    config
-        .linux
-        .seccomp
-        .as_ref()
-        .map(|profile| compile_cached(profile, &store.filters()))
-        .transpose()
+    let Some(profile) = &config.linux.seccomp else {
+        return Ok(None);
+    };
+    let filter = compile_cached(profile, &store.filters())?;
+    log::debug(format_args!("seccomp filter flags: {}", filter.options()));
+    Ok(Some(filter))
 }

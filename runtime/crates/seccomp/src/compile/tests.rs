@@ -265,8 +265,10 @@ fn what_is_not_supported_is_refused_by_name() {
             .to_string()
     };
     let rule = |rule: &str| refused(&format!(r#""syscalls": [{rule}]"#));
-    assert!(rule(r#"{"names": ["read"], "action": "SCMP_ACT_NOTIFY"}"#).contains("SCMP_ACT_NOTIFY"));
-    assert!(refused(r#""listenerPath": "/x", "syscalls": []"#).contains("listenerPath"));
+    assert_eq!(
+        rule(r#"{"names": ["read", "write"], "action": "SCMP_ACT_NOTIFY"}"#),
+        "SCMP_ACT_NOTIFY cannot be used for the write syscall"
+    );
     assert!(refused(r#""architectures": ["SCMP_ARCH_M68K"]"#).contains("SCMP_ARCH_M68K"));
     assert!(rule(r#"{"names": [""], "action": "SCMP_ACT_ERRNO"}"#).contains("empty"));
     assert!(rule(r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 65536}"#).contains("65536"));
@@ -274,4 +276,34 @@ fn what_is_not_supported_is_refused_by_name() {
         r#"{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]}"#,
     );
     assert!(text.contains("read") && text.contains('6'), "{text}");
+}
+
+#[test]
+fn a_filter_that_asks_an_agent_is_loaded_with_a_listener() {
+    let profile = |action: &str| {
+        let program = compiled(&format!(
+            r#"{{"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/x", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+                "syscalls": [{{"names": ["getpid", "mseal"], "action": "{action}"}}]}}"#
+        ));
+        program.unwrap()
+    };
+    let asking = profile("SCMP_ACT_NOTIFY");
+    assert!(asking.notifies());
+    assert_eq!(asking.flags(), FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE_RECV);
+    let ask = |number| {
+        run(
+            &asking,
+            Call {
+                number,
+                arch: X86_64,
+                ..Call::default()
+            },
+        )
+    };
+    assert_eq!([ask(39), ask(462), ask(0)], [0x7fc0_0000, 0x7fc0_0000, ALLOW]);
+    assert_eq!(profile("SCMP_ACT_LOG").flags(), 0);
+    let default = compiled(r#"{"defaultAction": "SCMP_ACT_NOTIFY"}"#)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(default, "SCMP_ACT_NOTIFY cannot be used as default action");
 }

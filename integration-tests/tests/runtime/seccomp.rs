@@ -1,0 +1,189 @@
+//! Filters that ask an agent, and how a filter meets the program's privileges.
+
+use std::{
+    fs,
+    io::IoSliceMut,
+    mem::MaybeUninit,
+    os::fd::{AsRawFd, OwnedFd},
+    os::unix::net::UnixListener,
+    thread::{self, JoinHandle},
+};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::{Value, json};
+
+use crate::Bundle;
+
+/// What an agent was told, and by what descriptor it could have answered.
+struct Told {
+    state: Value,
+    link: String,
+}
+
+/// An agent that takes one listener and closes it at once: the kernel then answers ENOSYS in its stead.
+fn agent(bundle: &Bundle) -> JoinHandle<Told> {
+    let path = bundle.file("agent.sock");
+    let _ = fs::remove_file(&path);
+    let socket = UnixListener::bind(path).expect("the bundle is ours");
+    thread::spawn(move || {
+        let (connection, _) = socket.accept().expect("the runtime connects");
+        let mut text = vec![0; 64 * 1024];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let length = recvmsg(
+            &connection,
+            &mut [IoSliceMut::new(&mut text)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+        .expect("a message")
+        .bytes;
+        let fds: Vec<OwnedFd> = control
+            .drain()
+            .flat_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        assert_eq!(fds.len(), 1);
+        let link = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).expect("an open descriptor");
+        Told {
+            state: serde_json::from_slice(&text[..length]).expect("JSON"),
+            link: link.display().to_string(),
+        }
+    })
+}
+
+fn asks_about(bundle: &Bundle, names: Value, no_new_privileges: bool) {
+    let path = bundle.file("agent.sock");
+    bundle.edit(|config| {
+        config["annotations"] = json!({"note": "kept"});
+        config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        config["linux"]["seccomp"] = json!({
+            "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "listenerMetadata": "bar",
+            "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"],
+            "syscalls": [{"names": names, "action": "SCMP_ACT_NOTIFY"}],
+        });
+    });
+}
+
+#[test]
+fn an_agent_gets_the_listener_and_the_state_of_a_new_container() {
+    let bundle = Bundle::new();
+    for no_new_privileges in [false, true] {
+        asks_about(&bundle, json!(["mkdir", "mkdirat"]), no_new_privileges);
+        let agent = agent(&bundle);
+        let finished = bundle.run(&["mkdir", "/tmp/x"]);
+        finished.code_is(1).says("Function not implemented");
+        let told = agent.join().expect("the agent");
+        assert_eq!(told.link, "anon_inode:seccomp notify");
+        let state = &told.state;
+        assert_eq!(
+            [&state["fds"], &state["metadata"], &state["state"]["status"]],
+            [&json!(["seccompFd"]), &json!("bar"), &json!("creating")]
+        );
+        assert_eq!(state["state"]["id"], json!(bundle.id()));
+        assert_eq!(state["state"]["annotations"], json!({"note": "kept"}));
+        assert_eq!(state["state"]["bundle"], json!(bundle.path()));
+        assert!(state["pid"].as_i64().is_some_and(|pid| pid > 0));
+        assert_eq!(state["pid"], state["state"]["pid"]);
+    }
+}
+
+#[test]
+fn an_agent_is_told_by_create_and_again_by_exec() {
+    let bundle = Bundle::new();
+    asks_about(&bundle, json!(["mkdir", "mkdirat"]), false);
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let first = agent(&bundle);
+    bundle
+        .runtime(&["create", "--bundle", &bundle.path(), bundle.id()])
+        .ok();
+    let first = first.join().expect("the agent").state;
+    assert_eq!(first["pid"], bundle.state()["pid"]);
+    bundle.runtime(&["start", bundle.id()]).ok();
+    let second = agent(&bundle);
+    let exec = bundle.runtime(&["exec", bundle.id(), "mkdir", "/tmp/x"]);
+    exec.code_is(1).says("Function not implemented");
+    let second = second.join().expect("the agent").state;
+    assert_eq!(second["state"]["status"], json!("running"));
+    assert_eq!(second["state"]["pid"], first["pid"]);
+    assert_ne!(second["pid"], first["pid"]);
+}
+
+#[test]
+fn the_runtime_makes_no_call_that_an_absent_agent_would_have_to_answer() {
+    let bundle = Bundle::new();
+    // All that the runtime itself does after the filter is in force, write excepted.
+    asks_about(
+        &bundle,
+        json!([
+            "sendmsg",
+            "recvmsg",
+            "close",
+            "fcntl",
+            "dup",
+            "prctl",
+            "getpid",
+            "pidfd_getfd"
+        ]),
+        false,
+    );
+    let agent = agent(&bundle);
+    let finished = bundle.run(&["echo", "went on"]);
+    assert_eq!(finished.stdout, "went on\n", "{finished:?}");
+    agent.join().expect("the agent");
+}
+
+#[test]
+fn what_no_agent_could_answer_is_refused_and_leaves_nothing() {
+    let bundle = Bundle::new();
+    let refused = |text: &str| {
+        bundle.run(&["true"]).code_is(1).says(text);
+        assert_eq!(bundle.ids(), Vec::<String>::new(), "{text}");
+        assert_eq!(bundle.cgroups(), Vec::<String>::new(), "{text}");
+    };
+    asks_about(&bundle, json!(["write"]), false);
+    refused("SCMP_ACT_NOTIFY cannot be used for the write syscall");
+    asks_about(&bundle, json!(["mkdir"]), false);
+    refused("failed to connect with seccomp agent specified in the seccomp profile");
+    bundle.edit(|config| config["linux"]["seccomp"]["listenerPath"] = json!("@davit-nobody-listens-here"));
+    refused("failed to connect with seccomp agent specified in the seccomp profile");
+    bundle.edit(|config| config["linux"]["seccomp"]["listenerPath"] = json!(""));
+    refused("seccomp listenerPath is not set");
+    bundle.edit(|config| config["linux"]["seccomp"]["defaultAction"] = json!("SCMP_ACT_NOTIFY"));
+    refused("SCMP_ACT_NOTIFY cannot be used as default action");
+    // Nobody is asked: nobody needs to listen.
+    bundle.edit(|config| {
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/no/agent.sock"});
+    });
+    bundle.run(&["true"]).ok();
+}
+
+#[test]
+fn a_filter_binds_a_user_without_privileges_whether_it_may_gain_some_or_not() {
+    let bundle = Bundle::new();
+    for no_new_privileges in [false, true] {
+        bundle.edit(|config| {
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            config["process"]["capabilities"] = json!({});
+            config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+            config["linux"]["seccomp"] = json!({
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+                    {"names": ["capset", "setgroups", "setresuid", "setresgid"], "action": "SCMP_ACT_KILL"},
+                ],
+            });
+        });
+        // What the runtime needs to become that user is done before the filter binds it.
+        let script = "mkdir /tmp/x 2>&1; grep -E '^(Seccomp|CapEff|NoNewPrivs):' /proc/self/status";
+        let output = bundle.run(&["sh", "-c", script]).ok();
+        let expected = format!(
+            "CapEff:\t0000000000000000\nNoNewPrivs:\t{}\nSeccomp:\t2",
+            i32::from(no_new_privileges)
+        );
+        assert!(output.ends_with(&expected), "{output}");
+        assert!(output.contains("not supported"), "{output}");
+    }
+}
