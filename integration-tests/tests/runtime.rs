@@ -2,6 +2,8 @@
 
 #[path = "runtime/bundle.rs"]
 mod bundle;
+#[path = "runtime/mounts.rs"]
+mod mounts;
 #[path = "runtime/process.rs"]
 mod process;
 #[path = "runtime/seccomp.rs"]

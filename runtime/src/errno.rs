@@ -31,6 +31,12 @@ impl From<rustix::io::Errno> for Errno {
     }
 }
 
+impl From<Errno> for rustix::io::Errno {
+    fn from(errno: Errno) -> Self {
+        rustix::io::Errno::from_raw_os_error(errno.0)
+    }
+}
+
 impl From<nix::errno::Errno> for Errno {
     fn from(errno: nix::errno::Errno) -> Self {
         Errno(errno as i32)

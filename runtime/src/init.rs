@@ -29,7 +29,7 @@ use crate::{
         limits::{self, LimitError},
         terminal::{self, Console, TerminalError},
     },
-    rootfs::{devices::DeviceError, masks::MaskError, mount::MountError},
+    rootfs::{devices::DeviceError, masks::MaskError, mount::MountError, planned::Planned},
     state,
     talk::{Channel, FromChild, ToChild},
     user_namespace,
@@ -44,6 +44,8 @@ pub struct Plan {
     pub record: Record,
     /// The root file system on the host.
     pub rootfs: PathBuf,
+    /// The mounts of the config, understood.
+    pub mounts: Vec<Planned>,
     /// Its cgroup, made and limited.
     pub cgroup: Cgroup,
     /// Namespaces to join.
@@ -198,13 +200,13 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     enter_namespaces(&plan)?;
     act_on_self(&plan, &process)?;
     name_host(&plan.config)?;
-    let gate = root::build(&plan, channel)?;
+    let root = root::build(&mut plan, channel)?;
     if let Some(console) = plan.console.take() {
-        let slave = terminal::set_up(&gate, console, channel, process.console_size, &process.user)?;
-        terminal::bind_console(&gate, &slave)?;
+        let slave = terminal::set_up(&root.gate, console, channel, process.console_size, &process.user)?;
+        terminal::bind_console(&root.gate, &slave)?;
     }
     run_hooks(&plan, channel)?;
-    root::finish(&plan, &process, gate)?;
+    root::finish(&plan, &process, root)?;
     let Plan {
         config,
         record,

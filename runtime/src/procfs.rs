@@ -84,6 +84,13 @@ impl ProcFs {
         Ok(text)
     }
 
+    /// Opens what the magic link `path` stands for (`PID/ns/user`); the way to the link is as safe as any other.
+    pub fn open_link(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let (folder, name) = path.rsplit_once('/').ok_or(Kernel::INVAL)?;
+        let folder = self.open_file(folder, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(openat(&folder, name, flags | OFlags::CLOEXEC, Mode::empty())?)
+    }
+
     fn resolve(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Kernel> {
         let how = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
         for _ in 0..RETRIES {

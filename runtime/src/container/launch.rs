@@ -26,6 +26,7 @@ use crate::{
     inherited::{self, InheritedError},
     init::{self, Plan},
     log, namespaces,
+    rootfs::planned::{self, PlanError, Planned},
     rootless::RootlessError,
     seccomp_agent::{self, Agent, AgentError},
     state,
@@ -86,6 +87,9 @@ pub enum LaunchError {
     /// The rootfs is no directory.
     #[error("invalid rootfs: {0}")]
     Rootfs(CallError),
+    /// A mount that contradicts itself.
+    #[error(transparent)]
+    Mount(#[from] PlanError),
     /// The id is taken, or its folder cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -144,6 +148,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     inherited::close_others(launch.preserve_fds);
     let console = console(&config, launch)?;
     let rootfs = rootfs(&config, &launch.bundle)?;
+    let mounts = planned::plan(&config)?;
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = namespaces::open_shared(&config.linux)?;
@@ -181,6 +186,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         config,
         record,
         rootfs,
+        mounts,
         cgroup,
         shared,
         console,
@@ -207,7 +213,8 @@ fn start_init(
     let mut record = plan.record.clone();
     let cgroup = plan.cgroup.clone_fd()?;
     let has_user_namespace = plan.has_user_namespace();
-    let sources = has_user_namespace.then(|| Sources::of(&plan.config, &plan.record.bundle));
+    let needs_sources = has_user_namespace || plan.mounts.iter().any(Planned::is_on_device);
+    let sources = needs_sources.then(|| Sources::of(&plan.mounts, &plan.record.bundle));
     let (pid, pidfd) = match fork_init(&plan, cgroup.as_ref().map(|fd| fd.as_fd()))? {
         Fork::Child => {
             drop((channel, cgroup));

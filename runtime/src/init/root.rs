@@ -1,8 +1,11 @@
 //! The container's root file system, from the host's mounts to pivot_root.
 
-use std::path::Path;
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
-use davit_spec::{Config, NamespaceKind, Process};
+use davit_spec::{NamespaceKind, Process};
 
 use super::{FailedMount, InitError, Plan};
 use crate::{
@@ -10,74 +13,85 @@ use crate::{
     rootfs::{
         cgroup_mount::CgroupView,
         devices,
+        filesystem::make_read_only,
         gate::{Gate, Kind},
         masks,
-        mount::{self, OpenSource},
-        pivot, sysctl,
+        mount::{self, Setting},
+        pivot,
+        planned::Planned,
+        source::Sources,
+        sysctl,
     },
     talk::Channel,
-    user_namespace::source,
 };
 
+/// The root before it is entered.
+pub(super) struct Root {
+    /// The way to what is in it.
+    pub(super) gate: Gate,
+    /// Mounts that become read-only when all that has to be written in them is there.
+    late: Vec<OwnedFd>,
+}
+
 /// Makes the mounts and devices; the root is not entered yet.
-pub(super) fn build(plan: &Plan, channel: &Channel) -> Result<Gate, InitError> {
+pub(super) fn build(plan: &mut Plan, channel: &Channel) -> Result<Root, InitError> {
+    let mounts = std::mem::take(&mut plan.mounts);
     let config = &plan.config;
     let gate = pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?;
-    let cgroups = CgroupView {
-        table: plan.cgroup.mount_table(),
-        namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
+    let setting = Setting {
+        gate: &gate,
+        sources: Sources {
+            bundle: &plan.record.bundle,
+            runtime: channel,
+            in_user_namespace: plan.has_user_namespace(),
+        },
+        cgroups: CgroupView {
+            table: plan.cgroup.mount_table(),
+            namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
+        },
+        label: &config.linux.mount_label,
     };
-    for (index, spec) in config.mounts.iter().enumerate() {
-        let spec = &inside(spec, &plan.rootfs);
-        let open_source = |path: &Path| source::open(path, index, channel);
-        let open_source: Option<OpenSource> = plan.has_user_namespace().then_some(&open_source);
-        mount::mount(&gate, spec, &plan.record.bundle, &cgroups, open_source).map_err(|cause| {
+    let mut late = Vec::new();
+    for planned in mounts {
+        let planned = inside(planned, &plan.rootfs);
+        let made = mount::mount(&setting, &planned).map_err(|cause| {
             Box::new(FailedMount {
-                what: spec.source.clone(),
-                destination: spec.destination.clone(),
+                what: planned.mount.source,
+                destination: planned.mount.destination,
                 cause,
             })
         })?;
+        late.extend(made);
     }
     if devices::are_wanted(config) {
         devices::create(&gate, &config.linux.devices)?;
     }
-    Ok(gate)
+    Ok(Root { gate, late })
 }
 
 /// A destination may be given as a path of the host, below the root: it means the same place.
-fn inside(mount: &davit_spec::Mount, rootfs: &Path) -> davit_spec::Mount {
+fn inside(mut planned: Planned, rootfs: &Path) -> Planned {
     let below = rootfs
         .to_str()
-        .and_then(|rootfs| mount.destination.strip_prefix(rootfs));
-    let destination = below.filter(|rest| rest.starts_with('/')).unwrap_or(&mount.destination);
-    davit_spec::Mount {
-        destination: destination.into(),
-        ..mount.clone()
+        .and_then(|rootfs| planned.mount.destination.strip_prefix(rootfs));
+    if let Some(rest) = below.filter(|rest| rest.starts_with('/')) {
+        planned.mount.destination = rest.into();
     }
+    planned
 }
 
 /// What must see the interfaces and mounts that hooks may have made; then the root is entered.
-pub(super) fn finish(plan: &Plan, process: &Process, gate: Gate) -> Result<(), InitError> {
-    let config = &plan.config;
-    sysctl::write(&config.linux.sysctl)?;
-    masks::protect(&gate, &config.linux.readonly_paths)?;
-    masks::mask(&gate, &config.linux.masked_paths)?;
+pub(super) fn finish(plan: &Plan, process: &Process, root: Root) -> Result<(), InitError> {
+    let Root { gate, late } = root;
+    let linux = &plan.config.linux;
+    sysctl::write(&linux.sysctl)?;
+    masks::protect(&gate, &linux.readonly_paths)?;
+    masks::mask(&gate, &linux.masked_paths, &linux.mount_label)?;
     gate.ensure(&process.cwd, Kind::Directory)
         .attempt("make cwd", &process.cwd)?;
-    for path in late_read_only(config) {
-        mount::seal(&gate, path)?;
-    }
+    late.iter().try_for_each(|mount| make_read_only(mount.as_fd()))?;
+    drop(late);
     pivot::enter(gate.into_root(), &plan.rootfs, plan.no_pivot)?;
-    let readonly = config.root.as_ref().is_some_and(|root| root.readonly);
-    Ok(pivot::finish(&config.linux.rootfs_propagation, readonly)?)
-}
-
-/// A read-only /dev can only be so when its nodes are made.
-fn late_read_only(config: &Config) -> impl Iterator<Item = &str> {
-    config
-        .mounts
-        .iter()
-        .filter(|mount| mount::is_late_read_only(mount))
-        .map(|mount| mount.destination.as_str())
+    let readonly = plan.config.root.as_ref().is_some_and(|root| root.readonly);
+    Ok(pivot::finish(&linux.rootfs_propagation, readonly)?)
 }

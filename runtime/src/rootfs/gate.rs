@@ -135,7 +135,7 @@ fn make(parent: &OwnedFd, name: &str, kind: Kind) -> Result<(), Errno> {
         Kind::Directory => mkdirat(parent, name, Mode::from_raw_mode(0o755)),
         Kind::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
-            openat(parent, name, flags, Mode::from_raw_mode(0o755)).map(drop)
+            openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use davit_sys::mount_attr::{MountAttr, NODEV, NOEXEC, NOSUID, RDONLY, mount_setattr};
+use davit_sys::mount_attr::{MountAttr, RDONLY, mount_setattr};
 use rustix::{
     fs::{AtFlags, FileType, makedev, statat},
     io::Errno as Kernel,
+    mount::MountFlags,
 };
 
 use crate::rootfs::{
+    filesystem::filesystem,
     gate::{Gate, is_directory},
-    mount::{MountError, Step, attach, copy, filesystem},
+    mount::{MountError, Step, attach, copy},
     options::{MountOptions, Tree},
 };
 
@@ -32,9 +34,10 @@ enum Cause {
 }
 
 /// Covers each path: a file with the null device, a directory with an empty file system. Absent paths are fine.
-pub fn mask(gate: &Gate, paths: &[String]) -> Result<(), MaskError> {
+pub fn mask(gate: &Gate, paths: &[String], label: &str) -> Result<(), MaskError> {
     let mut covers = Covers {
         gate,
+        label,
         null: None,
         empty: None,
     };
@@ -48,7 +51,7 @@ pub fn mask(gate: &Gate, paths: &[String]) -> Result<(), MaskError> {
     Ok(())
 }
 
-/// Makes each path and all below it read-only. Absent paths are fine.
+/// Makes each path read-only, but not what is mounted below it, as runc does. Absent paths are fine.
 pub fn protect(gate: &Gate, paths: &[String]) -> Result<(), MaskError> {
     for path in paths {
         protect_one(gate, path).map_err(|cause| MaskError {
@@ -65,13 +68,15 @@ fn protect_one(gate: &Gate, path: &str) -> Result<(), MountError> {
         return Ok(());
     };
     let tree = copy(place.as_fd(), Tree::Whole).step("copy")?;
-    mount_setattr(tree.as_fd(), true, &MountAttr::set(RDONLY)).step("make read-only")?;
+    mount_setattr(tree.as_fd(), false, &MountAttr::set(RDONLY)).step("make read-only")?;
     attach(tree.as_fd(), place.as_fd()).step("attach")
 }
 
 /// What paths are covered with, opened when first needed.
 struct Covers<'g> {
     gate: &'g Gate,
+    /// The SELinux context of the empty file system, or empty.
+    label: &'g str,
     null: Option<OwnedFd>,
     /// The first cover of a directory; the others are copies of it, all showing one file system.
     empty: Option<OwnedFd>,
@@ -97,17 +102,25 @@ impl Covers<'_> {
         Ok(attach(cover.as_fd(), place).step("attach")?)
     }
 
+    fn data(&self) -> Vec<String> {
+        let mut data = vec!["nr_blocks=1".to_owned(), "nr_inodes=1".to_owned()];
+        if !self.label.is_empty() {
+            data.push(format!("context={}", self.label));
+        }
+        data
+    }
+
     fn cover_directory(&mut self, place: BorrowedFd) -> Result<(), Cause> {
         if let Some(first) = &self.empty {
             let cover = copy(first.as_fd(), Tree::Single).step("copy")?;
             return Ok(attach(cover.as_fd(), place).step("attach")?);
         }
         let options = MountOptions {
-            attr: MountAttr::set(RDONLY | NOSUID | NODEV | NOEXEC),
-            data: vec!["nr_blocks=1".into(), "nr_inodes=1".into()],
+            set: MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+            data: self.data(),
             ..MountOptions::default()
         };
-        let cover = filesystem("tmpfs", "tmpfs", &options)?;
+        let cover = filesystem(self.gate, "tmpfs", "tmpfs", &options)?;
         attach(cover.as_fd(), place).step("attach")?;
         self.empty = Some(cover);
         Ok(())
@@ -117,7 +130,7 @@ impl Covers<'_> {
 fn existing(gate: &Gate, path: &str) -> Result<Option<OwnedFd>, MountError> {
     match gate.place(path) {
         Ok(place) => Ok(Some(place)),
-        Err(Kernel::NOENT | Kernel::NOTDIR) => Ok(None),
+        Err(Kernel::NOENT) => Ok(None),
         Err(errno) => Err(errno).step("open"),
     }
 }

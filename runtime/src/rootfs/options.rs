@@ -4,20 +4,102 @@ use davit_sys::mount_attr::{
     ATIME, MountAttr, NOATIME, NODEV, NODIRATIME, NOEXEC, NOSUID, NOSYMFOLLOW, PRIVATE, RDONLY, SHARED, SLAVE,
     STRICTATIME, UNBINDABLE,
 };
+use rustix::mount::MountFlags;
+
+/// `MS_I_VERSION`, which rustix does not name.
+pub(super) const I_VERSION: MountFlags = MountFlags::from_bits_retain(1 << 23);
+
+/// Option, its `MS_*` flag, and whether it takes the flag away. The names, and that `strictatime` and the like are flags of
+/// their own and no values of one field, are mount(8)'s and runc's.
+const FLAGS: [(&str, MountFlags, bool); 29] = [
+    ("async", MountFlags::SYNCHRONOUS, true),
+    ("atime", MountFlags::NOATIME, true),
+    ("dev", MountFlags::NODEV, true),
+    ("diratime", MountFlags::NODIRATIME, true),
+    ("dirsync", MountFlags::DIRSYNC, false),
+    ("exec", MountFlags::NOEXEC, true),
+    ("iversion", I_VERSION, false),
+    ("lazytime", MountFlags::LAZYTIME, false),
+    ("loud", MountFlags::SILENT, true),
+    ("mand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING, false),
+    ("noatime", MountFlags::NOATIME, false),
+    ("nodev", MountFlags::NODEV, false),
+    ("nodiratime", MountFlags::NODIRATIME, false),
+    ("noexec", MountFlags::NOEXEC, false),
+    ("noiversion", I_VERSION, true),
+    ("nolazytime", MountFlags::LAZYTIME, true),
+    ("nomand", MountFlags::PERMIT_MANDATORY_FILE_LOCKING, true),
+    ("norelatime", MountFlags::RELATIME, true),
+    ("nostrictatime", MountFlags::STRICTATIME, true),
+    ("nosuid", MountFlags::NOSUID, false),
+    ("nosymfollow", MountFlags::NOSYMFOLLOW, false),
+    ("relatime", MountFlags::RELATIME, false),
+    ("ro", MountFlags::RDONLY, false),
+    ("rw", MountFlags::RDONLY, true),
+    ("silent", MountFlags::SILENT, false),
+    ("strictatime", MountFlags::STRICTATIME, false),
+    ("suid", MountFlags::NOSUID, true),
+    ("symfollow", MountFlags::NOSYMFOLLOW, true),
+    ("sync", MountFlags::SYNCHRONOUS, false),
+];
+
+/// Option, bits that it clears, bits that it sets, of a mount and all below it. The access time modes are values of one
+/// field, of which relatime is 0.
+const RECURSIVE: [(&str, u64, u64); 18] = [
+    ("ratime", ATIME, 0),
+    ("rdev", NODEV, 0),
+    ("rdiratime", NODIRATIME, 0),
+    ("rexec", NOEXEC, 0),
+    ("rnoatime", ATIME, NOATIME),
+    ("rnodev", 0, NODEV),
+    ("rnodiratime", 0, NODIRATIME),
+    ("rnoexec", 0, NOEXEC),
+    ("rnorelatime", ATIME, 0),
+    ("rnostrictatime", ATIME, 0),
+    ("rnosuid", 0, NOSUID),
+    ("rnosymfollow", 0, NOSYMFOLLOW),
+    ("rrelatime", ATIME, 0),
+    ("rro", 0, RDONLY),
+    ("rrw", RDONLY, 0),
+    ("rstrictatime", ATIME, STRICTATIME),
+    ("rsuid", NOSUID, 0),
+    ("rsymfollow", NOSYMFOLLOW, 0),
+];
+
+const PROPAGATION: [(&str, u64, Tree); 8] = [
+    ("private", PRIVATE, Tree::Single),
+    ("rprivate", PRIVATE, Tree::Whole),
+    ("rshared", SHARED, Tree::Whole),
+    ("rslave", SLAVE, Tree::Whole),
+    ("runbindable", UNBINDABLE, Tree::Whole),
+    ("shared", SHARED, Tree::Single),
+    ("slave", SLAVE, Tree::Single),
+    ("unbindable", UNBINDABLE, Tree::Single),
+];
+
+/// The flags that say how access times are kept.
+pub(super) const ATIME_FLAGS: MountFlags = MountFlags::NOATIME
+    .union(MountFlags::RELATIME)
+    .union(MountFlags::STRICTATIME)
+    .union(MountFlags::NODIRATIME);
 
 /// What the options of one mount ask for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountOptions {
     /// Whether it is a bind, and then whether of the whole tree.
     pub bind: Option<Tree>,
-    /// Attributes of the mount itself.
-    pub attr: MountAttr,
-    /// Attributes of it and all below it (`rro` and the like).
+    /// Whether what is mounted at the destination is to be changed, rather than something mounted there.
+    pub remount: bool,
+    /// Flags to set: of the mount itself and of the file system.
+    pub set: MountFlags,
+    /// Flags that were expressly not to be set.
+    pub cleared: MountFlags,
+    /// Attributes of the mount and all below it (`rro` and the like).
     pub recursive_attr: MountAttr,
     /// Changes of propagation, in order: the flag, and whether for the whole tree.
     pub propagation: Vec<(u64, Tree)>,
-    /// Flags of the file system itself.
-    pub flags: Vec<&'static str>,
+    /// Whether ids are mapped, and then whether in the whole tree.
+    pub idmap: Option<Tree>,
     /// Whether a tmpfs begins with what it covers.
     pub copy_up: bool,
     /// What only the file system understands: `size=64k`, `gid=5`.
@@ -33,155 +115,131 @@ pub enum Tree {
     Whole,
 }
 
-/// An option that config.json may contain and that is not built yet.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("mount option {0:?} is not supported by davit-runtime yet")]
-pub struct UnsupportedOption(pub String);
+impl Default for MountOptions {
+    fn default() -> Self {
+        MountOptions {
+            bind: None,
+            remount: false,
+            set: MountFlags::empty(),
+            cleared: MountFlags::empty(),
+            recursive_attr: MountAttr::default(),
+            propagation: Vec::new(),
+            idmap: None,
+            copy_up: false,
+            data: Vec::new(),
+        }
+    }
+}
+
+/// The names of all options that are not a file system's own, sorted.
+pub fn names() -> Vec<&'static str> {
+    let flags = FLAGS.iter().map(|(name, ..)| *name);
+    let recursive = RECURSIVE.iter().map(|(name, ..)| *name);
+    let propagation = PROPAGATION.iter().map(|(name, ..)| *name);
+    let others = ["bind", "defaults", "rbind", "remount", "tmpcopyup"];
+    let mut names: Vec<_> = flags.chain(recursive).chain(propagation).chain(others).collect();
+    names.sort_unstable();
+    names
+}
 
 impl MountOptions {
     /// Sorts options; what is no known name is data for the file system.
-    pub fn parse(options: &[String]) -> Result<Self, UnsupportedOption> {
+    pub fn parse(options: &[String]) -> Self {
         let mut parsed = MountOptions::default();
         for option in options {
-            parsed.add(option)?;
+            parsed.add(option);
         }
-        Ok(parsed)
+        parsed
     }
 
     /// Whether the mount itself is to be read-only.
     pub fn read_only(&self) -> bool {
-        self.attr.set & RDONLY != 0
+        self.set.contains(MountFlags::RDONLY)
     }
 
-    fn add(&mut self, option: &str) -> Result<(), UnsupportedOption> {
+    fn add(&mut self, option: &str) {
         match option {
             "bind" => self.bind = self.bind.or(Some(Tree::Single)),
             "rbind" => self.bind = Some(Tree::Whole),
+            "remount" => self.remount = true,
             "tmpcopyup" => self.copy_up = true,
-            "remount" | "idmap" | "ridmap" => return Err(UnsupportedOption(option.into())),
-            "defaults" | "silent" | "loud" | "mand" | "nomand" => {}
-            _ if self.add_propagation(option) || self.add_flag(option) => {}
-            _ => match attribute(option) {
-                Some(change) => apply(&mut self.attr, change),
-                None => match option.strip_prefix('r').and_then(attribute) {
-                    Some(change) => apply(&mut self.recursive_attr, change),
-                    None => self.data.push(option.into()),
-                },
-            },
+            "idmap" => self.idmap = Some(Tree::Single),
+            "ridmap" => self.idmap = Some(Tree::Whole),
+            "defaults" => {}
+            _ if self.add_flag(option) || self.add_propagation(option) || self.add_recursive(option) => {}
+            _ => self.data.push(option.into()),
         }
-        Ok(())
-    }
-
-    fn add_propagation(&mut self, option: &str) -> bool {
-        let (flag, tree) = match option {
-            "private" => (PRIVATE, Tree::Single),
-            "rprivate" => (PRIVATE, Tree::Whole),
-            "slave" => (SLAVE, Tree::Single),
-            "rslave" => (SLAVE, Tree::Whole),
-            "shared" => (SHARED, Tree::Single),
-            "rshared" => (SHARED, Tree::Whole),
-            "unbindable" => (UNBINDABLE, Tree::Single),
-            "runbindable" => (UNBINDABLE, Tree::Whole),
-            _ => return false,
-        };
-        self.propagation.push((flag, tree));
-        true
     }
 
     fn add_flag(&mut self, option: &str) -> bool {
-        let (flag, set) = match option {
-            "sync" => ("sync", true),
-            "async" => ("sync", false),
-            "dirsync" => ("dirsync", true),
-            "lazytime" => ("lazytime", true),
-            "nolazytime" => ("lazytime", false),
-            "iversion" => ("iversion", true),
-            "noiversion" => ("iversion", false),
-            _ => return false,
+        let Some((_, flag, clears)) = FLAGS.iter().find(|(name, ..)| *name == option) else {
+            return false;
         };
-        self.flags.retain(|earlier| *earlier != flag);
-        if set {
-            self.flags.push(flag);
-        }
+        // A later option wins over an earlier one.
+        self.set.set(*flag, !clears);
+        self.cleared.set(*flag, *clears);
+        true
+    }
+
+    fn add_propagation(&mut self, option: &str) -> bool {
+        let change = propagation(option);
+        self.propagation.extend(change);
+        change.is_some()
+    }
+
+    fn add_recursive(&mut self, option: &str) -> bool {
+        let Some((_, clear, set)) = RECURSIVE.iter().find(|(name, ..)| *name == option) else {
+            return false;
+        };
+        let attr = &mut self.recursive_attr;
+        attr.set = (attr.set & !clear) | set;
+        // The field of access times is only changed as a whole.
+        attr.clear = (attr.clear & !(set & !ATIME)) | clear;
         true
     }
 }
 
-/// The propagation that `linux.rootfsPropagation` names.
-pub fn root_propagation(name: &str) -> Option<(u64, Tree)> {
-    let mut options = MountOptions::default();
-    options
-        .add_propagation(name)
-        .then(|| options.propagation.swap_remove(0))
+/// The attributes of a mount that has exactly `flags`, as mount(2) reads them: strictatime wins over noatime, and relatime
+/// is what there is without either.
+pub(super) fn attributes(flags: MountFlags) -> u64 {
+    let pairs = [
+        (MountFlags::RDONLY, RDONLY),
+        (MountFlags::NOSUID, NOSUID),
+        (MountFlags::NODEV, NODEV),
+        (MountFlags::NOEXEC, NOEXEC),
+        (MountFlags::NOSYMFOLLOW, NOSYMFOLLOW),
+        (MountFlags::NODIRATIME, NODIRATIME),
+    ];
+    let plain = pairs.iter().filter(|(flag, _)| flags.contains(*flag));
+    let atime = if flags.contains(MountFlags::STRICTATIME) {
+        STRICTATIME
+    } else if flags.contains(MountFlags::NOATIME) {
+        NOATIME
+    } else {
+        0
+    };
+    plain.fold(atime, |bits, (_, attribute)| bits | attribute)
 }
 
-/// (bits to clear, bits to set)
-fn attribute(option: &str) -> Option<(u64, u64)> {
-    Some(match option {
-        "ro" => (0, RDONLY),
-        "rw" => (RDONLY, 0),
-        "nosuid" => (0, NOSUID),
-        "suid" => (NOSUID, 0),
-        "nodev" => (0, NODEV),
-        "dev" => (NODEV, 0),
-        "noexec" => (0, NOEXEC),
-        "exec" => (NOEXEC, 0),
-        "nosymfollow" => (0, NOSYMFOLLOW),
-        "symfollow" => (NOSYMFOLLOW, 0),
-        "nodiratime" => (0, NODIRATIME),
-        "diratime" => (NODIRATIME, 0),
-        // The access time modes are values of one field, of which relatime is 0 and the kernel's default.
-        "noatime" => (ATIME, NOATIME),
-        "strictatime" => (ATIME, STRICTATIME),
-        "relatime" | "atime" | "norelatime" | "nostrictatime" => (ATIME, 0),
-        _ => return None,
-    })
+/// The change that gives an existing mount exactly `flags`, except that access times stay as they are kept where no flag
+/// speaks of them (mount(2), MS_REMOUNT | MS_BIND).
+pub(super) fn change_to(flags: MountFlags) -> MountAttr {
+    let mut attr = MountAttr::set(attributes(flags));
+    let atime = if flags.intersects(ATIME_FLAGS) {
+        ATIME | NODIRATIME
+    } else {
+        0
+    };
+    // What is to be set may not be in both, but for the field of access times.
+    attr.clear = ((RDONLY | NOSUID | NODEV | NOEXEC | NOSYMFOLLOW | atime) & !attr.set) | (atime & ATIME);
+    attr
 }
 
-/// A later option wins over an earlier one.
-fn apply(attr: &mut MountAttr, (clear, set): (u64, u64)) {
-    attr.set = (attr.set & !clear) | set;
-    attr.clear = (attr.clear & !set) | clear;
+/// The change of propagation that an option, or `linux.rootfsPropagation`, names.
+pub fn propagation(name: &str) -> Option<(u64, Tree)> {
+    let found = PROPAGATION.iter().find(|(known, ..)| *known == name);
+    found.map(|(_, flag, tree)| (*flag, *tree))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(options: &[&str]) -> MountOptions {
-        MountOptions::parse(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>()).unwrap()
-    }
-
-    #[test]
-    fn options_are_sorted_by_what_they_act_on() {
-        let options = parse(&["rbind", "nosuid", "ro", "rprivate", "mode=755", "size=65536k", "sync"]);
-        assert_eq!(options.bind, Some(Tree::Whole));
-        assert_eq!(options.attr.set, NOSUID | RDONLY);
-        assert_eq!(options.propagation, [(PRIVATE, Tree::Whole)]);
-        assert_eq!(options.data, ["mode=755", "size=65536k"]);
-        assert_eq!(options.flags, ["sync"]);
-    }
-
-    #[test]
-    fn the_last_of_two_contrary_options_wins() {
-        assert!(!parse(&["ro", "rw"]).read_only());
-        assert!(parse(&["rw", "ro"]).read_only());
-        assert_eq!(parse(&["noatime", "strictatime"]).attr.set, STRICTATIME);
-        assert_eq!(parse(&["noatime", "relatime"]).attr.set, 0);
-    }
-
-    #[test]
-    fn a_leading_r_makes_an_attribute_recursive() {
-        assert_eq!(parse(&["rro", "rnosuid"]).recursive_attr.set, RDONLY | NOSUID);
-        assert_eq!(parse(&["relatime"]).recursive_attr, MountAttr::default());
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        let refused = MountOptions::parse(&["idmap".to_owned()]).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "mount option \"idmap\" is not supported by davit-runtime yet"
-        );
-    }
-}
+mod tests;

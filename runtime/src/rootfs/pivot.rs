@@ -17,7 +17,7 @@ use crate::{
     rootfs::{
         gate::Gate,
         mount::{attach, copy_of_host},
-        options::{Tree, root_propagation},
+        options::{Tree, propagation as root_propagation},
     },
 };
 
@@ -75,9 +75,10 @@ pub fn enter(root: OwnedFd, rootfs: &Path, no_pivot: bool) -> Result<(), CallErr
     match no_pivot {
         true => move_to_root(rootfs)?,
         false => {
+            let old = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).attempt("open", "old root")?;
             pivot_root(".", ".").attempt("pivot_root", ".")?;
-            // The host's root now lies on top of ours. Its unmounting must not be seen by the host.
-            let old = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).attempt("open", "old root")?;
+            // The host's root now lies on top of ours: "." is ours, and what is unmounted there is the host's. Where the
+            // host shares its mounts it must not see them go.
             mount_setattr(old.as_fd(), true, &MountAttr::propagation(SLAVE)).attempt("make slave", "old root")?;
             drop(old);
             unmount(".", UnmountFlags::DETACH).attempt("unmount", "old root")?;

@@ -1,4 +1,5 @@
-//! Sources of bind mounts that the root of a user namespace may not reach.
+//! Sources of mounts that the container's first process may not reach: binds in a user namespace, and devices that the
+//! container's cgroup does not allow.
 //!
 //! They lie below somebody's private directory, but config.json names them, so the container has them. A short-lived
 //! helper with the runtime's privileges opens each in the mount namespace of the container's first process. What it
@@ -10,8 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use davit_spec::Config;
-use davit_sys::clone::{Fork, exit_now, fork};
+use davit_sys::{
+    clone::{Fork, NEW_MOUNT, exit_now, fork, unshare},
+    mount_attr::{MountAttr, PRIVATE, mount_setattr},
+};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::Errno as Kernel,
@@ -21,17 +24,25 @@ use rustix::{
 
 use crate::{
     errno::{Attempt, CallError},
+    rootfs::{
+        filesystem::filesystem,
+        gate::Gate,
+        mount::{MountError, Step},
+        planned::Planned,
+        source::tree,
+    },
     talk::{Channel, FromChild},
 };
 
 /// The runtime's side: what may be asked for.
 #[derive(Debug)]
-pub struct Sources(Vec<PathBuf>);
+pub struct Sources(Vec<(PathBuf, Planned)>);
 
 impl Sources {
     /// Those of the config, by the place of their mounts.
-    pub fn of(config: &Config, bundle: &Path) -> Self {
-        Sources(config.mounts.iter().map(|mount| bundle.join(&mount.source)).collect())
+    pub fn of(mounts: &[Planned], bundle: &Path) -> Self {
+        let source = |planned: &Planned| (bundle.join(&planned.mount.source), planned.clone());
+        Sources(mounts.iter().map(source).collect())
     }
 
     /// Answers the first process, which is `init`.
@@ -39,7 +50,7 @@ impl Sources {
         match fork(0, None).attempt("clone", "helper for mount source")? {
             Fork::Child => {
                 let source = match self.0.get(index as usize) {
-                    Some(path) => open_beside(init, path),
+                    Some((path, planned)) => open_beside(init, path, planned),
                     None => Err(Kernel::INVAL),
                 };
                 let _ = channel.send_source(source.map_err(Kernel::raw_os_error));
@@ -53,18 +64,36 @@ impl Sources {
     }
 }
 
-fn open_beside(init: &OwnedFd, path: &Path) -> Result<OwnedFd, Kernel> {
+/// A place; or, where its ids are to be mapped, which only the runtime may do, a detached copy of it.
+fn open_beside(init: &OwnedFd, path: &Path, planned: &Planned) -> Result<OwnedFd, Kernel> {
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::MOUNT)?;
-    openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    match planned.ids {
+        _ if planned.is_on_device() => on_device(planned).map_err(|err| err.errno()),
+        Some(_) => tree(path, planned).map_err(|err| err.errno()),
+        None => openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()),
+    }
+}
+
+/// The file system on a device that the container's cgroup does not allow, as a detached mount.
+fn on_device(planned: &Planned) -> Result<OwnedFd, MountError> {
+    // Whatever has to be mounted on the way to it is seen by nobody.
+    unshare(NEW_MOUNT).step("unshare mounts")?;
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).step("open /")?;
+    mount_setattr(root.as_fd(), true, &MountAttr::propagation(PRIVATE)).step("make private")?;
+    let (mount, options) = (&planned.mount, &planned.options);
+    filesystem(&Gate::new(root), &mount.kind, &mount.source, options)
 }
 
 /// The first process's side: opens the source of the mount at `index`, with the runtime's help where needed.
 pub fn open(path: &Path, index: usize, channel: &Channel) -> Result<OwnedFd, Kernel> {
     match openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Err(Kernel::ACCESS) => {
-            channel.tell(FromChild::SourceDue(index as u32))?;
-            channel.receive_source()
-        }
+        Err(Kernel::ACCESS) => ask(index, channel),
         opened => opened,
     }
+}
+
+/// The same, always with the runtime's help.
+pub fn ask(index: usize, channel: &Channel) -> Result<OwnedFd, Kernel> {
+    channel.tell(FromChild::SourceDue(index as u32))?;
+    channel.receive_source()
 }

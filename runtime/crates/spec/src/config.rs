@@ -64,10 +64,10 @@ pub struct Mount {
     /// Options as in fstab.
     #[serde(deserialize_with = "or_default")]
     pub options: Vec<String>,
-    /// Id mapping of the mount; refused for now.
+    /// How the user ids of its files are shown (a bind only).
     #[serde(deserialize_with = "or_default")]
     pub uid_mappings: Vec<IdMapping>,
-    /// Id mapping of the mount; refused for now.
+    /// How the group ids of its files are shown.
     #[serde(deserialize_with = "or_default")]
     pub gid_mappings: Vec<IdMapping>,
 }

@@ -39,7 +39,7 @@ pub struct Linux {
     pub readonly_paths: Vec<String>,
     /// The execution domain.
     pub personality: Option<Personality>,
-    /// SELinux context of the mounts; refused for now.
+    /// The SELinux context of what is mounted, and in it of files that have none of their own.
     #[serde(deserialize_with = "or_default")]
     pub mount_label: String,
     /// What the user namespace's user ids are outside.

@@ -91,9 +91,6 @@ impl Config {
             if mount.destination.is_empty() {
                 return Err(SpecError::Shape("mounts: destination must not be empty"));
             }
-            if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-                return Err(SpecError::Unsupported("mounts.uidMappings (idmapped mount)"));
-            }
         }
         self.validate_scheduler()?;
         sysctl::validate(&self.linux, &self.hostname)
@@ -143,7 +140,6 @@ impl Config {
     fn refuse_unsupported(&self) -> Result<(), SpecError> {
         let linux = &self.linux;
         let refusals = [
-            (!linux.mount_label.is_empty(), "linux.mountLabel (SELinux)"),
             (linux.intel_rdt.is_some(), "linux.intelRdt"),
             (!linux.net_devices.is_empty(), "linux.netDevices"),
         ];

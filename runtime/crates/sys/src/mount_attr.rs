@@ -15,7 +15,7 @@ pub struct MountAttr {
     pub clear: u64,
     /// One of `MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`, `MS_UNBINDABLE`, or 0 to leave the propagation.
     pub propagation: u64,
-    /// A user namespace fd for `MOUNT_ATTR_IDMAP`; unused here.
+    /// The user namespace of `MOUNT_ATTR_IDMAP`, see [`map_ids`].
     userns_fd: u64,
 }
 
@@ -35,8 +35,10 @@ pub const NOATIME: u64 = 0x10;
 pub const STRICTATIME: u64 = 0x20;
 /// Access times of directories are not updated.
 pub const NODIRATIME: u64 = 0x80;
-/// Symbolic links are not followed.
+/// Symbolic links are not followed (Linux 5.14).
 pub const NOSYMFOLLOW: u64 = 0x20_0000;
+/// Ids are mapped.
+const IDMAP: u64 = 0x10_0000;
 
 /// No event passes, in or out (`MS_PRIVATE`).
 pub const PRIVATE: u64 = libc::MS_PRIVATE;
@@ -89,4 +91,15 @@ pub fn mount_setattr(mount: BorrowedFd, recursive: bool, attr: &MountAttr) -> io
     } else {
         Ok(())
     }
+}
+
+/// Shows the owners of files as the id maps of `user_namespace` say (Linux 5.12, and a file system that can do it). The
+/// mount must not have been attached yet.
+pub fn map_ids(mount: BorrowedFd, recursive: bool, user_namespace: BorrowedFd) -> io::Result<()> {
+    let attr = MountAttr {
+        set: IDMAP,
+        userns_fd: user_namespace.as_raw_fd() as u64,
+        ..MountAttr::default()
+    };
+    mount_setattr(mount, recursive, &attr)
 }

@@ -1,0 +1,377 @@
+//! Mounts: options, binds, mapped ids, what is read-only, and how mounts propagate.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    process::Command,
+};
+
+use davit_integration_tests::Run;
+use serde_json::{Value, json};
+
+use super::bundle::Bundle;
+
+/// A mount on the host, gone with its value.
+struct HostMount(String);
+
+/// Mounts on a folder of the bundle; `arguments` are mount(8)'s.
+fn mounted(bundle: &Bundle, name: &str, arguments: &[&str]) -> HostMount {
+    let path = bundle.file(name);
+    fs::create_dir_all(&path).expect("the bundle is ours");
+    Command::new("mount").args(arguments).arg(&path).finish().ok();
+    HostMount(path)
+}
+
+impl HostMount {
+    fn path(&self) -> String {
+        self.0.clone()
+    }
+
+    /// Changes the flags of the mount, not of its file system.
+    fn remount(&self, flags: &str) {
+        let options = format!("remount,bind,{flags}");
+        Command::new("mount").args(["-o", &options, &self.0]).finish().ok();
+    }
+}
+
+impl Drop for HostMount {
+    fn drop(&mut self) {
+        Command::new("umount").args(["-l", &self.0]).finish();
+    }
+}
+
+/// Adds a mount to the config.
+fn add(bundle: &Bundle, destination: &str, kind: &str, source: &str, options: &[&str]) {
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.push(json!({"destination": destination, "type": kind, "source": source, "options": options}));
+    });
+}
+
+/// The options of the mount at `destination`, as the container sees them: its own and its file system's.
+fn options_in(bundle: &Bundle, destination: &str) -> (String, String) {
+    let text = bundle.run(&["cat", "/proc/self/mountinfo"]).ok();
+    let found = text.lines().rfind(|line| line.split(' ').nth(4) == Some(destination));
+    let words: Vec<&str> = found.expect("it is mounted").split(' ').collect();
+    let of_filesystem = words.last().expect("a line has words");
+    (words[5].to_owned(), (*of_filesystem).to_owned())
+}
+
+fn has(options: &str, option: &str) -> bool {
+    options.split(',').any(|known| known == option)
+}
+
+#[test]
+fn every_flag_of_a_new_file_system_has_its_effect() {
+    let bundle = Bundle::new();
+    let flags = [
+        "nosuid",
+        "nodev",
+        "noexec",
+        "noatime",
+        "nodiratime",
+        "nosymfollow",
+        "sync",
+        "dirsync",
+        "lazytime",
+        "mand",
+        "iversion",
+        "silent",
+    ];
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &flags);
+    let (own, filesystem) = options_in(&bundle, "/mnt");
+    for flag in ["nosuid", "nodev", "noexec", "noatime", "nodiratime", "nosymfollow"] {
+        assert!(has(&own, flag), "{flag}: {own}");
+    }
+    for flag in ["sync", "dirsync", "lazytime", "mand"] {
+        assert!(has(&filesystem, flag), "{flag}: {filesystem}");
+    }
+}
+
+#[test]
+fn a_bind_has_the_flags_that_were_asked_for_and_no_others() {
+    let bundle = Bundle::new();
+    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
+    source.remount("ro,noexec,nosuid,nodiratime");
+    let cases: [(&[&str], &[&str], &[&str]); 5] = [
+        (&["bind"], &["ro", "noexec", "nosuid", "nodiratime"], &["rw"]),
+        (&["bind", "dev"], &["rw", "nodiratime"], &["noexec", "nosuid"]),
+        (&["bind", "rw", "nodev"], &["rw", "nodev"], &["noexec"]),
+        (&["bind", "noatime"], &["rw", "noatime"], &["nodiratime", "noexec"]),
+        (&["bind", "atime"], &["rw", "nodiratime"], &["noexec"]),
+    ];
+    for (options, present, absent) in cases {
+        bundle.edit(|config| config["mounts"].as_array_mut().expect("a list").truncate(7));
+        add(&bundle, "/mnt", "none", &source.path(), options);
+        let (own, _) = options_in(&bundle, "/mnt");
+        assert!(present.iter().all(|flag| has(&own, flag)), "{options:?}: {own}");
+        assert!(!absent.iter().any(|flag| has(&own, flag)), "{options:?}: {own}");
+    }
+}
+
+#[test]
+fn recursive_attributes_reach_the_mounts_below() {
+    let bundle = Bundle::new();
+    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
+    let _below = mounted(&bundle, "source/below", &["-t", "tmpfs", "tmpfs"]);
+    add(&bundle, "/plain", "none", &source.path(), &["rbind", "ro"]);
+    add(
+        &bundle,
+        "/all",
+        "none",
+        &source.path(),
+        &["rbind", "rro", "rnoexec", "rnoatime"],
+    );
+    assert!(has(&options_in(&bundle, "/plain").0, "ro"));
+    assert!(has(&options_in(&bundle, "/plain/below").0, "rw"));
+    for place in ["/all", "/all/below"] {
+        let (own, _) = options_in(&bundle, place);
+        assert!(["ro", "noexec", "noatime"].iter().all(|flag| has(&own, flag)), "{own}");
+    }
+}
+
+#[test]
+fn a_read_only_tmpfs_takes_the_places_of_later_mounts() {
+    let bundle = Bundle::new();
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &["ro", "size=64k"]);
+    add(&bundle, "/mnt/below", "tmpfs", "tmpfs", &[]);
+    add(&bundle, "/mnt/file", "none", "/etc/hostname", &["bind", "ro"]);
+    let finished = bundle.run(&["sh", "-c", "touch /mnt/below/x && cat /mnt/file && touch /mnt/x"]);
+    finished.code_is(1).says("Read-only file system");
+}
+
+#[test]
+fn a_remount_changes_what_is_mounted_already() {
+    let bundle = Bundle::new();
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &["size=64k", "nosuid"]);
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &["remount", "size=128k", "noexec"]);
+    let (own, filesystem) = options_in(&bundle, "/mnt");
+    assert!(has(&own, "noexec") && !has(&own, "nosuid"), "{own}");
+    assert!(has(&filesystem, "size=128k"), "{filesystem}");
+    add(&bundle, "/mnt", "none", "/tmp", &["remount", "bind", "ro"]);
+    assert!(has(&options_in(&bundle, "/mnt").0, "ro"));
+}
+
+#[test]
+fn an_overlay_of_many_layers_is_mounted_whole_and_one_of_too_many_is_refused() {
+    let bundle = Bundle::new();
+    let layers = |count: usize| -> String {
+        let paths = (0..count).map(|layer| {
+            let path = bundle.file(&format!("a-layer-with-a-long-name-{layer}"));
+            fs::create_dir_all(&path).expect("the bundle is ours");
+            fs::write(format!("{path}/file-{layer}"), "").expect("the bundle is ours");
+            path
+        });
+        format!("lowerdir={}", paths.collect::<Vec<_>>().join(":"))
+    };
+    let many = layers(20);
+    assert!(many.len() > 512 && many.len() < 4000);
+    add(&bundle, "/mnt", "overlay", "overlay", &[&many]);
+    assert_eq!(bundle.run(&["sh", "-c", "ls /mnt | wc -l"]).ok(), "20");
+    bundle.edit(|config| drop(config["mounts"].as_array_mut().expect("a list").pop()));
+    add(&bundle, "/mnt", "overlay", "overlay", &[&layers(200)]);
+    bundle.run(&["true"]).code_is(1).says("longer than the 4095 bytes");
+}
+
+#[test]
+fn a_tmpfs_that_copies_up_begins_with_what_it_covers() {
+    let bundle = Bundle::new();
+    let folder = bundle.rootfs().join("filled/sub");
+    fs::create_dir_all(&folder).expect("the rootfs is ours");
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("the rootfs is ours");
+    fs::write(folder.join("file"), "text").expect("the rootfs is ours");
+    add(&bundle, "/filled", "tmpfs", "tmpfs", &["tmpcopyup"]);
+    let script = "cat /filled/sub/file; stat -c %a /filled/sub; echo new > /filled/sub/file";
+    assert_eq!(bundle.run(&["sh", "-c", script]).ok(), "text777");
+    assert_eq!(fs::read_to_string(folder.join("file")).expect("it is there"), "text");
+}
+
+/// A mount whose ids are mapped.
+fn mapped(source: &str, destination: &str, options: &[&str], host: u32) -> Value {
+    let map = json!([{"containerID": 0, "hostID": host, "size": 1000}]);
+    json!({"destination": destination, "source": source, "options": options, "uidMappings": map, "gidMappings": map})
+}
+
+#[test]
+fn ids_of_a_bind_are_shown_as_its_mapping_says_and_below_only_with_ridmap() {
+    let bundle = Bundle::new();
+    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
+    let below = mounted(&bundle, "source-below", &["-t", "tmpfs", "tmpfs"]);
+    for folder in [source.path(), below.path()] {
+        fs::write(format!("{folder}/file"), "").expect("a tmpfs");
+        chown(format!("{folder}/file"), Some(5), Some(7)).expect("we are root");
+    }
+    let _inner = mounted(&bundle, "source/below", &["--bind", &below.path()]);
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.push(mapped(&source.path(), "/one", &["rbind"], 10_000));
+        mounts.push(mapped(&source.path(), "/whole", &["rbind", "ridmap"], 20_000));
+    });
+    let script = "cd /; stat -c %u:%g one/file one/below/file whole/file whole/below/file";
+    let expected = "10005:10007\n5:7\n20005:20007\n20005:20007";
+    assert_eq!(bundle.run(&["sh", "-c", script]).ok(), expected);
+
+    bundle.edit(|config| config["mounts"].as_array_mut().expect("a list").truncate(7));
+    add(&bundle, "/one", "none", &source.path(), &["bind", "idmap"]);
+    bundle
+        .run(&["true"])
+        .code_is(1)
+        .says("must have both uid and gid mappings");
+}
+
+#[test]
+fn places_of_mounts_are_made_as_runc_makes_them() {
+    let bundle = Bundle::new();
+    add(&bundle, "relative/folder", "tmpfs", "tmpfs", &[]);
+    add(&bundle, "/made/file", "none", "/etc/hostname", &["bind"]);
+    bundle
+        .run(&["sh", "-c", "test -d /relative/folder -a -s /made/file"])
+        .says("is not absolute")
+        .ok();
+    let mode = |path: &str| fs::metadata(bundle.rootfs().join(path)).expect("made").mode() & 0o7777;
+    assert_eq!((mode("made"), mode("made/file")), (0o755, 0o644));
+}
+
+#[test]
+fn a_mount_that_cannot_be_is_refused_and_leaves_nothing() {
+    type Edit = fn(&mut Value);
+    let edits: [(Edit, &str); 6] = [
+        (
+            |c| c["linux"]["rootfsPropagation"] = json!("odd"),
+            "rootfsPropagation=odd",
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/", "type": "tmpfs", "source": "tmpfs"}),
+            "on the top of rootfs",
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/x", "source": "/tmp", "options": ["bind", "size=1"]}),
+            "filesystem-specific options",
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/x", "type": "tmpfs", "source": "t", "options": ["odd=1"]}),
+            "odd",
+        ),
+        (
+            |c| c["mounts"][0] = json!({"destination": "/x", "source": "/absent", "options": ["bind"]}),
+            "no such file or directory",
+        ),
+        (
+            |c| c["linux"]["readonlyPaths"] = json!(["/etc/passwd/x"]),
+            "not a directory",
+        ),
+    ];
+    for (edit, text) in edits {
+        let bundle = Bundle::new();
+        bundle.edit(edit);
+        bundle.run(&["true"]).code_is(1).says(text);
+        assert_eq!(bundle.ids(), Vec::<String>::new(), "{text}");
+        assert_eq!(bundle.cgroups(), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn the_root_propagates_as_the_config_says() {
+    let cases = [
+        ("", None),
+        ("private", Some("")),
+        ("rprivate", Some("")),
+        ("slave", None),
+        ("rslave", None),
+        ("shared", Some("shared:")),
+        ("rshared", Some("shared:")),
+        ("unbindable", Some("unbindable")),
+        ("runbindable", Some("unbindable")),
+    ];
+    for (propagation, expected) in cases {
+        let bundle = Bundle::new();
+        bundle.edit(|config| config["linux"]["rootfsPropagation"] = json!(propagation));
+        let text = bundle.run(&["cat", "/proc/self/mountinfo"]).ok();
+        let root = text
+            .lines()
+            .find(|line| line.split(' ').nth(4) == Some("/"))
+            .expect("a root");
+        let fields: Vec<&str> = root.split(' ').skip(6).take_while(|word| *word != "-").collect();
+        match expected {
+            None => assert!(
+                !fields.iter().any(|field| field.starts_with("shared")),
+                "{propagation}: {root}"
+            ),
+            Some("") => assert_eq!(fields, Vec::<&str>::new(), "{propagation}: {root}"),
+            Some(field) => assert!(fields.iter().any(|f| f.starts_with(field)), "{propagation}: {root}"),
+        }
+        // Nothing of it is seen outside.
+        let own = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        assert!(!own.contains(&bundle.path()), "{propagation}");
+    }
+}
+
+#[test]
+fn the_propagation_of_a_mount_is_changed_in_order() {
+    let bundle = Bundle::new();
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &["shared", "slave"]);
+    add(&bundle, "/other", "tmpfs", "tmpfs", &["private", "rshared"]);
+    let text = bundle
+        .run(&["grep", "-E", " /(mnt|other) ", "/proc/self/mountinfo"])
+        .ok();
+    let mut lines = text.lines();
+    assert!(!lines.next().expect("/mnt").contains("shared:"), "{text}");
+    assert!(lines.next().expect("/other").contains("shared:"), "{text}");
+}
+
+#[test]
+fn masked_folders_share_one_empty_file_system() {
+    let bundle = Bundle::new();
+    for name in ["one", "two"] {
+        fs::create_dir(bundle.rootfs().join(name)).expect("the rootfs is ours");
+        fs::write(bundle.rootfs().join(name).join("secret"), "").expect("the rootfs is ours");
+    }
+    bundle.edit(|config| config["linux"]["maskedPaths"] = json!(["/one", "/two", "/absent"]));
+    let output = bundle
+        .run(&[
+            "sh",
+            "-c",
+            "stat -c %d /one /two | uniq | wc -l; ls /one /two; touch /one/x",
+        ])
+        .code_is(1)
+        .says("Read-only file system");
+    assert_eq!(output.stdout, "1\n/one:\n\n/two:\n");
+}
+
+#[test]
+fn a_path_is_protected_and_a_mount_below_it_is_not() {
+    let bundle = Bundle::new();
+    add(&bundle, "/kept/below", "tmpfs", "tmpfs", &[]);
+    bundle.edit(|config| config["linux"]["readonlyPaths"] = json!(["/kept", "/absent"]));
+    bundle
+        .run(&["sh", "-c", "touch /kept/below/x && touch /kept/x"])
+        .code_is(1)
+        .says("Read-only file system");
+}
+
+#[test]
+fn an_ext4_image_on_a_loop_device_is_a_file_system_like_any_other() {
+    let bundle = Bundle::new();
+    let image = bundle.file("image");
+    fs::File::create(&image)
+        .and_then(|file| file.set_len(4 << 20))
+        .expect("the bundle is ours");
+    Command::new("mke2fs").args(["-q", "-t", "ext4", &image]).finish().ok();
+    let found = Command::new("losetup").args(["--find", "--show", &image]).finish();
+    if found.code != 0 {
+        eprintln!(
+            "no loop device on this machine, so no file system on one: {}",
+            found.stderr.trim()
+        );
+        return;
+    }
+    let device = found.ok();
+    add(&bundle, "/mnt", "ext4", &device, &["ro", "noatime"]);
+    let finished = bundle.run(&[
+        "sh",
+        "-c",
+        "grep ' /mnt ext4 ro,noatime' /proc/mounts; ls -d /mnt/lost+found",
+    ]);
+    Command::new("losetup").args(["--detach", &device]).finish().ok();
+    assert!(finished.ok().ends_with("/mnt/lost+found"));
+}

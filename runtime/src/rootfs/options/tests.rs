@@ -1,0 +1,72 @@
+use super::*;
+
+fn parse(options: &[&str]) -> MountOptions {
+    MountOptions::parse(&options.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+}
+
+#[test]
+fn options_are_sorted_by_what_they_act_on() {
+    let options = parse(&[
+        "rbind",
+        "nosuid",
+        "ro",
+        "rprivate",
+        "mode=755",
+        "size=65536k",
+        "sync",
+        "ridmap",
+    ]);
+    assert_eq!(options.bind, Some(Tree::Whole));
+    assert_eq!(options.idmap, Some(Tree::Whole));
+    let set = MountFlags::NOSUID | MountFlags::RDONLY | MountFlags::SYNCHRONOUS;
+    assert_eq!(options.set, set);
+    assert_eq!(attributes(set), NOSUID | RDONLY);
+    assert_eq!(options.propagation, [(PRIVATE, Tree::Whole)]);
+    assert_eq!(options.data, ["mode=755", "size=65536k"]);
+}
+
+#[test]
+fn the_last_of_two_contrary_options_wins() {
+    assert!(!parse(&["ro", "rw"]).read_only());
+    assert!(parse(&["rw", "ro"]).read_only());
+    assert_eq!(parse(&["ro", "rw"]).cleared, MountFlags::RDONLY);
+    assert_eq!(parse(&["rro", "rrw"]).recursive_attr.set, 0);
+    assert_eq!(parse(&["rrw", "rro"]).recursive_attr.clear, 0);
+}
+
+#[test]
+fn access_times_are_kept_as_mount_2_keeps_them() {
+    let attributes = |options: &[&str]| attributes(parse(options).set);
+    assert_eq!(attributes(&["noatime", "strictatime"]), STRICTATIME);
+    assert_eq!(attributes(&["noatime", "relatime"]), NOATIME);
+    assert_eq!(attributes(&["nodiratime", "norelatime"]), NODIRATIME);
+}
+
+#[test]
+fn an_existing_mount_keeps_only_the_access_times_that_nobody_spoke_of() {
+    let change = change_to(parse(&["ro", "exec"]).set);
+    assert_eq!(
+        (change.set, change.clear),
+        (RDONLY, NOSUID | NODEV | NOEXEC | NOSYMFOLLOW)
+    );
+    let change = change_to(parse(&["noatime"]).set);
+    assert_eq!(change.set, NOATIME);
+    assert_eq!(change.clear & (ATIME | NODIRATIME), ATIME | NODIRATIME);
+}
+
+#[test]
+fn a_leading_r_makes_an_attribute_recursive() {
+    assert_eq!(parse(&["rro", "rnosuid"]).recursive_attr.set, RDONLY | NOSUID);
+    assert_eq!(parse(&["relatime"]).recursive_attr, MountAttr::default());
+    let noatime = parse(&["ratime", "rnoatime"]).recursive_attr;
+    assert_eq!((noatime.set, noatime.clear), (NOATIME, ATIME));
+}
+
+#[test]
+fn every_name_is_understood() {
+    let names = names();
+    assert!(names.is_sorted());
+    for name in names {
+        assert!(parse(&[name]).data.is_empty(), "{name}");
+    }
+}
