@@ -479,7 +479,7 @@ fn bad_input_is_refused_with_its_name_and_leaves_nothing() {
         .says("--no-such-flag");
     bundle.runtime(&["no-such-command"]).code_is(1).says("no-such-command");
     bundle
-        .runtime(&["--systemd-cgroup", "list"])
+        .runtime(&["--systemd-cgroup", "--cgroup-manager", "disabled", "list"])
         .code_is(1)
         .says("--systemd-cgroup");
     bundle

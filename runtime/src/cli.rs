@@ -24,9 +24,12 @@ pub struct Cli {
     /// ordinary user $XDG_RUNTIME_DIR/davit/runc]
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Let systemd manage cgroups (not supported yet)
+    /// Let systemd manage cgroups: cgroupsPath is slice:prefix:name then
     #[arg(long)]
     pub systemd_cgroup: bool,
+    /// Who manages cgroups: cgroupfs, systemd or disabled
+    #[arg(long, value_enum, value_name = "MANAGER")]
+    pub cgroup_manager: Option<CgroupManager>,
     /// Ignore cgroup permission errors: true, false or auto
     #[arg(long, default_value = "auto")]
     pub rootless: String,
@@ -36,6 +39,17 @@ pub struct Cli {
     /// What to do
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Who manages cgroups, in crun's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CgroupManager {
+    /// This program
+    Cgroupfs,
+    /// systemd
+    Systemd,
+    /// Nobody: a container stays in its maker's cgroup
+    Disabled,
 }
 
 /// The form of a log line.

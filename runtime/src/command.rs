@@ -21,9 +21,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use davit_cgroup::Driver;
+
 use crate::{
-    cli::{Cli, Command},
+    cli::{CgroupManager, Cli, Command},
     container::{
+        cgroup::CgroupChoice,
         destroy::DestroyError,
         id::{ContainerId, InvalidId},
         launch::LaunchError,
@@ -93,22 +96,23 @@ impl CommandError {
 
 /// Runs a command; the answer is the exit code.
 pub fn run(cli: Cli) -> Result<u8, CommandError> {
-    if cli.systemd_cgroup {
-        return Err(CommandError::Unsupported("--systemd-cgroup"));
-    }
-    if rootless::is_without_cgroup_rights(&cli.rootless).is_none() {
+    let Some(rootless) = rootless::is_without_cgroup_rights(&cli.rootless) else {
         let flag = &cli.rootless;
         return Err(CommandError::Usage(format!(
             "--rootless {flag:?}: must be true, false or auto"
         )));
-    }
+    };
+    let cgroup = CgroupChoice {
+        driver: driver(&cli)?,
+        rootless,
+    };
     let root = match &cli.root {
         Some(root) => absolute(root)?,
         None => rootless::default_root().map_err(CommandError::Usage)?,
     };
     let store = Store::new(root);
     match cli.command {
-        Command::Create(args) => create::run(&store, &args).map(|()| 0),
+        Command::Create(args) => create::run(&store, &args, cgroup).map(|()| 0),
         Command::Delete(args) => delete::run(&store, &args).map(|()| 0),
         Command::Events(args) => events::run(&store, &args).map(|()| 0),
         Command::Exec(args) => exec::run(&store, &args).map_err(CommandError::Exec),
@@ -118,11 +122,22 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
         Command::Pause(args) => pause::pause(&store, &args).map(|()| 0),
         Command::Ps(args) => ps::run(&store, &args).map(|()| 0),
         Command::Resume(args) => pause::resume(&store, &args).map(|()| 0),
-        Command::Run(args) => run::run(&store, &args),
+        Command::Run(args) => run::run(&store, &args, cgroup),
         Command::Spec(args) => spec::run(&args).map(|()| 0),
         Command::Start(args) => start::run(&store, &args).map(|()| 0),
         Command::State(args) => state::run(&store, &args).map(|()| 0),
         Command::Update(args) => update::run(&store, &args).map(|()| 0),
+    }
+}
+
+fn driver(cli: &Cli) -> Result<Driver, CommandError> {
+    match (cli.cgroup_manager, cli.systemd_cgroup) {
+        (None | Some(CgroupManager::Systemd), true) | (Some(CgroupManager::Systemd), false) => Ok(Driver::Systemd),
+        (None | Some(CgroupManager::Cgroupfs), false) => Ok(Driver::Cgroupfs),
+        (Some(CgroupManager::Disabled), false) => Ok(Driver::Disabled),
+        (Some(_), true) => Err(CommandError::Usage(
+            "--systemd-cgroup and another --cgroup-manager exclude each other".into(),
+        )),
     }
 }
 

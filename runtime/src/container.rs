@@ -1,5 +1,6 @@
 //! A container as the runtime knows it between its invocations: a folder with a record, and what the kernel says.
 
+pub mod cgroup;
 pub mod destroy;
 pub mod id;
 pub mod launch;

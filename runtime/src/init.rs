@@ -67,6 +67,11 @@ impl Plan {
     pub fn has_user_namespace(&self) -> bool {
         user_namespace::is_wanted(&self.config.linux)
     }
+
+    /// Whether the first process must be left alone until the runtime has done something with it from outside.
+    fn waits_for_runtime(&self) -> bool {
+        self.has_user_namespace() || self.cgroup.adopts()
+    }
 }
 
 /// Why the first process gave up.
@@ -194,7 +199,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     umask(Mode::empty());
     // The runtime must know the process before it does anything.
-    if plan.has_user_namespace() && !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
+    if plan.waits_for_runtime() && !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
         return Err(InitError::Abandoned);
     }
     enter_namespaces(&plan)?;

@@ -4,6 +4,7 @@ use super::{CommandError, absolute, id, write_pid_file};
 use crate::{
     cli::Create,
     container::{
+        cgroup::CgroupChoice,
         destroy,
         launch::{Launch, launch},
         store::Store,
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// What the options of `create` and `run` have in common.
-pub(super) fn launch_of(args: &Create) -> Result<Launch, CommandError> {
+pub(super) fn launch_of(args: &Create, cgroup: CgroupChoice) -> Result<Launch, CommandError> {
     Ok(Launch {
         id: id(&args.id)?,
         bundle: absolute(&args.bundle)?,
@@ -20,13 +21,14 @@ pub(super) fn launch_of(args: &Create) -> Result<Launch, CommandError> {
         preserve_fds: args.preserve_fds,
         no_pivot: args.no_pivot,
         no_new_keyring: args.no_new_keyring,
+        cgroup,
         wait_for_start: true,
         foreground: false,
     })
 }
 
-pub(super) fn run(store: &Store, args: &Create) -> Result<(), CommandError> {
-    let launched = launch(store, &launch_of(args)?).map_err(|err| CommandError::Launch("create", err))?;
+pub(super) fn run(store: &Store, args: &Create, cgroup: CgroupChoice) -> Result<(), CommandError> {
+    let launched = launch(store, &launch_of(args, cgroup)?).map_err(|err| CommandError::Launch("create", err))?;
     let handed_over = args
         .pid_file
         .as_ref()

@@ -1,14 +1,12 @@
 //! `delete`: remove a container.
 
-use davit_cgroup::Cgroup;
-
 use super::{CommandError, id};
 use crate::{
     cli::Delete,
     container::{
+        cgroup::{self, CgroupChoice},
         destroy,
         id::ContainerId,
-        launch::cgroup_path,
         status::Status,
         store::{Folder, Store, StoreError},
     },
@@ -39,7 +37,7 @@ pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
 /// What a creation that was killed has left: a folder without a record, and perhaps a cgroup.
 fn remove_remains(folder: &Folder, id: &ContainerId) -> Result<(), CommandError> {
     if let Ok(config) = folder.config()
-        && let Err(err) = Cgroup::plan(&cgroup_path(&config, id), None).and_then(|cgroup| cgroup.destroy())
+        && let Err(err) = cgroup::plan(&config, id, CgroupChoice::default()).and_then(|cgroup| cgroup.destroy())
     {
         log::warn(&err.to_string());
     }

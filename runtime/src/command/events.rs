@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use davit_cgroup::{Cgroup, Stats};
+use davit_cgroup::Stats;
 use serde::Serialize;
 
 use super::{CommandError, id, print};
@@ -36,7 +36,7 @@ pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
             record.id
         )));
     }
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths)?;
+    let cgroup = record.cgroup()?;
     let show = |kind, data| {
         let event = Event {
             r#type: kind,

@@ -176,7 +176,10 @@ fn visit(
         personality: config.linux.personality.clone(),
         memory_policy: config.linux.memory_policy.clone(),
         keyring: record.keyring.then(|| record.id.clone()),
-        cgroup: Cgroup::from_paths(&sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?)?,
+        cgroup: Cgroup::again(
+            &record.cgroup_manager,
+            &sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?,
+        )?,
         init,
         init_pid: record.init.pid,
         namespaces: enter::kinds(&config.linux),

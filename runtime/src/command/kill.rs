@@ -2,8 +2,6 @@
 
 use std::os::fd::AsFd;
 
-use davit_cgroup::Cgroup;
-
 use super::{CommandError, id};
 use crate::{cli::Kill, container::store::Store, errno::Attempt};
 
@@ -16,7 +14,7 @@ pub(super) fn run(store: &Store, args: &Kill) -> Result<(), CommandError> {
     let signal =
         signal(&args.signal).ok_or_else(|| CommandError::Usage(format!("unknown signal {:?}", args.signal)))?;
     let (_, record) = store.find(&id(&args.id)?)?;
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths)?;
+    let cgroup = record.cgroup()?;
     let init = record.init.open().attempt("open", "container init")?;
     let everyone = args.all || (signal == SIGKILL && !record.own_pids);
     match init {

@@ -1,7 +1,5 @@
 //! `pause` and `resume`: freezing a container's processes.
 
-use davit_cgroup::Cgroup;
-
 use super::{CommandError, id};
 use crate::{
     cli::Target,
@@ -11,7 +9,7 @@ use crate::{
 pub(super) fn pause(store: &Store, args: &Target) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
     match Status::of(&folder, &record) {
-        Status::Created | Status::Running => Ok(Cgroup::from_paths(&record.cgroup_paths)?.freeze()?),
+        Status::Created | Status::Running => Ok(record.cgroup()?.freeze()?),
         status => Err(CommandError::State(format!(
             "container not running or created: {status}"
         ))),
@@ -21,7 +19,7 @@ pub(super) fn pause(store: &Store, args: &Target) -> Result<(), CommandError> {
 pub(super) fn resume(store: &Store, args: &Target) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
     match Status::of(&folder, &record) {
-        Status::Paused => Ok(Cgroup::from_paths(&record.cgroup_paths)?.thaw()?),
+        Status::Paused => Ok(record.cgroup()?.thaw()?),
         _ => Err(CommandError::State("container not paused".into())),
     }
 }

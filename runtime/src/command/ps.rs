@@ -2,8 +2,6 @@
 
 use std::process::Command;
 
-use davit_cgroup::Cgroup;
-
 use super::{CommandError, id, print};
 use crate::{
     cli::{Format, Ps},
@@ -13,7 +11,7 @@ use crate::{
 
 pub(super) fn run(store: &Store, args: &Ps) -> Result<(), CommandError> {
     let (_, record) = store.find(&id(&args.id)?)?;
-    let pids = Cgroup::from_paths(&record.cgroup_paths)?.pids()?;
+    let pids = record.cgroup()?.pids()?;
     if args.format == Format::Json {
         return Ok(print(&format!(
             "{}\n",

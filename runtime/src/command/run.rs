@@ -6,6 +6,7 @@ use super::{CommandError, create::launch_of, write_pid_file};
 use crate::{
     cli::Run,
     container::{
+        cgroup::CgroupChoice,
         destroy,
         launch::{Launch, Launched, launch},
         store::Store,
@@ -14,11 +15,11 @@ use crate::{
     foreground, hooks, pidfd_socket, state,
 };
 
-pub(super) fn run(store: &Store, args: &Run) -> Result<u8, CommandError> {
+pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8, CommandError> {
     let how = Launch {
         wait_for_start: false,
         foreground: !args.detach,
-        ..launch_of(&args.create)?
+        ..launch_of(&args.create, cgroup)?
     };
     if !args.detach {
         foreground::hold_signals()?;

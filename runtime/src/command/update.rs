@@ -2,7 +2,6 @@
 
 use std::{fs, io::Read, path::Path};
 
-use davit_cgroup::Cgroup;
 use oci_spec::runtime::LinuxResources;
 use serde_json::{Map, Value, json};
 
@@ -22,9 +21,7 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
         Some(path) => from_file(path)?,
         None => from_flags(args)?,
     };
-    Ok(Cgroup::from_paths(&record.cgroup_paths)?
-        .with_resources(&wanted)?
-        .update()?)
+    Ok(record.cgroup()?.with_resources(&wanted)?.update()?)
 }
 
 fn from_file(path: &Path) -> Result<LinuxResources, CommandError> {

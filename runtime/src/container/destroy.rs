@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use davit_cgroup::{Cgroup, CgroupError};
+use davit_cgroup::CgroupError;
 use davit_spec::Hooks;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -44,7 +44,7 @@ pub enum DestroyError {
 /// Kills every process of a container, and waits until the first one is gone.
 pub fn kill(record: &Record) -> Result<(), DestroyError> {
     let init = record.init.open().attempt("open", "container init")?;
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths)?;
+    let cgroup = record.cgroup()?;
     if let Some(init) = &init {
         send_kill(init)?;
     }
@@ -70,7 +70,7 @@ pub fn remove(folder: &Folder, record: &Record) -> Result<(), DestroyError> {
 
 /// [`remove`], for whoever knows the hooks already.
 pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
-    let cgroup = Cgroup::from_paths(&record.cgroup_paths)?;
+    let cgroup = record.cgroup()?;
     // Processes of a shared pid namespace, or of an exec, can be left when the first process is gone.
     if !record.own_pids && cgroup.exists() {
         cgroup.kill_all(Signal::KILL.as_raw())?;

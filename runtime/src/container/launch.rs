@@ -13,6 +13,7 @@ use davit_spec::{NamespaceKind, SpecError};
 use davit_sys::clone::{Fork, fork};
 
 use super::{
+    cgroup::{self, CgroupChoice},
     destroy,
     id::ContainerId,
     process::ProcessKey,
@@ -37,7 +38,7 @@ use crate::{
     },
 };
 
-pub use inputs::{cgroup_path, filter};
+pub use inputs::filter;
 use inputs::{console, inheritance, read_config, rootfs};
 
 /// What the command line says about a new container.
@@ -55,6 +56,8 @@ pub struct Launch {
     pub no_pivot: bool,
     /// Keep the caller's session keyring.
     pub no_new_keyring: bool,
+    /// Who makes its cgroup.
+    pub cgroup: CgroupChoice,
     /// Whether the program waits for `start`, or is executed at once.
     pub wait_for_start: bool,
     /// Whether the runtime stays, so that it can serve a terminal itself.
@@ -152,8 +155,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = namespaces::open_shared(&config.linux)?;
-    let cgroup = Cgroup::plan(&cgroup_path(&config, &launch.id), config.linux.resources.as_ref())
-        .map_err(LaunchError::Limits)?;
+    let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
     let folder = store.reserve(&launch.id)?;
     let mut undo = Undo {
@@ -162,7 +164,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     };
     folder.save_config(&json)?;
     cgroup.create()?;
-    undo.cgroup = Some(cgroup.paths());
+    undo.cgroup = Some(cgroup.clone());
     cgroup.apply()?;
     let record = Record {
         version: VERSION,
@@ -174,6 +176,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         created: crate::timestamp::now(),
         annotations: config.annotations.clone(),
         cgroup_paths: cgroup.paths(),
+        cgroup_manager: cgroup.manager().clone(),
         own_pids: config.linux.has_new(NamespaceKind::Pid),
         keyring: !launch.no_new_keyring,
     };
@@ -211,7 +214,8 @@ fn start_init(
 ) -> Result<Launched, LaunchError> {
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
     let mut record = plan.record.clone();
-    let cgroup = plan.cgroup.clone_fd()?;
+    let place = plan.cgroup.clone();
+    let cgroup = place.clone_fd()?;
     let has_user_namespace = plan.has_user_namespace();
     let needs_sources = has_user_namespace || plan.mounts.iter().any(Planned::is_on_device);
     let sources = needs_sources.then(|| Sources::of(&plan.mounts, &plan.record.bundle));
@@ -224,7 +228,7 @@ fn start_init(
     };
     drop((child_channel, plan));
     log::debug(format_args!("container init is process {pid}"));
-    if has_user_namespace {
+    if has_user_namespace && !place.adopts() {
         channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
     }
     let mut launched = Launched {
@@ -238,6 +242,10 @@ fn start_init(
         record.init = key;
         launched.record = record;
         launched.folder.save(&launched.record)?;
+        if place.adopts() {
+            place.adopt(pid)?;
+            channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
+        }
         converse(&mut launched, &channel, wait, sources.as_ref(), agent.as_ref())
     });
     match made {
@@ -314,13 +322,13 @@ fn converse(
 /// What a failed creation must take back.
 struct Undo<'a> {
     folder: Option<&'a Folder>,
-    cgroup: Option<std::collections::BTreeMap<String, PathBuf>>,
+    cgroup: Option<Cgroup>,
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
-        if let Some(paths) = &self.cgroup
-            && let Err(err) = Cgroup::from_paths(paths).and_then(|cgroup| cgroup.destroy())
+        if let Some(cgroup) = &self.cgroup
+            && let Err(err) = cgroup.destroy()
         {
             log::warn(&err.to_string());
         }

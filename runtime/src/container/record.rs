@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use davit_cgroup::Manager;
 use serde::{Deserialize, Serialize};
 
 use super::process::ProcessKey;
@@ -33,6 +34,9 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Its directory per cgroup controller.
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// Who has made its cgroup.
+    #[serde(default)]
+    pub cgroup_manager: Manager,
     /// Whether it has a pid namespace that dies with its first process.
     pub own_pids: bool,
     /// Whether its processes have a session keyring of their own.

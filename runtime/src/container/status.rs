@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use davit_cgroup::Cgroup;
-
 use super::{record::Record, start_gate, store::Folder};
 
 /// The state machine of the OCI runtime specification.
@@ -25,7 +23,7 @@ impl Status {
         if !record.init.is_alive() {
             return Status::Stopped;
         }
-        match Cgroup::from_paths(&record.cgroup_paths).and_then(|cgroup| cgroup.frozen()) {
+        match record.cgroup().and_then(|cgroup| cgroup.frozen()) {
             Ok(true) => Status::Paused,
             _ if matches!(start_gate::approach(folder), Ok(Some(_))) => Status::Created,
             _ => Status::Running,

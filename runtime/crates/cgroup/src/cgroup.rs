@@ -1,10 +1,17 @@
-//! A container's cgroup, whatever the machine has mounted.
+//! A container's cgroup, whatever the machine has mounted and whoever makes it.
 
 use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{MountTable, Result, Stats, host::Host, path::CgroupPath, v1::Hierarchies, v2::Unified};
+use crate::{
+    CgroupError, Driver, Manager, MountTable, Request, Result, Stats, delegation,
+    host::Host,
+    path::CgroupPath,
+    systemd::{self, Unit},
+    v1::Hierarchies,
+    v2::Unified,
+};
 
 /// Which kernel interface limits are written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +25,19 @@ pub enum Version {
 /// A container's place in every hierarchy, and the limits it is to have there.
 #[derive(Clone, Debug)]
 pub struct Cgroup {
+    manager: Manager,
     layout: Layout,
     resources: LinuxResources,
+    /// Whether systemd is still to make it, with the first process in it.
+    adopts: bool,
+    /// For the unit of the systemd driver.
+    annotations: BTreeMap<String, String>,
+    /// Whom its inside belongs to.
+    owner: Option<u32>,
+    /// Whether missing permissions may leave the container without a cgroup: nobody has named one.
+    tolerant: bool,
+    /// Whether it is an unprivileged user's, whom the kernel gives no say about devices.
+    rootless: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -39,43 +57,67 @@ macro_rules! on_layout {
 }
 
 impl Cgroup {
-    /// Decides where the cgroup is to be; makes nothing yet.
-    ///
-    /// `path` is `linux.cgroupsPath`, or the container's id where that is not given. A relative path lies below the
-    /// caller's own cgroup on v1 and beside it on v2. Limits that this machine cannot enforce are refused here.
-    pub fn plan(path: &str, resources: Option<&LinuxResources>) -> Result<Self> {
-        let path = CgroupPath::parse(path)?;
-        let resources = resources.cloned().unwrap_or_default();
-        let layout = match Host::discover()? {
-            Host::Hierarchies(mounted) => {
-                let hierarchies = Hierarchies::plan(&mounted, &path);
-                hierarchies.check(&resources)?;
-                Layout::Hierarchies(hierarchies)
-            }
-            Host::Unified(mounted) => {
-                let unified = Unified::plan(&mounted, &path);
-                unified.check(&resources)?;
-                Layout::Unified(unified)
+    /// Decides where the cgroup is to be; makes nothing yet. Limits that this machine cannot enforce are refused here.
+    pub fn plan(request: &Request) -> Result<Self> {
+        let manager = manager(request)?;
+        let layout = match (&manager, Host::discover()?) {
+            (Manager::Disabled, host) => Layout::own(&host),
+            (Manager::Systemd(unit), host) => Layout::plan(&host, &CgroupPath::parse(&systemd::directory(unit)?)?),
+            (Manager::Cgroupfs, host) => Layout::plan(&host, &path_of(request)?),
+        };
+        let resources = match (&manager, request.resources) {
+            (Manager::Disabled, _) | (_, None) => LinuxResources::default(),
+            (_, Some(resources)) => {
+                layout.check(resources)?;
+                resources.clone()
             }
         };
-        Ok(Cgroup { layout, resources })
-    }
-
-    /// Finds a container's cgroup again by what [`Cgroup::paths`] said when it was made.
-    pub fn from_paths(paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let layout = match Host::discover()? {
-            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::from_paths(&mounted, paths)?),
-            Host::Unified(mounted) => Layout::Unified(Unified::from_paths(&mounted, paths)?),
+        let annotations = match manager {
+            Manager::Systemd(_) => request.annotations.clone(),
+            _ => BTreeMap::new(),
         };
         Ok(Cgroup {
+            adopts: matches!(manager, Manager::Systemd(_)),
+            manager,
+            layout,
+            resources,
+            annotations,
+            owner: request.owner,
+            tolerant: request.rootless && request.path.is_none(),
+            rootless: request.rootless,
+        })
+    }
+
+    /// Finds a container's cgroup again by what [`Cgroup::manager`] and [`Cgroup::paths`] said when it was made.
+    pub fn again(manager: &Manager, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let layout = match (manager, Host::discover()?) {
+            (Manager::Disabled, host) => Layout::own(&host),
+            (_, Host::Hierarchies(mounted)) => Layout::Hierarchies(Hierarchies::from_paths(&mounted, paths)?),
+            (_, Host::Unified(mounted)) => Layout::Unified(Unified::from_paths(&mounted, paths)?),
+        };
+        Ok(Cgroup {
+            adopts: false,
+            manager: manager.clone(),
             layout,
             resources: LinuxResources::default(),
+            annotations: BTreeMap::new(),
+            owner: None,
+            tolerant: false,
+            rootless: false,
         })
+    }
+
+    /// Who makes it.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
     }
 
     /// The directory per controller, as runc's state has it: `memory`, `name=systemd`, and the empty name for v2.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
-        on_layout!(self, layout => layout.paths())
+        match self.is_absent() {
+            true => BTreeMap::new(),
+            false => on_layout!(self, layout => layout.paths()),
+        }
     }
 
     /// Which kernel interface limits are written to.
@@ -86,9 +128,9 @@ impl Cgroup {
         }
     }
 
-    /// Replaces the limits that [`Cgroup::apply`] writes, for an update.
+    /// Replaces the limits that [`Cgroup::update`] writes.
     pub fn with_resources(self, resources: &LinuxResources) -> Result<Self> {
-        on_layout!(self, layout => layout.check(resources))?;
+        self.layout.check(resources)?;
         Ok(Cgroup {
             resources: resources.clone(),
             ..self
@@ -97,25 +139,115 @@ impl Cgroup {
 
     /// Makes the directories, ready to be entered.
     ///
-    /// Fails on a cgroup in which somebody runs or which is frozen, and then leaves nothing of its own behind.
-    pub fn create(&self) -> Result<()> {
-        on_layout!(self, layout => layout.create(&self.resources))
+    /// Fails on a cgroup in which somebody runs or which is frozen, and then leaves nothing of its own behind. A unit of
+    /// systemd cannot be made before there is a process for it: then this only looks, and [`Cgroup::adopt`] makes it.
+    pub fn create(&mut self) -> Result<()> {
+        match self.manager {
+            Manager::Disabled => return Ok(()),
+            Manager::Systemd(_) => return on_layout!(self, layout => layout.check_unused()),
+            Manager::Cgroupfs => {}
+        }
+        let made = match &mut self.layout {
+            Layout::Hierarchies(hierarchies) => hierarchies.create(&self.resources, self.tolerant),
+            Layout::Unified(unified) => unified.create(&self.resources),
+        };
+        match made {
+            Err(err) if self.tolerant && err.is_permission() => self.do_without(err),
+            result => result,
+        }
     }
 
     /// Writes the limits, device rules included. Call it before anybody enters.
     pub fn apply(&self) -> Result<()> {
-        on_layout!(self, layout => layout.apply(&self.resources))
+        match self.is_absent() || self.adopts {
+            true => Ok(()),
+            false => self.write_limits(),
+        }
+    }
+
+    /// Whether the first process must be handed to [`Cgroup::adopt`], and wait until it has been.
+    pub fn adopts(&self) -> bool {
+        self.adopts
+    }
+
+    /// Lets systemd make the cgroup with the process `pid` in it, moves that where systemd does not, and writes the
+    /// limits.
+    pub fn adopt(&self, pid: i32) -> Result<()> {
+        let Manager::Systemd(unit) = &self.manager else {
+            return Ok(());
+        };
+        systemd::start(unit, pid, &self.resources, self.version(), &self.annotations)?;
+        match &self.layout {
+            Layout::Hierarchies(hierarchies) => {
+                hierarchies.complete(&self.resources)?;
+                self.write_limits()?;
+                hierarchies.join(pid)
+            }
+            Layout::Unified(unified) => {
+                unified.complete(&self.resources)?;
+                self.write_limits()
+            }
+        }
+    }
+
+    /// An unprivileged user's container may be without a cgroup, but not without what was asked for.
+    fn do_without(&mut self, cause: CgroupError) -> Result<()> {
+        let mut limits = self.resources.clone();
+        // Devices are the kernel's matter there.
+        limits.set_devices(None);
+        if limits != LinuxResources::default() && on_layout!(self, layout => layout.needs_controller(&limits)) {
+            return Err(CgroupError::Rootless(Box::new(cause)));
+        }
+        self.manager = Manager::Disabled;
+        Ok(())
+    }
+
+    fn write_limits(&self) -> Result<()> {
+        let resources = self.resources_for_files();
+        on_layout!(self, layout => layout.apply(&resources, self.rootless))?;
+        match (&self.layout, self.owner) {
+            (Layout::Unified(unified), Some(owner)) => delegation::hand_over(unified.leader(), owner),
+            _ => Ok(()),
+        }
+    }
+
+    fn resources_for_files(&self) -> LinuxResources {
+        match self.manager {
+            Manager::Systemd(_) => systemd::rounded(&self.resources),
+            _ => self.resources.clone(),
+        }
     }
 
     /// Writes the limits but not the device rules, for an update of a running container.
     pub fn update(&self) -> Result<()> {
-        let mut resources = self.resources.clone();
+        let mut resources = self.resources_for_files();
         resources.set_devices(None);
+        match &self.manager {
+            Manager::Disabled => return Err(CgroupError::NoCgroup),
+            Manager::Cgroupfs => {}
+            Manager::Systemd(unit) => self.update_unit(unit, &resources)?,
+        }
         on_layout!(self, layout => layout.update(&resources))
     }
 
-    /// The v2 directory, for `clone3(CLONE_INTO_CGROUP)`; `None` where no v2 hierarchy is mounted.
+    fn update_unit(&self, unit: &Unit, resources: &LinuxResources) -> Result<()> {
+        // systemd would set a limit that kills the container, where a limit is to be checked first.
+        on_layout!(self, layout => layout.check_usage(resources))?;
+        match &self.layout {
+            Layout::Unified(_) => systemd::update(unit, resources, Version::V2),
+            // On v1 systemd takes all devices away and gives them back one by one.
+            Layout::Hierarchies(hierarchies) => {
+                hierarchies.while_frozen(|| systemd::update(unit, resources, Version::V1))
+            }
+        }
+    }
+
+    /// The v2 directory, for `clone3(CLONE_INTO_CGROUP)`; `None` where no v2 hierarchy is mounted, and for a cgroup that
+    /// is not there yet.
     pub fn clone_fd(&self) -> Result<Option<OwnedFd>> {
+        if self.is_absent() || self.adopts {
+            return Ok(None);
+        }
         on_layout!(self, layout => layout.clone_fd())
     }
 
@@ -125,48 +257,70 @@ impl Cgroup {
     /// nor given up the right to write to them. It never waits for the kernel.
     pub fn join_self(&self) -> Result<()> {
         match &self.layout {
-            Layout::Hierarchies(hierarchies) => hierarchies.join_self(),
-            Layout::Unified(_) => Ok(()),
+            Layout::Hierarchies(hierarchies) if !self.is_absent() && !self.adopts => hierarchies.join_self(),
+            _ => Ok(()),
         }
     }
 
     /// Moves the process `pid` into every hierarchy. Slow: the kernel waits for a grace period each time.
     pub fn join(&self, pid: i32) -> Result<()> {
-        on_layout!(self, layout => layout.join(pid))
+        match self.is_absent() {
+            true => Ok(()),
+            false => on_layout!(self, layout => layout.join(pid)),
+        }
+    }
+
+    /// Asks systemd to move the process `pid` in, for a caller who may not write to the files himself; whether there is
+    /// a systemd to ask.
+    pub fn attach(&self, pid: i32) -> Result<bool> {
+        match &self.manager {
+            Manager::Systemd(unit) => systemd::attach(unit, pid).map(|()| true),
+            _ => Ok(false),
+        }
     }
 
     /// Whether the cgroup's directory is there.
     pub fn exists(&self) -> bool {
-        on_layout!(self, layout => layout.leader().exists())
+        !self.is_absent() && on_layout!(self, layout => layout.leader().exists())
     }
 
     /// The processes in it and in the cgroups below.
     pub fn pids(&self) -> Result<Vec<i32>> {
+        self.present()?;
         on_layout!(self, layout => crate::processes::in_tree(layout.leader()))
     }
 
     /// Sends a signal to all of them, without letting a fork escape.
     pub fn kill_all(&self, signal: i32) -> Result<()> {
+        self.present()?;
         on_layout!(self, layout => layout.kill_all(signal))
     }
 
     /// Stops every process; returns when the last one has stopped.
     pub fn freeze(&self) -> Result<()> {
+        self.present()?;
         on_layout!(self, layout => layout.freeze())
     }
 
     /// Lets them run on.
     pub fn thaw(&self) -> Result<()> {
-        on_layout!(self, layout => layout.thaw())
+        match self.is_absent() {
+            true => Ok(()),
+            false => on_layout!(self, layout => layout.thaw()),
+        }
     }
 
     /// Whether [`Cgroup::freeze`] holds, as the kernel says.
     pub fn frozen(&self) -> Result<bool> {
-        on_layout!(self, layout => layout.frozen())
+        match self.is_absent() {
+            true => Ok(false),
+            false => on_layout!(self, layout => layout.frozen()),
+        }
     }
 
     /// Usage and limits as they are now.
     pub fn stats(&self) -> Result<Stats> {
+        self.present()?;
         on_layout!(self, layout => layout.stats())
     }
 
@@ -177,6 +331,73 @@ impl Cgroup {
 
     /// Removes the directories and those below. The processes must be gone; a cgroup that is gone is no error.
     pub fn destroy(&self) -> Result<()> {
+        if self.is_absent() {
+            return Ok(());
+        }
+        if let Manager::Systemd(unit) = &self.manager {
+            let stopped = systemd::stop(unit);
+            let removed = on_layout!(self, layout => layout.destroy());
+            // A systemd that does not answer forgets the unit by itself when its cgroup is gone.
+            return removed.or(stopped);
+        }
         on_layout!(self, layout => layout.destroy())
+    }
+
+    fn is_absent(&self) -> bool {
+        self.manager == Manager::Disabled
+    }
+
+    fn present(&self) -> Result<()> {
+        match self.is_absent() {
+            true => Err(CgroupError::NoCgroup),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Layout {
+    fn plan(host: &Host, path: &CgroupPath) -> Self {
+        match host {
+            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::plan(mounted, path)),
+            Host::Unified(mounted) => Layout::Unified(Unified::plan(mounted, path)),
+        }
+    }
+
+    /// The caller's own cgroup.
+    fn own(host: &Host) -> Self {
+        match host {
+            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::own(mounted)),
+            Host::Unified(mounted) => Layout::Unified(Unified::own(mounted)),
+        }
+    }
+
+    fn check(&self, resources: &LinuxResources) -> Result<()> {
+        match self {
+            Layout::Hierarchies(hierarchies) => hierarchies.check(resources),
+            Layout::Unified(unified) => unified.check(resources),
+        }
+    }
+}
+
+fn manager(request: &Request) -> Result<Manager> {
+    match request.driver {
+        Driver::Cgroupfs => Ok(Manager::Cgroupfs),
+        Driver::Disabled => Ok(Manager::Disabled),
+        Driver::Systemd => {
+            systemd::check_running()?;
+            systemd::check_annotations(request.annotations)?;
+            Ok(Manager::Systemd(Unit::parse(
+                request.path,
+                request.id,
+                request.rootless,
+            )?))
+        }
+    }
+}
+
+fn path_of(request: &Request) -> Result<CgroupPath> {
+    match request.path {
+        Some(path) => CgroupPath::parse(path),
+        None => CgroupPath::parse(request.id),
     }
 }

@@ -13,8 +13,17 @@ pub enum CgroupError {
     #[error("cgroupsPath {0:?} names the root cgroup")]
     RootPath(String),
     /// A path in systemd's `slice:prefix:name` form.
-    #[error("cgroupsPath {0:?} is in systemd's form, and the systemd cgroup driver is not supported")]
+    #[error("cgroupsPath {0:?} is in systemd's form, which needs the systemd cgroup driver (--systemd-cgroup)")]
     SystemdPath(String),
+    /// systemd, which manages the cgroup.
+    #[error(transparent)]
+    Systemd(#[from] crate::systemd::SystemdError),
+    /// A container that was made without a cgroup of its own.
+    #[error("the container has no cgroup of its own (the cgroup manager was disabled, or permission was denied)")]
+    NoCgroup,
+    /// Limits, or a path, that an unprivileged user cannot have.
+    #[error("rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {0}")]
+    Rootless(Box<CgroupError>),
     /// A limit whose controller is not mounted or not enabled.
     #[error("limit {limit} needs the cgroup controller {controller:?}, which is not available")]
     MissingController {
@@ -128,6 +137,14 @@ pub enum CgroupError {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The inside of a cgroup could not be given away.
+    #[error("chown {path:?}: {source}")]
+    Delegate {
+        /// The directory or file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// The device filter could not be loaded or attached.
     #[error("device filter of cgroup {path:?}: {source}")]
     DeviceFilter {
@@ -148,9 +165,18 @@ impl CgroupError {
             | Create { source, .. }
             | Remove { source, .. }
             | Kill { source, .. }
+            | Delegate { source, .. }
             | DeviceFilter { source, .. } => source.raw_os_error(),
             _ => None,
         }
+    }
+
+    /// Whether the kernel said that the caller may not.
+    pub fn is_permission(&self) -> bool {
+        use rustix::io::Errno;
+        [Errno::ACCESS, Errno::PERM, Errno::ROFS]
+            .iter()
+            .any(|errno| self.is(*errno))
     }
 
     pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {

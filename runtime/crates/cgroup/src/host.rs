@@ -99,7 +99,7 @@ impl Hierarchy {
         }
     }
 
-    fn own_directory(&self) -> PathBuf {
+    pub(crate) fn own_directory(&self) -> PathBuf {
         let below = match self.root.as_str() {
             "/" => Some(self.own.as_str()),
             root => self

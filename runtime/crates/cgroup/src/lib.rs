@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! plan ──▶ create ──▶ apply ──▶ clone3(clone_fd) ──▶ child: join_self ──▶ … ──▶ kill_all ──▶ destroy
+//! plan ──▶ create ──▶ clone3 ──▶ adopt(pid) ──▶ … ──▶ kill_all ──▶ destroy                      with systemd
 //! ```
 //!
 //! What is mounted is read from `/proc/self/mountinfo`; no controller is assumed to be anywhere, or together with
@@ -19,17 +20,22 @@
 //! machine it leaves out the unified hierarchy; it joins through `cgroup.procs`. And it brings a D-Bus client with its
 //! executor, 39 crates, into a program that runs as root.
 //!
-//! Nothing here knows systemd's slices or talks to it; no thread is started, no state is kept but the paths.
+//! With the systemd driver the cgroup is a transient unit, and all but the making and the updating is the same. No thread
+//! is started, no state is kept but [`Cgroup::paths`] and [`Cgroup::manager`].
 
 mod cgroup;
 mod control_file;
+mod cpu_mask;
+mod delegation;
 mod devices;
 mod error;
 mod host;
 mod mount_table;
 mod path;
 mod processes;
+mod request;
 mod stats;
+mod systemd;
 mod v1;
 mod v2;
 mod walk;
@@ -37,8 +43,10 @@ mod walk;
 pub use cgroup::{Cgroup, Version};
 pub use error::CgroupError;
 pub use mount_table::{HierarchyMount, MountTable};
+pub use request::{Driver, Manager, Request};
 pub use stats::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, IntelRdt, Memory, MemoryEntry, Pids, Stats, Throttling,
 };
+pub use systemd::{SystemdError, Unit};
 
 type Result<T> = std::result::Result<T, CgroupError>;

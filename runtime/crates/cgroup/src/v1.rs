@@ -51,6 +51,17 @@ impl Member {
     fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
+
+    /// Makes the directory, ready to be entered; notes it where it is new.
+    fn make(&self, made: &mut Vec<PathBuf>) -> Result<()> {
+        if make_directory(&self.dir)? {
+            made.push(self.dir.clone());
+        }
+        match self.has("cpuset") {
+            true => cpuset::inherit(&self.mount_point, &self.dir),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Hierarchies {
@@ -59,6 +70,18 @@ impl Hierarchies {
             controllers: hierarchy.controllers.clone(),
             mount_point: hierarchy.mount_point.clone(),
             dir: hierarchy.directory(path),
+        });
+        Hierarchies {
+            members: members.collect(),
+        }
+    }
+
+    /// The caller's own place in every hierarchy.
+    pub(crate) fn own(mounted: &[Hierarchy]) -> Self {
+        let members = mounted.iter().map(|hierarchy| Member {
+            controllers: hierarchy.controllers.clone(),
+            mount_point: hierarchy.mount_point.clone(),
+            dir: hierarchy.own_directory(),
         });
         Hierarchies {
             members: members.collect(),
@@ -104,23 +127,12 @@ impl Hierarchies {
             return Err(CgroupError::UnifiedNeedsV2);
         }
         hugetlb::check(resources)?;
-        cpu::needs(resources)
-            .into_iter()
-            .chain(memory::needs(resources))
-            .try_for_each(|n| self.check_need(n))?;
-        let others = [
-            pids::needs(resources),
-            cpuset::needs(resources),
-            devices::needs(resources),
-            blkio::needs(resources),
-            hugetlb::needs(resources),
-            rdma::needs(resources),
-        ];
-        others
-            .into_iter()
-            .flatten()
-            .chain(network::needs(resources))
-            .try_for_each(|need| self.check_need(need))
+        needs(resources).into_iter().try_for_each(|need| self.check_need(need))
+    }
+
+    /// Whether a limit is wanted at all.
+    pub(crate) fn needs_controller(&self, resources: &LinuxResources) -> bool {
+        !needs(resources).is_empty()
     }
 
     fn check_need(&self, (controller, limit): Need) -> Result<()> {
@@ -130,13 +142,17 @@ impl Hierarchies {
         }
     }
 
-    pub(crate) fn create(&self, resources: &LinuxResources) -> Result<()> {
+    /// Makes the directories. `tolerant`: hierarchies without permission are done without, but not those with limits.
+    pub(crate) fn create(&mut self, resources: &LinuxResources, tolerant: bool) -> Result<()> {
         let mut made = Vec::new();
-        let result = self.make_directories(&mut made).and_then(|()| {
-            // A real-time task cannot enter a cgroup without a budget, so it is given before anybody enters.
-            self.find("cpu")
-                .map_or(Ok(()), |dir| cpu::apply_realtime(dir, resources))
-        });
+        let result = self
+            .make_directories(&mut made, tolerant)
+            // What was there before may be somebody's.
+            .and_then(|()| match made.len() < self.members.len() {
+                true => self.check_unused(),
+                false => Ok(()),
+            })
+            .and_then(|()| self.make_budget(resources));
         if result.is_err() {
             for dir in made {
                 let _ = fs::remove_dir(dir);
@@ -145,24 +161,43 @@ impl Hierarchies {
         result
     }
 
-    fn make_directories(&self, made: &mut Vec<PathBuf>) -> Result<()> {
+    /// Makes what systemd has not made.
+    pub(crate) fn complete(&self, resources: &LinuxResources) -> Result<()> {
         for member in &self.members {
-            if make_directory(&member.dir)? {
-                made.push(member.dir.clone());
-            }
-            if member.has("cpuset") {
-                cpuset::inherit(&member.mount_point, &member.dir)?;
+            member.make(&mut Vec::new())?;
+        }
+        self.make_budget(resources)
+    }
+
+    /// A real-time task cannot enter a cgroup without a budget, so it is given before anybody enters.
+    fn make_budget(&self, resources: &LinuxResources) -> Result<()> {
+        self.find("cpu")
+            .map_or(Ok(()), |dir| cpu::apply_realtime(dir, resources))
+    }
+
+    fn make_directories(&mut self, made: &mut Vec<PathBuf>, tolerant: bool) -> Result<()> {
+        let mut kept = Vec::new();
+        let mut denied = None;
+        for member in &self.members {
+            match member.make(made) {
+                Err(err) if tolerant && err.is_permission() => denied = Some(err),
+                result => {
+                    result?;
+                    kept.push(member.clone());
+                }
             }
         }
-        // What was there before may be somebody's.
-        if made.len() < self.members.len() {
-            self.check_unused()
-        } else {
-            Ok(())
+        match denied {
+            Some(err) if kept.is_empty() => Err(err),
+            Some(_) => {
+                self.members = kept;
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
-    fn check_unused(&self) -> Result<()> {
+    pub(crate) fn check_unused(&self) -> Result<()> {
         for member in &self.members {
             match processes::in_tree(&member.dir)?.len() {
                 0 => {}
@@ -176,11 +211,33 @@ impl Hierarchies {
         }
     }
 
-    pub(crate) fn apply(&self, resources: &LinuxResources) -> Result<()> {
+    /// `rootless`: the rules for devices may be beyond the caller.
+    pub(crate) fn apply(&self, resources: &LinuxResources, rootless: bool) -> Result<()> {
         if let Some(dir) = self.find("devices") {
-            devices::apply(dir, resources)?;
+            devices::apply(dir, resources).or_else(|err| if rootless { Ok(()) } else { Err(err) })?;
         }
-        self.update(resources)
+        let mut limits = resources.clone();
+        limits.set_devices(None);
+        // Hierarchies may have been done without since the plan was made.
+        self.check(&limits)?;
+        self.update(&limits)
+    }
+
+    /// Refuses limits below what is in use, where they ask for that.
+    pub(crate) fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
+        self.find("memory")
+            .map_or(Ok(()), |dir| memory::check_before_update(dir, resources))
+    }
+
+    /// Does something with all processes stopped, as far as they can be.
+    pub(crate) fn while_frozen(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        if self.find("freezer").is_none() || self.frozen()? {
+            return act();
+        }
+        self.freeze()?;
+        let result = act();
+        self.thaw()?;
+        result
     }
 
     /// All limits but the device rules.
@@ -309,6 +366,24 @@ impl Hierarchies {
 
 /// Writes what one controller is to have into the container's directory.
 pub(crate) type Apply = fn(&Path, &LinuxResources) -> Result<()>;
+
+/// What the limits need.
+fn needs(resources: &LinuxResources) -> Vec<Need> {
+    let others = [
+        pids::needs(resources),
+        cpuset::needs(resources),
+        devices::needs(resources),
+        blkio::needs(resources),
+        hugetlb::needs(resources),
+        rdma::needs(resources),
+    ];
+    cpu::needs(resources)
+        .into_iter()
+        .chain(memory::needs(resources))
+        .chain(others.into_iter().flatten())
+        .chain(network::needs(resources))
+        .collect()
+}
 
 /// A limit and the controller it needs.
 type Need = (&'static str, &'static str);

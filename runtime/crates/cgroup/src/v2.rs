@@ -2,12 +2,12 @@
 //!
 //! One file per controller; this one makes the directory and enables the controllers on the way to it.
 
-mod cpu;
+pub(crate) mod cpu;
 mod devices;
 mod freezer;
 mod hugetlb;
-mod io;
-mod memory;
+pub(crate) mod io;
+pub(crate) mod memory;
 mod stats;
 mod tree;
 mod unified;
@@ -48,6 +48,14 @@ impl Unified {
         }
     }
 
+    /// The caller's own place.
+    pub(crate) fn own(mounted: &Hierarchy) -> Self {
+        Unified {
+            mount_point: mounted.mount_point.clone(),
+            dir: mounted.own_directory(),
+        }
+    }
+
     pub(crate) fn from_paths(mounted: &Hierarchy, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
         match paths.get("") {
             Some(dir) if below(&mounted.mount_point, dir) => Ok(Unified {
@@ -78,11 +86,24 @@ impl Unified {
         Ok(())
     }
 
+    /// Whether a limit is wanted at all.
+    pub(crate) fn needs_controller(&self, resources: &LinuxResources) -> bool {
+        tree::needs_domain(resources)
+            || pids::needs(resources).is_some()
+            || cpuset::needs(resources).is_some()
+            || rdma::needs(resources).is_some()
+            || cpu::needs(resources)
+            || resources.unified().as_ref().is_some_and(|unified| !unified.is_empty())
+    }
+
     pub(crate) fn create(&self, resources: &LinuxResources) -> Result<()> {
-        let is_new = tree::create(&self.mount_point, &self.dir, resources)?;
-        if is_new {
-            return Ok(());
+        match tree::create(&self.mount_point, &self.dir, resources)? {
+            true => Ok(()),
+            false => self.check_unused(),
         }
+    }
+
+    pub(crate) fn check_unused(&self) -> Result<()> {
         match processes::in_tree(&self.dir)?.len() {
             0 if self.frozen()? => Err(CgroupError::Frozen),
             0 => Ok(()),
@@ -90,9 +111,20 @@ impl Unified {
         }
     }
 
-    pub(crate) fn apply(&self, resources: &LinuxResources) -> Result<()> {
-        devices::apply(&self.dir, resources)?;
+    /// Enables the controllers that systemd has not enabled on the way to the directory.
+    pub(crate) fn complete(&self, resources: &LinuxResources) -> Result<()> {
+        tree::create(&self.mount_point, &self.dir, resources).map(drop)
+    }
+
+    /// `rootless`: the filter for devices may be beyond the caller.
+    pub(crate) fn apply(&self, resources: &LinuxResources, rootless: bool) -> Result<()> {
+        devices::apply(&self.dir, resources).or_else(|err| if rootless { Ok(()) } else { Err(err) })?;
         self.update(resources)
+    }
+
+    /// Refuses limits below what is in use, where they ask for that.
+    pub(crate) fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
+        memory::check_before_update(&self.dir, resources)
     }
 
     /// All limits but the device rules; `unified` last, for it may override any of them.

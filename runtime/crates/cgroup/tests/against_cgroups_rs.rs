@@ -8,14 +8,19 @@ use cgroups_rs::{
         pid::PidController,
     },
 };
-use davit_cgroup::{Cgroup, CgroupError, Version};
+use davit_cgroup::{Cgroup, CgroupError, Request, Version};
 
 fn with_cgroup(name: &str, resources: &str, check: impl FnOnce(&Cgroup, &cgroups_rs::fs::Cgroup)) {
     let path = format!("/davit-test-{}-{name}", std::process::id());
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let ours = match Cgroup::plan(&path, Some(&serde_json::from_str(resources).unwrap())) {
+    let resources = serde_json::from_str(resources).unwrap();
+    let mut ours = match Cgroup::plan(&Request {
+        path: Some(&path),
+        resources: Some(&resources),
+        ..Request::new("x")
+    }) {
         Err(CgroupError::NotMounted) => return,
         result => result.unwrap(),
     };

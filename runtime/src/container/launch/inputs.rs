@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 use super::{Launch, LaunchError};
 use crate::{
     console_socket,
-    container::{id::ContainerId, store::Store},
+    container::store::Store,
     errno::Attempt,
     inherited, log,
     program::{Inheritance, capabilities, limits, terminal::Console},
@@ -61,15 +61,6 @@ pub(super) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchEr
         false => Err(rustix::io::Errno::NOTDIR)
             .attempt("open", path.display())
             .map_err(LaunchError::Rootfs),
-    }
-}
-
-/// Where the container is to be in the cgroup hierarchies; by default it is named by its id and lies, as runc's does, below the
-/// caller's own cgroup.
-pub fn cgroup_path(config: &Config, id: &ContainerId) -> String {
-    match config.linux.cgroups_path.to_string_lossy() {
-        path if path.is_empty() => id.to_string(),
-        path => path.into_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ fn record(id: &str) -> Record {
         created: "2026-11-21T00:00:00Z".into(),
         annotations: BTreeMap::from([("key".into(), "value".into())]),
         cgroup_paths: BTreeMap::from([("memory".into(), "/sys/fs/cgroup/memory/x".into())]),
+        cgroup_manager: davit_cgroup::Manager::default(),
         own_pids: true,
         keyring: true,
     }

@@ -11,7 +11,7 @@ use crate::{Result, control_file};
 
 const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
-pub(super) fn needs(resources: &LinuxResources) -> Option<Need> {
+pub(crate) fn needs(resources: &LinuxResources) -> Option<Need> {
     wanted(resources)
         .iter()
         .any(Option::is_some)

@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxResources;
 use super::Need;
 use crate::{Result, control_file};
 
-pub(super) fn needs(resources: &LinuxResources) -> Option<Need> {
+pub(crate) fn needs(resources: &LinuxResources) -> Option<Need> {
     limit(resources)
         .filter(|limit| limit != "max")
         .map(|_| ("pids", "pids.limit"))

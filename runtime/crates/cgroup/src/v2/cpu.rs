@@ -20,6 +20,16 @@ pub(super) fn check(resources: &LinuxResources) -> Result<()> {
     Ok(())
 }
 
+/// Whether anything is asked of the controller.
+pub(super) fn needs(resources: &LinuxResources) -> bool {
+    resources.cpu().as_ref().is_some_and(|cpu| {
+        let numbers = [cpu.shares(), cpu.period(), cpu.burst()];
+        numbers.into_iter().flatten().any(|number| number != 0)
+            || cpu.quota().is_some_and(|quota| quota != 0)
+            || cpu.idle().is_some()
+    })
+}
+
 pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     let Some(cpu) = resources.cpu() else { return Ok(()) };
     if let Some(idle) = cpu.idle() {
@@ -62,7 +72,7 @@ fn bandwidth(quota: Option<i64>, period: Option<u64>) -> String {
 ///
 /// The line through the ends alone would make the default 39. A quadratic curve over the logarithm goes through all
 /// three, and is what the other runtimes use since 2025.
-fn weight(shares: u64) -> u64 {
+pub(crate) fn weight(shares: u64) -> u64 {
     match shares {
         0..=2 => 1,
         262_144.. => 10_000,

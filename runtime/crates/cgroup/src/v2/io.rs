@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{LinuxBlockIo, LinuxResources, LinuxThrottleDevice};
 
 use crate::{Result, control_file};
 
@@ -33,6 +33,19 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     write_throttles(dir, "wiops", io.throttle_write_iops_device())
 }
 
+/// Whether anything is asked of the controller.
+pub(super) fn is_wanted(io: &LinuxBlockIo) -> bool {
+    let throttles = [
+        io.throttle_read_bps_device(),
+        io.throttle_write_bps_device(),
+        io.throttle_read_iops_device(),
+        io.throttle_write_iops_device(),
+    ];
+    io.weight().is_some_and(|weight| weight != 0)
+        || io.weight_device().as_ref().is_some_and(|devices| !devices.is_empty())
+        || throttles.into_iter().flatten().any(|devices| !devices.is_empty())
+}
+
 fn write_throttles(dir: &Path, key: &str, devices: &Option<Vec<LinuxThrottleDevice>>) -> Result<()> {
     for device in devices.iter().flatten() {
         // A rate of nothing is how v1 lifts a throttle.
@@ -51,7 +64,7 @@ fn write_throttles(dir: &Path, key: &str, devices: &Option<Vec<LinuxThrottleDevi
 }
 
 /// A blkio weight (10 to 1000) as an io weight (1 to 10000), on the line through the ends.
-fn converted(weight: u64) -> u64 {
+pub(crate) fn converted(weight: u64) -> u64 {
     1 + weight.saturating_sub(10) * 9999 / 990
 }
 

@@ -22,11 +22,8 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     let Some(memory) = resources.memory() else {
         return Ok(());
     };
-    let swap = swap(memory)?;
-    if memory.check_before_update() == Some(true) {
-        check_usage(dir, memory, swap)?;
-    }
-    if let Some(swap) = swap {
+    check_before_update(dir, resources)?;
+    if let Some(swap) = swap(memory)? {
         match control_file::write(dir, "memory.swap.max", &limit(swap)) {
             // Where there is no swap, all of it and none of it are the same.
             Err(err) if err.is(Errno::NOENT) && swap <= 0 => {}
@@ -42,12 +39,20 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     Ok(())
 }
 
+/// Refuses limits below what is in use, where `checkBeforeUpdate` asks for that.
+pub(super) fn check_before_update(dir: &Path, resources: &LinuxResources) -> Result<()> {
+    match resources.memory() {
+        Some(memory) if memory.check_before_update() == Some(true) => check_usage(dir, memory, swap(memory)?),
+        _ => Ok(()),
+    }
+}
+
 fn limit(bytes: i64) -> String {
     if bytes < 0 { "max".into() } else { bytes.to_string() }
 }
 
 /// The limit of swap alone: `Some(-1)` lifts it, `None` leaves it as it is.
-fn swap(memory: &LinuxMemory) -> Result<Option<i64>> {
+pub(crate) fn swap(memory: &LinuxMemory) -> Result<Option<i64>> {
     let invalid = |text: &str| Err(CgroupError::InvalidLimit(text.into()));
     match (memory.limit().unwrap_or_default(), memory.swap().unwrap_or_default()) {
         // Unlimited memory with nothing said about swap means that both are to be unlimited, as on v1.

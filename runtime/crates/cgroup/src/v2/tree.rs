@@ -8,6 +8,7 @@ use std::{
 
 use oci_spec::runtime::LinuxResources;
 
+use super::io;
 use crate::{CgroupError, Result, control_file, v1::make_one};
 
 /// Makes `dir` with every controller of the machine enabled; whether it is new.
@@ -75,17 +76,14 @@ fn check_mode(dir: &Path, resources: &LinuxResources) -> Result<()> {
 }
 
 /// Whether a limit is wanted that only exists in domains: memory, io and hugetlb, but not cpu, cpuset and pids.
-fn needs_domain(resources: &LinuxResources) -> bool {
+pub(super) fn needs_domain(resources: &LinuxResources) -> bool {
     let memory = resources.memory().as_ref().is_some_and(|memory| {
         [memory.limit(), memory.swap(), memory.reservation()]
             .into_iter()
             .flatten()
             .any(|bytes| bytes != 0)
     });
-    let io = resources
-        .block_io()
-        .as_ref()
-        .is_some_and(|io| io.weight().is_some_and(|weight| weight != 0));
+    let io = resources.block_io().as_ref().is_some_and(io::is_wanted);
     let hugepages = resources
         .hugepage_limits()
         .as_ref()

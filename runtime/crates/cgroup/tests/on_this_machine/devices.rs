@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use davit_cgroup::Cgroup;
+use davit_cgroup::{Cgroup, Manager};
 
 use crate::trial::Trial;
 
@@ -49,7 +49,7 @@ fn a_device_list_can_be_replaced() {
         (r#"[]"#, false),
     ] {
         let resources = serde_json::from_str(&format!(r#"{{"devices": {rules}}}"#)).unwrap();
-        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths()).unwrap();
         trial.cgroup = cgroup.with_resources(&resources).unwrap();
         trial.cgroup.apply().unwrap();
         let (ok, err) = trial.run("exec < /dev/kmsg");

@@ -2,9 +2,9 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use davit_cgroup::{Cgroup, CgroupError, MountTable, Version};
+use davit_cgroup::{Cgroup, CgroupError, Manager, MountTable, Version};
 
-use crate::trial::{Trial, wait_until};
+use crate::trial::{Trial, plan, wait_until};
 
 #[test]
 fn a_frozen_cgroup_stands_still_and_goes_on() {
@@ -90,13 +90,10 @@ fn a_thread_that_joins_by_itself_is_in_every_v1_hierarchy() {
 fn an_empty_cgroup_that_is_there_already_is_taken_over() {
     let Some(trial) = Trial::new("reuse", "{}") else { return };
     let path = format!("/davit-test-{}-reuse", std::process::id());
-    Cgroup::plan(&path, None).unwrap().create().unwrap();
+    plan(&path, "{}").unwrap().create().unwrap();
     assert!(trial.cgroup.clone_fd().unwrap().is_some() || !trial.cgroup.paths().contains_key(""));
     trial.cgroup.freeze().unwrap();
-    assert!(matches!(
-        Cgroup::plan(&path, None).unwrap().create(),
-        Err(CgroupError::Frozen)
-    ));
+    assert!(matches!(plan(&path, "{}").unwrap().create(), Err(CgroupError::Frozen)));
     trial.cgroup.thaw().unwrap();
 }
 
@@ -107,7 +104,7 @@ fn a_deep_path_is_made_with_processors_and_memory_nodes() {
     };
     assert!(trial.run("true").0);
     drop(trial);
-    let top = Cgroup::plan(&format!("/davit-test-{}-deep", std::process::id()), None).unwrap();
+    let top = plan(&format!("/davit-test-{}-deep", std::process::id()), "{}").unwrap();
     assert!(top.exists());
     top.destroy().unwrap();
     assert!(!top.exists());
@@ -123,7 +120,10 @@ fn stored_paths_outside_of_the_hierarchies_are_refused() {
             .into_keys()
             .map(|name| (name, PathBuf::from(bad)))
             .collect();
-        assert!(matches!(Cgroup::from_paths(&paths), Err(CgroupError::NoPaths)), "{bad}");
+        assert!(
+            matches!(Cgroup::again(&Manager::Cgroupfs, &paths), Err(CgroupError::NoPaths)),
+            "{bad}"
+        );
     }
 }
 
@@ -134,7 +134,7 @@ fn somebody_elses_cgroup_is_refused_and_left_alone() {
     };
     trial.shell("exec sleep 100");
     let path = format!("/davit-test-{}-taken", std::process::id());
-    let second = Cgroup::plan(&path, None).unwrap();
+    let mut second = plan(&path, "{}").unwrap();
     assert!(matches!(second.create(), Err(CgroupError::NotEmpty(1))));
     assert_eq!(trial.cgroup.pids().unwrap().len(), 1);
 }

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use davit_cgroup::{Cgroup, CgroupError, Version};
+use davit_cgroup::{Cgroup, CgroupError, Manager, Version};
 
-use crate::trial::{Trial, wait_until};
+use crate::trial::{Trial, plan, wait_until};
 
 #[test]
 fn limits_arrive_in_the_kernel() {
@@ -60,7 +60,7 @@ fn a_burst_follows_the_quota_up_and_down() {
     };
     for (quota, burst) in [(80000, 70000), (20000, 10000), (90000, 0)] {
         let resources = format!(r#"{{"cpu": {{"quota": {quota}, "burst": {burst}}}}}"#);
-        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths()).unwrap();
         trial.cgroup = cgroup
             .with_resources(&serde_json::from_str(&resources).unwrap())
             .unwrap();
@@ -75,11 +75,11 @@ fn a_burst_follows_the_quota_up_and_down() {
 #[test]
 fn a_value_that_the_kernel_refuses_is_named_with_its_file() {
     let path = format!("/davit-test-{}-refusal", std::process::id());
-    let resources = serde_json::from_str(r#"{"cpu": {"cpus": "4000"}}"#).unwrap();
+    let resources = r#"{"cpu": {"cpus": "4000"}}"#;
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let Ok(cgroup) = Cgroup::plan(&path, Some(&resources)) else {
+    let Ok(mut cgroup) = plan(&path, resources) else {
         return;
     };
     cgroup.create().unwrap();
@@ -100,21 +100,21 @@ fn below_a_cgroup_with_processes_only_thread_aware_limits_work() {
     trial.shell("exec sleep 100");
     let below = |name: &str, resources: &str| {
         let path = format!("/davit-test-{}-populated/{name}", std::process::id());
-        Cgroup::plan(&path, Some(&serde_json::from_str(resources).unwrap())).unwrap()
+        plan(&path, resources).unwrap()
     };
-    let memory = below("memory", r#"{"memory": {"limit": 67108864}}"#);
+    let mut memory = below("memory", r#"{"memory": {"limit": 67108864}}"#);
     let text = memory.create().and_then(|()| memory.apply()).unwrap_err().to_string();
     memory.destroy().unwrap();
     assert!(text.contains("memory") || text.contains("domain"), "{text}");
 
-    let pids = below("pids", r#"{"pids": {"limit": 5}}"#);
+    let mut pids = below("pids", r#"{"pids": {"limit": 5}}"#);
     pids.create().unwrap();
     pids.apply().unwrap();
     assert_eq!(
         fs::read_to_string(pids.paths()[""].join("pids.max")).unwrap().trim(),
         "5"
     );
-    let memory = below("late", r#"{"memory": {"limit": 67108864}}"#);
+    let mut memory = below("late", r#"{"memory": {"limit": 67108864}}"#);
     assert!(matches!(memory.create(), Err(CgroupError::Threaded { .. })));
     assert!(!memory.exists());
     pids.destroy().unwrap();
@@ -123,10 +123,7 @@ fn below_a_cgroup_with_processes_only_thread_aware_limits_work() {
 /// On v2: files that no other field of the specification reaches.
 #[test]
 fn unified_files_are_written_and_a_missing_controller_is_named() {
-    let Some(version) = Cgroup::plan("/davit-test-probe", None)
-        .ok()
-        .map(|cgroup| cgroup.version())
-    else {
+    let Some(version) = plan("/davit-test-probe", "{}").ok().map(|cgroup| cgroup.version()) else {
         return;
     };
     if version == Version::V1 {
@@ -141,7 +138,7 @@ fn unified_files_are_written_and_a_missing_controller_is_named() {
     assert_eq!(trial.file("", "", "memory.high"), "33554432");
     assert_eq!(trial.file("", "", "memory.oom.group"), "1");
     let resources = serde_json::from_str(r#"{"unified": {"hardly.max": "1"}}"#).unwrap();
-    let cgroup = Cgroup::from_paths(&trial.cgroup.paths())
+    let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths())
         .unwrap()
         .with_resources(&resources)
         .unwrap();
@@ -157,7 +154,7 @@ fn memory_and_swap_limits_can_grow_and_shrink() {
     for megabytes in [128u64, 16, 64] {
         let bytes = megabytes << 20;
         let resources = format!(r#"{{"memory": {{"limit": {bytes}, "swap": {}}}}}"#, bytes * 2);
-        let cgroup = Cgroup::from_paths(&trial.cgroup.paths()).unwrap();
+        let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths()).unwrap();
         trial.cgroup = cgroup
             .with_resources(&serde_json::from_str(&resources).unwrap())
             .unwrap();
@@ -198,7 +195,7 @@ fn a_fork_beyond_the_limit_fails() {
 #[test]
 fn limits_without_a_controller_are_refused_before_anything_is_made() {
     let path = format!("/davit-test-{}-refused", std::process::id());
-    let plan = |resources: &str| Cgroup::plan(&path, Some(&serde_json::from_str(resources).unwrap()));
+    let plan = |resources: &str| plan(&path, resources);
     let Some(version) = plan("{}").ok().map(|cgroup| cgroup.version()) else {
         return;
     };

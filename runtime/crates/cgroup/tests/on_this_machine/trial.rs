@@ -6,13 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use davit_cgroup::{Cgroup, CgroupError, Version};
-use oci_spec::runtime::LinuxResources;
+use davit_cgroup::{Cgroup, CgroupError, Request, Version};
 
 /// A cgroup that goes away with the test, and the processes started in it.
 pub struct Trial {
     pub cgroup: Cgroup,
     pub children: Vec<Child>,
+}
+
+/// A cgroup by its path and the limits in it.
+pub fn plan(path: &str, resources: &str) -> Result<Cgroup, CgroupError> {
+    Cgroup::plan(&Request {
+        path: Some(path),
+        resources: Some(&serde_json::from_str(resources).unwrap()),
+        ..Request::new("x")
+    })
 }
 
 impl Trial {
@@ -22,8 +30,7 @@ impl Trial {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-        let cgroup = match Cgroup::plan(&path, Some(&resources)) {
+        let mut cgroup = match plan(&path, resources) {
             Err(CgroupError::NotMounted) => return None,
             result => result.unwrap(),
         };
