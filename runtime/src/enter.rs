@@ -12,10 +12,11 @@ use rustix::{
 };
 
 use crate::{
+    container::process::ProcessKey,
     errno::{Attempt, CallError},
     init::{InitError, join_keyring},
     program::{Inheritance, Prepared, affinity, apparmor, limits, terminal, terminal::Console},
-    rootfs::gate::Gate,
+    rootfs::{gate::Gate, pivot},
     talk::{Channel, FromChild, ToChild},
     user_namespace::become_root,
 };
@@ -37,6 +38,8 @@ pub struct Visit {
     pub init: OwnedFd,
     /// Its pid.
     pub init_pid: i32,
+    /// Its root directory, where the container has no mount namespace that begins with it.
+    pub root: Option<OwnedFd>,
     /// The container's own namespaces, but the pid namespace.
     pub namespaces: ThreadNameSpaceType,
     /// Whether the runtime is an ordinary user's.
@@ -90,6 +93,21 @@ pub fn cgroup_of(cgroup: &Cgroup, pid: i32) -> Option<OwnedFd> {
     openat(CWD, format!("/sys/fs/cgroup/{path}"), flags, Mode::empty()).ok()
 }
 
+/// The root directory of the first process of a container without a mount namespace.
+pub fn root_of(namespaces: ThreadNameSpaceType, init: ProcessKey) -> Result<Option<OwnedFd>, CallError> {
+    if namespaces.contains(ThreadNameSpaceType::MOUNT) {
+        return Ok(None);
+    }
+    let path = format!("/proc/{}/root", init.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, &path, flags, Mode::empty()).attempt("open", &path)?;
+    // Asked afterwards: what was opened is no later process's, then.
+    match init.is_alive() {
+        true => Ok(Some(root)),
+        false => Err(Kernel::SRCH).attempt("open", path),
+    }
+}
+
 /// Moves what will be forked next into the pid namespace of a container's first process.
 pub fn children_of(init: &OwnedFd) -> Result<(), CallError> {
     move_into_thread_name_spaces(init.as_fd(), ThreadNameSpaceType::PROCESS_ID).attempt("join namespace", "pid")
@@ -123,6 +141,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         console,
         inheritance,
         init_pid: _,
+        root,
         namespaces,
         rootless,
     } = visit;
@@ -138,6 +157,9 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     }
     limits::memory_policy(memory_policy.as_ref())?;
     enter_namespaces(&init, namespaces, rootless)?;
+    if let Some(root) = root {
+        pivot::change_root(&root)?;
+    }
     drop((init, cgroup));
     setsid().attempt("begin", "session")?;
     if let Some(id) = keyring {
@@ -166,8 +188,7 @@ fn enter_namespaces(init: &OwnedFd, own: ThreadNameSpaceType, rootless: bool) ->
     }
     // Namespaces that the container shares with the host are joined too: the caller may be in others. Where the host's
     // are out of reach, the runtime is in a user namespace itself.
-    let all = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::NETWORK
+    let all = ThreadNameSpaceType::NETWORK
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
         | ThreadNameSpaceType::CONTROL_GROUP

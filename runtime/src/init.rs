@@ -72,6 +72,11 @@ impl Plan {
     fn waits_for_runtime(&self) -> bool {
         self.has_user_namespace() || self.cgroup.adopts()
     }
+
+    /// Whether it has mounts of its own, or of somebody else's; without, its root is a mount of the runtime's namespace.
+    pub fn has_mount_namespace(&self) -> bool {
+        self.config.linux.namespace(NamespaceKind::Mount).is_some()
+    }
 }
 
 /// Why the first process gave up.

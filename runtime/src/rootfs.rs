@@ -11,6 +11,7 @@ pub mod copy_up;
 pub mod devices;
 pub mod filesystem;
 pub mod gate;
+pub mod host_mount;
 pub mod idmap;
 pub mod masks;
 pub mod mount;

@@ -171,6 +171,7 @@ fn visit(
         (None, false) => None,
     };
     let (extra_fds, listen_fds) = inherited::count(args.preserve_fds, |name| std::env::var(name).ok())?;
+    let namespaces = enter::kinds(&config.linux);
     Ok(Visit {
         process,
         personality: config.linux.personality.clone(),
@@ -182,7 +183,8 @@ fn visit(
         )?,
         init,
         init_pid: record.init.pid,
-        namespaces: enter::kinds(&config.linux),
+        root: enter::root_of(namespaces, record.init)?,
+        namespaces,
         rootless: is_rootless(),
         console,
         inheritance: Inheritance {

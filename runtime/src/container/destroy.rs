@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     errno::{Attempt, CallError},
-    hooks, log, state,
+    hooks, log,
+    rootfs::host_mount,
+    state,
 };
 
 /// How long the kernel may take to be done with a killed process.
@@ -76,6 +78,9 @@ pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<()
         cgroup.kill_all(Signal::KILL.as_raw())?;
     }
     cgroup.destroy()?;
+    if let Some(id) = record.root_mount {
+        host_mount::remove(&record.rootfs, id)?;
+    }
     folder.remove()?;
     run_poststop(record, hooks);
     Ok(())

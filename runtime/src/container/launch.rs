@@ -27,7 +27,10 @@ use crate::{
     inherited::{self, InheritedError},
     init::{self, Plan},
     log, namespaces,
-    rootfs::planned::{self, PlanError, Planned},
+    rootfs::{
+        host_mount,
+        planned::{self, PlanError, Planned},
+    },
     rootless::RootlessError,
     seccomp_agent::{self, Agent, AgentError},
     state,
@@ -161,11 +164,17 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let mut undo = Undo {
         folder: Some(&folder),
         cgroup: None,
+        root_mount: None,
     };
     folder.save_config(&json)?;
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
     cgroup.apply()?;
+    let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
+        Some(_) => None,
+        None => Some(host_mount::make(&rootfs)?),
+    };
+    undo.root_mount = root_mount.map(|id| (rootfs.clone(), id));
     let record = Record {
         version: VERSION,
         id: launch.id.to_string(),
@@ -177,6 +186,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         annotations: config.annotations.clone(),
         cgroup_paths: cgroup.paths(),
         cgroup_manager: cgroup.manager().clone(),
+        root_mount,
         own_pids: config.linux.has_new(NamespaceKind::Pid),
         keyring: !launch.no_new_keyring,
     };
@@ -201,6 +211,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
     undo.folder = None;
     undo.cgroup = None;
+    undo.root_mount = None;
     Ok(launched)
 }
 
@@ -323,12 +334,18 @@ fn converse(
 struct Undo<'a> {
     folder: Option<&'a Folder>,
     cgroup: Option<Cgroup>,
+    root_mount: Option<(PathBuf, u64)>,
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if let Some(cgroup) = &self.cgroup
             && let Err(err) = cgroup.destroy()
+        {
+            log::warn(&err.to_string());
+        }
+        if let Some((rootfs, id)) = &self.root_mount
+            && let Err(err) = host_mount::remove(rootfs, *id)
         {
             log::warn(&err.to_string());
         }

@@ -37,6 +37,9 @@ pub struct Record {
     /// Who has made its cgroup.
     #[serde(default)]
     pub cgroup_manager: Manager,
+    /// The mount of its root, where that lies in the runtime's mount namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<u64>,
     /// Whether it has a pid namespace that dies with its first process.
     pub own_pids: bool,
     /// Whether its processes have a session keyring of their own.

@@ -37,7 +37,10 @@ pub(super) struct Root {
 pub(super) fn build(plan: &mut Plan, channel: &Channel) -> Result<Root, InitError> {
     let mounts = std::mem::take(&mut plan.mounts);
     let config = &plan.config;
-    let gate = pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?;
+    let gate = match plan.has_mount_namespace() {
+        true => pivot::prepare(&plan.rootfs, &config.linux.rootfs_propagation)?,
+        false => pivot::open(&plan.rootfs)?,
+    };
     let setting = Setting {
         gate: &gate,
         sources: Sources {
@@ -91,7 +94,10 @@ pub(super) fn finish(plan: &Plan, process: &Process, root: Root) -> Result<(), I
         .attempt("make cwd", &process.cwd)?;
     late.iter().try_for_each(|mount| make_read_only(mount.as_fd()))?;
     drop(late);
-    pivot::enter(gate.into_root(), &plan.rootfs, plan.no_pivot)?;
+    match plan.has_mount_namespace() {
+        true => pivot::enter(gate.into_root(), &plan.rootfs, plan.no_pivot)?,
+        false => pivot::change_root(&gate.into_root())?,
+    }
     let readonly = plan.config.root.as_ref().is_some_and(|root| root.readonly);
     Ok(pivot::finish(&linux.rootfs_propagation, readonly)?)
 }

@@ -56,6 +56,19 @@ pub fn prepare(rootfs: &Path, propagation: &str) -> Result<Gate, CallError> {
     Ok(Gate::new(tree))
 }
 
+/// The root of a container without a mount namespace, which is a mount already.
+pub fn open(rootfs: &Path) -> Result<Gate, CallError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, rootfs, flags, Mode::empty()).attempt("open rootfs", rootfs.display())?;
+    Ok(Gate::new(root))
+}
+
+/// Makes a directory the process's root, and leaves the mounts as they are.
+pub fn change_root(root: &OwnedFd) -> Result<(), CallError> {
+    fchdir(root).attempt("enter", "rootfs")?;
+    chroot(".").attempt("chroot", ".")
+}
+
 /// Makes the mount that `rootfs` lies on private.
 fn make_parent_private(rootfs: &Path) -> Result<(), CallError> {
     let mut path = rootfs;

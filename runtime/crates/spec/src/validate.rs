@@ -115,8 +115,7 @@ impl Config {
         needs(NamespaceKind::Uts, !self.hostname.is_empty(), "set hostname", "UTS")?;
         needs(NamespaceKind::Uts, !self.domainname.is_empty(), "set domainname", "UTS")?;
         let restricts = !linux.masked_paths.is_empty() || !linux.readonly_paths.is_empty();
-        needs(NamespaceKind::Mount, restricts, "restrict sys entries", "MNT")?;
-        needs(NamespaceKind::Mount, true, "set up a root file system", "MNT")
+        needs(NamespaceKind::Mount, restricts, "restrict sys entries", "MNT")
     }
 
     /// The kernel admits a deadline only to processes that may run on every CPU.

@@ -15,6 +15,7 @@ fn record(id: &str) -> Record {
         annotations: BTreeMap::from([("key".into(), "value".into())]),
         cgroup_paths: BTreeMap::from([("memory".into(), "/sys/fs/cgroup/memory/x".into())]),
         cgroup_manager: davit_cgroup::Manager::default(),
+        root_mount: None,
         own_pids: true,
         keyring: true,
     }
