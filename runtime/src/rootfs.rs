@@ -15,6 +15,7 @@ pub mod host_mount;
 pub mod idmap;
 pub mod masks;
 pub mod mount;
+mod no_pivot;
 pub mod options;
 pub mod pivot;
 pub mod planned;

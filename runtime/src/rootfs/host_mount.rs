@@ -54,7 +54,7 @@ fn open(rootfs: &Path) -> Result<OwnedFd, Kernel> {
 }
 
 fn id_of(mount: &OwnedFd) -> Result<u64, Kernel> {
-    let id = |mask: StatxFlags| {
+    let id = |mask: StatxFlags| -> Result<Option<u64>, Kernel> {
         let stat = statx(mount, "", AtFlags::EMPTY_PATH, mask)?;
         Ok((stat.stx_mask & mask.bits() != 0).then_some(stat.stx_mnt_id))
     };

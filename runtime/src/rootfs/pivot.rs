@@ -8,7 +8,7 @@ use std::{
 use davit_sys::mount_attr::{MountAttr, PRIVATE, RDONLY, SLAVE, mount_setattr};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
-    mount::{MountPropagationFlags, UnmountFlags, mount_change, mount_move, unmount},
+    mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount},
     process::{chdir, chroot, fchdir, pivot_root},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     rootfs::{
         gate::Gate,
         mount::{attach, copy_of_host},
+        no_pivot,
         options::{Tree, propagation as root_propagation},
     },
 };
@@ -86,7 +87,7 @@ fn make_parent_private(rootfs: &Path) -> Result<(), CallError> {
 pub fn enter(root: OwnedFd, rootfs: &Path, no_pivot: bool) -> Result<(), CallError> {
     fchdir(&root).attempt("enter", "rootfs")?;
     match no_pivot {
-        true => move_to_root(rootfs)?,
+        true => no_pivot::move_to_root(rootfs)?,
         false => {
             let old = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).attempt("open", "old root")?;
             pivot_root(".", ".").attempt("pivot_root", ".")?;
@@ -98,19 +99,6 @@ pub fn enter(root: OwnedFd, rootfs: &Path, no_pivot: bool) -> Result<(), CallErr
         }
     }
     chdir("/").attempt("enter", "/")
-}
-
-/// For a root on an initramfs, which cannot be pivoted away from.
-fn move_to_root(rootfs: &Path) -> Result<(), CallError> {
-    // What stays mounted elsewhere would still be reachable through another mount of proc or sysfs.
-    for target in ["/proc", "/sys"] {
-        match unmount(target, UnmountFlags::DETACH) {
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(errno) => return Err(errno).attempt("unmount", target),
-        }
-    }
-    mount_move(rootfs, "/").attempt("move rootfs to", "/")?;
-    chroot(".").attempt("chroot", ".")
 }
 
 /// What is left to say about the root mount when everything in it is done.
