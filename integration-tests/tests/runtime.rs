@@ -4,6 +4,8 @@
 mod bundle;
 #[path = "runtime/mounts.rs"]
 mod mounts;
+#[path = "runtime/notify_socket.rs"]
+mod notify_socket;
 #[path = "runtime/process.rs"]
 mod process;
 #[path = "runtime/seccomp.rs"]

@@ -1,12 +1,16 @@
 //! Staying with a process until it ends: signals go to it, its terminal is served, its exit code is ours.
 
+mod notified;
 mod terminal;
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    notify_socket::NotifySocket,
+};
 
 /// Added to the number of the signal that ended a process.
 const KILLED: i32 = 128;
@@ -17,10 +21,16 @@ pub fn hold_signals() -> Result<(), CallError> {
 }
 
 /// Waits until the child `pid` has ended, and returns its exit code, as a shell would.
-pub fn wait_for(pid: i32, pidfd: &OwnedFd, master: Option<OwnedFd>) -> Result<i32, CallError> {
-    match master {
-        Some(master) => terminal::serve(pid, pidfd, master),
-        None => loop {
+pub fn wait_for(
+    pid: i32,
+    pidfd: &OwnedFd,
+    master: Option<OwnedFd>,
+    notifications: Option<&NotifySocket>,
+) -> Result<i32, CallError> {
+    match (master, notifications) {
+        (Some(master), _) => terminal::serve(pid, pidfd, master, notifications),
+        (None, Some(notifications)) => notified::wait(pid, pidfd, notifications),
+        (None, None) => loop {
             if let Some(code) = after_signal(davit_sys::signals::wait().attempt("wait for", "signal")?, pid, pidfd) {
                 return Ok(code);
             }

@@ -22,6 +22,7 @@ pub mod inherited;
 pub mod init;
 pub mod log;
 pub mod namespaces;
+pub mod notify_socket;
 pub mod pidfd_socket;
 pub mod procfs;
 pub mod program;

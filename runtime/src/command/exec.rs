@@ -131,7 +131,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     };
     match args.detach {
         true => Ok(0),
-        false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal)? as u8),
+        false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal, None)? as u8),
     }
 }
 

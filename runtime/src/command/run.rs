@@ -33,11 +33,15 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
         destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
         return Err(err);
     }
+    let pid = launched.record.init.pid;
     if args.detach {
+        if let Some(notifications) = &launched.notifications {
+            notifications.forward_until_ready(pid, &launched.pidfd);
+        }
         return Ok(0);
     }
     let terminal = launched.terminal.take();
-    let code = foreground::wait_for(launched.record.init.pid, &launched.pidfd, terminal)?;
+    let code = foreground::wait_for(pid, &launched.pidfd, terminal, launched.notifications.as_ref())?;
     if !args.keep {
         destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
     }

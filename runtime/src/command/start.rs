@@ -10,7 +10,9 @@ use crate::{
         store::{Folder, Store},
     },
     errno::Attempt,
-    hooks, state,
+    hooks,
+    notify_socket::{self, NotifySocket},
+    state,
     talk::{FromChild, ToChild},
 };
 
@@ -24,12 +26,22 @@ pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
     };
     let connection =
         connection.ok_or_else(|| CommandError::State("cannot start an already running container".into()))?;
+    let notifications = match notify_socket::manager() {
+        Some(manager) => NotifySocket::listen(&folder, manager)?,
+        None => None,
+    };
     connection.order(ToChild::Go).attempt("start", "container init")?;
     if let Some(FromChild::Failed(text)) = connection.hear().attempt("hear", "container init")? {
         return Err(CommandError::Start(text));
     }
     start_gate::clear(&folder);
-    poststart(&folder, &record)
+    poststart(&folder, &record)?;
+    if let Some(notifications) = notifications
+        && let Some(init) = record.init.open().attempt("open", "container init")?
+    {
+        notifications.forward_until_ready(record.init.pid, &init);
+    }
+    Ok(())
 }
 
 fn poststart(folder: &Folder, record: &Record) -> Result<(), CommandError> {

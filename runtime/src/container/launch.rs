@@ -27,6 +27,7 @@ use crate::{
     inherited::{self, InheritedError},
     init::{self, Plan},
     log, namespaces,
+    notify_socket::{self, NotifySocket},
     rootfs::{
         host_mount,
         planned::{self, PlanError, Planned},
@@ -42,7 +43,7 @@ use crate::{
 };
 
 pub use inputs::filter;
-use inputs::{console, inheritance, read_config, rootfs};
+use inputs::{console, inheritance, notifications, read_config, rootfs};
 
 /// What the command line says about a new container.
 #[derive(Clone, Debug)]
@@ -146,14 +147,17 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     /// The master of its terminal, where the runtime serves that itself.
     pub terminal: Option<OwnedFd>,
+    /// Where its service speaks to the caller's manager.
+    pub notifications: Option<NotifySocket>,
 }
 
 /// Makes a container. On failure nothing of it is left.
 pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
-    let (config, json) = read_config(&launch.bundle)?;
+    let (mut config, json) = read_config(&launch.bundle)?;
     inherited::close_others(launch.preserve_fds);
     let console = console(&config, launch)?;
     let rootfs = rootfs(&config, &launch.bundle)?;
+    let manager = notify_socket::announce(&mut config, &store.place(&launch.id));
     let mounts = planned::plan(&config)?;
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
@@ -167,6 +171,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         root_mount: None,
     };
     folder.save_config(&json)?;
+    let notifications = notifications(manager, &folder, launch)?;
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
     cgroup.apply()?;
@@ -208,7 +213,8 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         no_pivot: launch.no_pivot,
         owns_streams: launch.foreground,
     };
-    let launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
+    let mut launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
+    launched.notifications = notifications;
     undo.folder = None;
     undo.cgroup = None;
     undo.root_mount = None;
@@ -248,6 +254,7 @@ fn start_init(
         hooks,
         pidfd,
         terminal: None,
+        notifications: None,
     };
     let made = ProcessKey::of(pid).ok_or(LaunchError::Died).and_then(|key| {
         record.init = key;

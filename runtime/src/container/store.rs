@@ -67,9 +67,14 @@ impl Store {
         self.root.join(".seccomp")
     }
 
+    /// Where a container is kept, or would be.
+    pub fn place(&self, id: &ContainerId) -> PathBuf {
+        self.root.join(id.as_str())
+    }
+
     /// Makes the folder of a new container; that it can be made once only is what reserves the id.
     pub fn reserve(&self, id: &ContainerId) -> Result<Folder, StoreError> {
-        let path = self.root.join(id.as_str());
+        let path = self.place(id);
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
         let made = match builder.create(&path) {
@@ -92,16 +97,14 @@ impl Store {
 
     /// Finds a container.
     pub fn find(&self, id: &ContainerId) -> Result<(Folder, Record), StoreError> {
-        let folder = Folder {
-            path: self.root.join(id.as_str()),
-        };
+        let folder = Folder { path: self.place(id) };
         let record = folder.record()?;
         Ok((folder, record))
     }
 
     /// A container's folder, whether it has a record or was left behind by a failed creation.
     pub fn remains(&self, id: &ContainerId) -> Option<Folder> {
-        let path = self.root.join(id.as_str());
+        let path = self.place(id);
         path.is_dir().then_some(Folder { path })
     }
 

@@ -13,13 +13,21 @@ use rustix::{
     termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
 
-use super::after_signal;
-use crate::errno::{Attempt, CallError};
+use super::{after_signal, notified::pass_on};
+use crate::{
+    errno::{Attempt, CallError},
+    notify_socket::NotifySocket,
+};
 
 const CHUNK: usize = 8192;
 
 /// Copies both ways until the process has ended and all its output is written.
-pub fn serve(pid: i32, pidfd: &OwnedFd, master: OwnedFd) -> Result<i32, CallError> {
+pub fn serve(
+    pid: i32,
+    pidfd: &OwnedFd,
+    master: OwnedFd,
+    notifications: Option<&NotifySocket>,
+) -> Result<i32, CallError> {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .attempt("open", "signalfd")?;
     let _raw = Raw::new();
@@ -31,7 +39,10 @@ pub fn serve(pid: i32, pidfd: &OwnedFd, master: OwnedFd) -> Result<i32, CallErro
         output_open: true,
     };
     loop {
-        let ready = pump.wait(signals.as_fd())?;
+        let ready = pump.wait(signals.as_fd(), notifications)?;
+        if let Some(notifications) = notifications.filter(|_| ready.notification) {
+            pass_on(notifications);
+        }
         if ready.signal {
             while let Ok(Some(info)) = signals.read_signal() {
                 let signal = info.ssi_signo as i32;
@@ -84,13 +95,14 @@ struct Pump {
 /// What can be done without waiting.
 struct Ready {
     signal: bool,
+    notification: bool,
     input: bool,
     output: bool,
     space: bool,
 }
 
 impl Pump {
-    fn wait(&self, signals: BorrowedFd) -> Result<Ready, CallError> {
+    fn wait(&self, signals: BorrowedFd, notifications: Option<&NotifySocket>) -> Result<Ready, CallError> {
         let stdin = std::io::stdin();
         let wants = |wanted, flags| if wanted { flags } else { PollFlags::empty() };
         let master = wants(self.output_open, PollFlags::IN) | wants(!self.pending.is_empty(), PollFlags::OUT);
@@ -101,10 +113,12 @@ impl Pump {
         if self.input_open && self.pending.is_empty() {
             fds.push(PollFd::new(&stdin, PollFlags::IN));
         }
+        fds.extend(notifications.map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)));
         match poll(&mut fds, None) {
             Ok(_) | Err(Kernel::INTR) => {}
             Err(errno) => return Err(errno).attempt("poll", "terminal"),
         }
+        let notification = notifications.is_some() && fds.pop().is_some_and(|fd| !fd.revents().is_empty());
         let got = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
         let (master, input) = match self.output_open {
             true => (got(1), got(2)),
@@ -112,6 +126,7 @@ impl Pump {
         };
         Ok(Ready {
             signal: !got(0).is_empty(),
+            notification,
             input: !input.is_empty(),
             output: master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
             space: master.contains(PollFlags::OUT),

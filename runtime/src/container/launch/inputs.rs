@@ -1,7 +1,9 @@
 //! What a new container is made from: its config, and what the command line adds.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -12,9 +14,10 @@ use rustix::process::geteuid;
 use super::{Launch, LaunchError};
 use crate::{
     console_socket,
-    container::store::Store,
-    errno::Attempt,
+    container::store::{Folder, Store},
+    errno::{Attempt, CallError},
     inherited, log,
+    notify_socket::{self, NotifySocket},
     program::{Inheritance, capabilities, limits, terminal::Console},
     rootless::{self, is_rootless},
 };
@@ -83,4 +86,21 @@ pub fn filter(config: &Config, store: &Store) -> Result<Option<Filter>, SeccompE
     let filter = compile_cached(profile, &store.filters())?;
     log::debug(format_args!("seccomp filter flags: {}", filter.options()));
     Ok(Some(filter))
+}
+
+/// Where a service in the container speaks to the caller's `manager`, if there is one: furnished for all, listened at
+/// where the program is executed at once.
+pub(super) fn notifications(
+    manager: Option<OsString>,
+    folder: &Folder,
+    launch: &Launch,
+) -> Result<Option<NotifySocket>, CallError> {
+    let Some(manager) = manager else {
+        return Ok(None);
+    };
+    notify_socket::make_folder(folder)?;
+    match launch.wait_for_start {
+        true => Ok(None),
+        false => NotifySocket::listen(folder, manager),
+    }
 }
