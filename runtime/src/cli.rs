@@ -1,8 +1,12 @@
 //! The command line: runc's.
 
+mod checkpoint;
+
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use checkpoint::{Checkpoint, Criu, Restore};
 
 /// In the lines that callers of runc look for.
 const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
@@ -64,6 +68,8 @@ pub enum LogFormat {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a running container into an image, and end it
+    Checkpoint(Box<Checkpoint>),
     /// Make a container; its program waits for `start`
     Create(Create),
     /// Kill or remove what is left of a container
@@ -82,6 +88,8 @@ pub enum Command {
     Pause(Target),
     /// List a container's processes
     Ps(Ps),
+    /// Make a container from an image that `checkpoint` has written
+    Restore(Box<Restore>),
     /// Let a container's processes run on
     Resume(Target),
     /// Make a container, start it and wait for its end

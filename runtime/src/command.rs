@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -9,6 +10,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -73,6 +75,12 @@ pub enum CommandError {
     /// Its cgroup could not be read or changed.
     #[error(transparent)]
     Cgroup(#[from] davit_cgroup::CgroupError),
+    /// No image was written.
+    #[error(transparent)]
+    Checkpoint(#[from] crate::container::checkpoint::CheckpointError),
+    /// `restore`.
+    #[error(transparent)]
+    Restore(#[from] crate::container::restore::RestoreError),
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),
@@ -112,6 +120,7 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
     };
     let store = Store::new(root);
     match cli.command {
+        Command::Checkpoint(args) => checkpoint::run(&store, &args).map(|()| 0),
         Command::Create(args) => create::run(&store, &args, cgroup).map(|()| 0),
         Command::Delete(args) => delete::run(&store, &args).map(|()| 0),
         Command::Events(args) => events::run(&store, &args).map(|()| 0),
@@ -121,6 +130,7 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
         Command::List(args) => list::run(&store, &args).map(|()| 0),
         Command::Pause(args) => pause::pause(&store, &args).map(|()| 0),
         Command::Ps(args) => ps::run(&store, &args).map(|()| 0),
+        Command::Restore(args) => restore::run(&store, &args, cgroup),
         Command::Resume(args) => pause::resume(&store, &args).map(|()| 0),
         Command::Run(args) => run::run(&store, &args, cgroup),
         Command::Spec(args) => spec::run(&args).map(|()| 0),

@@ -35,6 +35,8 @@ use crate::{
     user_namespace,
 };
 
+pub use root::inside;
+
 /// Everything the first process needs to know.
 #[derive(Debug)]
 pub struct Plan {

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod command;
 pub mod console_socket;
 pub mod container;
+pub mod criu;
 pub mod enter;
 pub mod errno;
 pub mod foreground;

@@ -117,8 +117,11 @@ pub(super) fn run() -> Result<(), CommandError> {
             "memoryPolicy": {"modes": MEMORY_POLICY_MODES.map(|(name, _)| name), "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)},
             "netDevices": {"enabled": false},
         },
-        "annotations": {"davit.runtime.version": env!("CARGO_PKG_VERSION")},
-        "potentiallyUnsafeConfigAnnotations": [],
+        "annotations": {
+            "davit.runtime.version": env!("CARGO_PKG_VERSION"),
+            "org.opencontainers.runc.checkpoint.enabled": "true",
+        },
+        "potentiallyUnsafeConfigAnnotations": ["org.criu.config"],
     });
     let text = serde_json::to_string_pretty(&features).expect("features are plain values");
     Ok(print(&format!("{text}\n"))?)

@@ -43,7 +43,8 @@ use crate::{
 };
 
 pub use inputs::filter;
-use inputs::{console, inheritance, notifications, read_config, rootfs};
+pub(super) use inputs::{console, read_config, rootfs};
+use inputs::{inheritance, notifications};
 
 /// What the command line says about a new container.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use davit_spec::{NamespaceKind, Process};
+use davit_spec::{Mount, NamespaceKind, Process};
 
 use super::{FailedMount, InitError, Plan};
 use crate::{
@@ -56,7 +56,10 @@ pub(super) fn build(plan: &mut Plan, channel: &Channel) -> Result<Root, InitErro
     };
     let mut late = Vec::new();
     for planned in mounts {
-        let planned = inside(planned, &plan.rootfs);
+        let planned = Planned {
+            mount: inside(planned.mount, &plan.rootfs),
+            ..planned
+        };
         let made = mount::mount(&setting, &planned).map_err(|cause| {
             Box::new(FailedMount {
                 what: planned.mount.source,
@@ -73,14 +76,14 @@ pub(super) fn build(plan: &mut Plan, channel: &Channel) -> Result<Root, InitErro
 }
 
 /// A destination may be given as a path of the host, below the root: it means the same place.
-fn inside(mut planned: Planned, rootfs: &Path) -> Planned {
+pub fn inside(mut mount: Mount, rootfs: &Path) -> Mount {
     let below = rootfs
         .to_str()
-        .and_then(|rootfs| planned.mount.destination.strip_prefix(rootfs));
+        .and_then(|rootfs| mount.destination.strip_prefix(rootfs));
     if let Some(rest) = below.filter(|rest| rest.starts_with('/')) {
-        planned.mount.destination = rest.into();
+        mount.destination = rest.into();
     }
-    planned
+    mount
 }
 
 /// What must see the interfaces and mounts that hooks may have made; then the root is entered.

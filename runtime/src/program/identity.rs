@@ -1,11 +1,17 @@
 //! Who the program runs as.
 
-use std::{fs::File, io::Read, os::fd::AsFd, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use davit_spec::User;
 use rustix::{
-    fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, makedev, openat},
+    fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fstat, makedev, openat},
     io::Errno as Kernel,
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
     thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
@@ -69,17 +75,22 @@ fn groups_are_denied() -> bool {
     denied.is_ok_and(|word| word.trim_end() == "deny")
 }
 
-/// Gives the standard streams to the user, who could else not open them anew through /dev/stdout.
+/// Gives the standard streams to the user, who could else not open them anew through /dev/stdout. A null device becomes
+/// the container's own: of the host's it could change the mode for everybody, and no checkpoint could name it.
 pub fn own_standard_streams(user: &User) -> Result<(), IdentityError> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+    let mut null = None;
+    for (number, stream) in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()].into_iter().enumerate() {
         let Ok(stat) = fstat(stream) else {
             continue;
         };
-        // The null device may be the host's own.
-        let is_null =
-            FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3);
-        if stat.st_uid == user.uid || is_null {
+        if is_null(&stat) {
+            if let Some(null) = null.get_or_insert_with(own_null_device) {
+                put(null, number).attempt("set", "standard stream")?;
+            }
+            continue;
+        }
+        if stat.st_uid == user.uid {
             continue;
         }
         match fchown(stream, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))) {
@@ -89,6 +100,25 @@ pub fn own_standard_streams(user: &User) -> Result<(), IdentityError> {
         }
     }
     Ok(())
+}
+
+fn is_null(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(1, 3)
+}
+
+/// The null device of the root that we are in; `None` where there is none, or something else of that name.
+fn own_null_device() -> Option<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let null = openat(CWD, "/dev/null", flags, Mode::empty()).ok()?;
+    fstat(&null).is_ok_and(|stat| is_null(&stat)).then_some(null)
+}
+
+fn put(fd: &OwnedFd, number: usize) -> Result<(), Kernel> {
+    match number {
+        0 => dup2_stdin(fd),
+        1 => dup2_stdout(fd),
+        _ => dup2_stderr(fd),
+    }
 }
 
 /// Adds HOME from the container's /etc/passwd where the config has none.

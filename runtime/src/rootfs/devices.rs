@@ -61,6 +61,12 @@ pub fn are_wanted(config: &Config) -> bool {
     })
 }
 
+/// Where the device nodes of a container are.
+pub fn paths(config: &Config) -> impl Iterator<Item = String> {
+    let standard = STANDARD.iter().map(|(name, ..)| format!("/dev/{name}"));
+    standard.chain(config.linux.devices.iter().map(|device| device.path.clone()))
+}
+
 /// Makes the standard devices, those of the config, and the links. The file creation mask must be 0.
 pub fn create(gate: &Gate, devices: &[Device]) -> Result<(), DeviceError> {
     let dev = gate.ensure("/dev", Kind::Directory).attempt("open", "/dev")?;

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
 
 const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
@@ -28,6 +28,40 @@ pub fn close_inherited_from(first: u32) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Puts copies of `fds` at the numbers from `first` on, where the next program finds them; all above is closed by its
+/// execve. Only for a forked child that is about to execute: whatever had those numbers before is gone.
+pub fn hand_down(first: RawFd, fds: &[BorrowedFd]) -> io::Result<()> {
+    let end = first + fds.len() as RawFd;
+    // Copies out of the way first, since what is to be passed may lie where something else is to go.
+    let mut copies = Vec::with_capacity(fds.len());
+    for fd in fds {
+        // SAFETY: F_DUPFD_CLOEXEC makes a new fd at a number that nobody has.
+        let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, end) };
+        if copy < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        copies.push(copy);
+    }
+    for (number, copy) in (first..).zip(copies) {
+        // SAFETY: dup2 closes what had the number; that nobody uses it any more is the caller's promise above.
+        if unsafe { libc::dup2(copy, number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    close_on_exec_from(end as u32)
+}
+
+/// Takes over an fd that the caller's parent handed down by its number, so that it can be closed. The number must be
+/// said by a person, and asked for once: nothing of our own may have it.
+pub fn take(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD answers EBADF for a closed fd, and otherwise changes what the next execve does.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the fd is open, and that nobody else here owns it is the caller's promise above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Whether `fd` is open.

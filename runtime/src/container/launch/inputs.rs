@@ -22,7 +22,7 @@ use crate::{
     rootless::{self, is_rootless},
 };
 
-pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
+pub(in crate::container) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
     let path = bundle.join("config.json");
     let json = match fs::read(&path) {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(LaunchError::NoConfig(path)),
@@ -42,7 +42,7 @@ pub(super) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchErro
     Ok((config, json))
 }
 
-pub(super) fn console(config: &Config, launch: &Launch) -> Result<Option<Console>, LaunchError> {
+pub(in crate::container) fn console(config: &Config, launch: &Launch) -> Result<Option<Console>, LaunchError> {
     let terminal = config.process.as_ref().is_some_and(|process| process.terminal);
     match (&launch.console_socket, terminal) {
         (Some(path), true) => Ok(Some(Console::Socket(console_socket::connect(path)?))),
@@ -53,7 +53,7 @@ pub(super) fn console(config: &Config, launch: &Launch) -> Result<Option<Console
     }
 }
 
-pub(super) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
+pub(in crate::container) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
     let root = config.root.as_ref().expect("validation has asked for a root");
     let path = bundle.join(&root.path);
     let metadata = fs::metadata(&path)

@@ -1,0 +1,64 @@
+//! `checkpoint`: a running container becomes an image.
+
+use rustix::process::geteuid;
+
+use super::{CommandError, id};
+use crate::{
+    cli::Checkpoint as Args,
+    container::{
+        checkpoint::{Checkpoint, checkpoint},
+        destroy,
+        status::Status,
+        store::Store,
+    },
+    criu::options::{Options, check_parent, make_folder, page_server},
+    log,
+};
+
+pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
+    warn_if_rootless("checkpoint");
+    let (folder, record) = store.find(&id(&args.id)?)?;
+    match Status::of(&folder, &record) {
+        status @ (Status::Created | Status::Stopped) => {
+            return Err(CommandError::State(format!(
+                "Container cannot be checkpointed in {status} state"
+            )));
+        }
+        Status::Running | Status::Paused => {}
+    }
+    let options = Options::read(&args.criu).map_err(CommandError::Usage)?;
+    if let Some(parent) = &args.parent_path {
+        make_folder(&options.images)?;
+        check_parent(&options.images, parent).map_err(CommandError::Usage)?;
+    }
+    let wish = Checkpoint {
+        options,
+        parent: args.parent_path.clone(),
+        leave_running: args.leave_running,
+        tcp_skip_in_flight: args.tcp_skip_in_flight,
+        link_remap: args.link_remap,
+        status_fd: (args.status_fd != -1).then_some(args.status_fd),
+        page_server: args
+            .page_server
+            .as_deref()
+            .map(page_server)
+            .transpose()
+            .map_err(CommandError::Usage)?,
+        pre_dump: args.pre_dump,
+    };
+    checkpoint(&folder, &record, &wish)?;
+    if args.leave_running || args.pre_dump {
+        return Ok(());
+    }
+    // The image is whole: what is left of the container does not make the command a failure.
+    let removed = destroy::kill(&record).and_then(|()| destroy::remove(&folder, &record));
+    removed.unwrap_or_else(|err| log::warn(&err.to_string()));
+    Ok(())
+}
+
+/// criu can do some of it without privileges, and nobody has tried that here.
+pub(super) fn warn_if_rootless(command: &str) {
+    if !geteuid().is_root() {
+        log::warn(&format!("davit-runtime {command} is untested with rootless containers"));
+    }
+}

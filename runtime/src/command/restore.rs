@@ -1,0 +1,59 @@
+//! `restore`: an image becomes a running container.
+
+use rustix::process::{getpid, set_child_subreaper};
+
+use super::{CommandError, absolute, checkpoint::warn_if_rootless, id, write_pid_file};
+use crate::{
+    cli::Restore as Args,
+    container::{
+        cgroup::CgroupChoice,
+        destroy,
+        launch::Launch,
+        restore::{Restore, restore},
+        store::Store,
+    },
+    criu::options::Options,
+    errno::Attempt,
+    foreground,
+};
+
+pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8, CommandError> {
+    warn_if_rootless("restore");
+    let wish = Restore {
+        launch: Launch {
+            id: id(&args.id)?,
+            bundle: absolute(&args.bundle)?,
+            console_socket: args.console_socket.clone(),
+            preserve_fds: 0,
+            no_pivot: args.no_pivot,
+            no_new_keyring: true,
+            cgroup,
+            wait_for_start: false,
+            foreground: !args.detach,
+        },
+        options: Options::read(&args.criu).map_err(CommandError::Usage)?,
+        tcp_close: args.tcp_close,
+        lsm_profile: args.lsm_profile.clone(),
+        lsm_mount_context: args.lsm_mount_context.clone(),
+    };
+    if !args.detach {
+        foreground::hold_signals()?;
+        if !args.no_subreaper {
+            set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
+        }
+    }
+    let mut restored = restore(store, &wish)?;
+    let pid = restored.record.init.pid;
+    if let Some(Err(err)) = args.pid_file.as_ref().map(|path| write_pid_file(path, pid)) {
+        destroy::kill_child(&restored.pidfd);
+        destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
+        return Err(err.into());
+    }
+    if args.detach {
+        return Ok(0);
+    }
+    let terminal = restored.terminal.take();
+    let code = foreground::wait_for(pid, &restored.pidfd, terminal, None)?;
+    destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
+    Ok(code as u8)
+}

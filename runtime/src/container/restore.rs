@@ -1,0 +1,329 @@
+//! Making a container from an image: what [`super::launch`] does, with criu in the place of the first process's set-up.
+
+use std::{
+    fs,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use davit_cgroup::{Cgroup, CgroupError};
+use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, InheritFd, Version};
+use davit_spec::{Config, NamespaceKind};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+
+use super::{
+    cgroup,
+    checkpoint::{DESCRIPTORS, OLDEST},
+    launch::{self, Launch, LaunchError, Launched},
+    process::ProcessKey,
+    record::{Record, VERSION},
+    store::{Folder, Store, StoreError},
+};
+use crate::{
+    criu::{
+        CriuError, excerpt,
+        external::{give_mounts, give_namespaces},
+        mountpoints::{self, MountpointError},
+        options::Options,
+        stage::Stage,
+        worker::{Setting, Worker, version},
+    },
+    errno::{Attempt, CallError},
+    hooks::{self, HookError},
+    inherited, init, log,
+    program::terminal::Console,
+    state, talk,
+};
+
+const LOG: &str = "restore.log";
+/// Since when criu can restore under another LSM profile.
+const CHANGES_PROFILE: Version = Version::new(31600);
+
+/// What the command line says about a restore.
+#[derive(Debug)]
+pub struct Restore {
+    /// The container, as `create` would be told of it.
+    pub launch: Launch,
+    /// What `checkpoint` takes, too.
+    pub options: Options,
+    /// Close TCP connections instead of restoring them.
+    pub tcp_close: bool,
+    /// Another LSM profile.
+    pub lsm_profile: Option<String>,
+    /// Another LSM context of mounts.
+    pub lsm_mount_context: Option<String>,
+}
+
+/// Why a container could not be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// What fails in `create`, too.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// criu is not there, cannot, or failed.
+    #[error(transparent)]
+    Criu(#[from] CriuError),
+    /// A place to mount on could not be made.
+    #[error(transparent)]
+    Mountpoint(#[from] MountpointError),
+    /// The list of streams in the image.
+    #[error("{0}: {1}")]
+    Descriptors(PathBuf, serde_json::Error),
+    /// The id is taken, or its folder cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The cgroup could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
+    /// A kernel call failed.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// criu says that it succeeded and has not named the process.
+    #[error("criu has restored a process and not named it")]
+    Nameless,
+    /// It is gone already.
+    #[error("the restored process has ended at once")]
+    Died,
+}
+
+/// Restores a container. On failure nothing of it is left.
+pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> {
+    let launch = &wish.launch;
+    let (mut config, json) = launch::read_config(&launch.bundle)?;
+    inherited::close_others(0);
+    let console = launch::console(&config, launch)?;
+    let rootfs = launch::rootfs(&config, &launch.bundle)?;
+    config.mounts = config
+        .mounts
+        .into_iter()
+        .map(|mount| init::inside(mount, &rootfs))
+        .collect();
+    let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
+    let folder = store.reserve(&launch.id)?;
+    let mut undo = Undo {
+        folder: Some(&folder),
+        cgroup: None,
+    };
+    folder.save_config(&json)?;
+    let version = version()?;
+    check_version(wish, version)?;
+    let streams = streams(&wish.options.images)?;
+    cgroup.create()?;
+    undo.cgroup = Some(cgroup.clone());
+    let record = record(&config, launch, &rootfs, &cgroup);
+    // From here on a kill leaves processes that only the cgroup knows.
+    folder.save(&record)?;
+    cgroup.apply()?;
+    let mut restoring = Restoring {
+        folder: &folder,
+        config: &config,
+        record,
+        console,
+        init: None,
+        terminal: None,
+    };
+    restoring
+        .perform(wish, &cgroup, streams, version)
+        .map_err(|err| match err {
+            RestoreError::Criu(failure) => excerpt::explain(failure, wish.options.log_folder().join(LOG)).into(),
+            other => other,
+        })?;
+    let launched = restoring.finish()?;
+    undo.folder = None;
+    undo.cgroup = None;
+    Ok(launched)
+}
+
+fn check_version(wish: &Restore, version: Version) -> Result<(), CriuError> {
+    if version < OLDEST {
+        return Err(CriuError::TooOld {
+            found: version,
+            wanted: OLDEST,
+        });
+    }
+    for (wanted, flag) in [
+        (&wish.lsm_profile, "--lsm-profile"),
+        (&wish.lsm_mount_context, "--lsm-mount-context"),
+    ] {
+        if wanted.is_some() && version < CHANGES_PROFILE {
+            return Err(CriuError::Lacks(format!("{flag} requires at least CRIU 3.16")));
+        }
+    }
+    Ok(())
+}
+
+/// A record without a first process: until criu names it, whatever runs in the cgroup belongs to nobody.
+fn record(config: &Config, launch: &Launch, rootfs: &Path, cgroup: &Cgroup) -> Record {
+    Record {
+        version: VERSION,
+        id: launch.id.to_string(),
+        oci_version: config.oci_version.clone(),
+        init: ProcessKey { pid: 0, start_time: 0 },
+        bundle: launch.bundle.clone(),
+        rootfs: rootfs.into(),
+        created: crate::timestamp::now(),
+        annotations: config.annotations.clone(),
+        cgroup_paths: cgroup.paths(),
+        cgroup_manager: cgroup.manager().clone(),
+        root_mount: None,
+        own_pids: false,
+        keyring: false,
+    }
+}
+
+/// A container that is being restored.
+struct Restoring<'a> {
+    folder: &'a Folder,
+    config: &'a Config,
+    record: Record,
+    console: Option<Console>,
+    init: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
+}
+
+impl Restoring<'_> {
+    fn perform(
+        &mut self,
+        wish: &Restore,
+        cgroup: &Cgroup,
+        streams: Vec<InheritFd>,
+        version: Version,
+    ) -> Result<(), RestoreError> {
+        let (config, bundle) = (self.config, &self.record.bundle);
+        let places = mountpoints::prepare(config, &self.record.rootfs, bundle)?;
+        let stage = Stage::new(self.folder, &self.record.rootfs)?;
+        let mut opts = CriuOpts {
+            root: Some(stage.root().to_string_lossy().into_owned()),
+            evasive_devices: Some(true),
+            rst_sibling: Some(true),
+            tcp_close: wish.tcp_close.then_some(true),
+            lsm_profile: wish.lsm_profile.clone(),
+            lsm_mount_context: wish.lsm_mount_context.clone(),
+            inherit_fd: streams,
+            ..CriuOpts::default()
+        };
+        let passed = give_namespaces(&mut opts, config, version)?;
+        give_mounts(&mut opts, config, bundle, &places, &cgroup.mount_table(), &stage);
+        let worker = Worker::start(&Setting {
+            ends_with_us: true,
+            standard_streams: true,
+            passed,
+            cgroup: Some(cgroup),
+            stage: Some(&stage),
+        })?;
+        opts.cg_root = cgroup_roots(worker.pid())?;
+        let folders = wish.options.open(worker.pid())?;
+        wish.options.add_to(&mut opts, &folders, &config.annotations, LOG);
+        let request = CriuReq {
+            r#type: CriuReqType::Restore as i32,
+            opts: Some(opts),
+            ..CriuReq::default()
+        };
+        worker
+            .perform(&request, |notify, fd| self.reached(notify, fd))
+            .map(drop)
+    }
+
+    /// criu waits meanwhile.
+    fn reached(&mut self, notify: &CriuNotify, fd: Option<OwnedFd>) -> Result<(), RestoreError> {
+        match notify.point() {
+            "setup-namespaces" => self.run_hooks(notify.pid.unwrap_or(0)),
+            "post-restore" => self.adopt(notify.pid.unwrap_or(0)),
+            "orphan-pts-master" => self.hand_over(fd),
+            _ => Ok(()),
+        }
+    }
+
+    /// The namespaces exist and are still empty, as when a container is created.
+    fn run_hooks(&self, pid: i32) -> Result<(), RestoreError> {
+        let hooks = &self.config.hooks;
+        if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
+            return Ok(());
+        }
+        let state = state::for_hook(&self.record, pid, "creating");
+        hooks::run("prestart", &hooks.prestart, &state)?;
+        Ok(hooks::run("createRuntime", &hooks.create_runtime, &state)?)
+    }
+
+    /// The processes are whole, and held until we answer: the record is written before they run.
+    fn adopt(&mut self, pid: i32) -> Result<(), RestoreError> {
+        let init = Pid::from_raw(pid).ok_or(RestoreError::Nameless)?;
+        self.init = Some(pidfd_open(init, PidfdFlags::empty()).attempt("open", "restored process")?);
+        self.record.init = ProcessKey::of(pid).ok_or(RestoreError::Died)?;
+        self.record.own_pids = self.config.linux.has_new(NamespaceKind::Pid);
+        self.record.created = crate::timestamp::now();
+        Ok(self.folder.save(&self.record)?)
+    }
+
+    fn hand_over(&mut self, master: Option<OwnedFd>) -> Result<(), RestoreError> {
+        match (&self.console, master) {
+            (Some(Console::Socket(socket)), Some(master)) => {
+                Ok(talk::send(socket.as_fd(), b"orphan-pts-master", Some(master.as_fd()))
+                    .attempt("send", "terminal")?)
+            }
+            (Some(Console::Runtime), master) => {
+                self.terminal = master;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Launched, RestoreError> {
+        Ok(Launched {
+            folder: self.folder.clone(),
+            record: self.record,
+            hooks: self.config.hooks.clone(),
+            pidfd: self.init.ok_or(RestoreError::Nameless)?,
+            terminal: self.terminal,
+            notifications: None,
+        })
+    }
+}
+
+/// Our standard streams in the place of those pipes that were the container's.
+fn streams(images: &Path) -> Result<Vec<InheritFd>, RestoreError> {
+    let path = images.join(DESCRIPTORS);
+    let json = fs::read(&path).attempt("open", path.display())?;
+    let names: Vec<String> = serde_json::from_slice(&json).map_err(|err| RestoreError::Descriptors(path, err))?;
+    let pipes = (0..=2).zip(names).filter(|(_, name)| name.contains("pipe:"));
+    Ok(pipes.map(|(fd, key)| InheritFd { key, fd }).collect())
+}
+
+/// Where the image's cgroups are to be: where criu itself is.
+fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>, CallError> {
+    let path = format!("/proc/{pid}/cgroup");
+    let text = fs::read_to_string(&path).attempt("read", &path)?;
+    let roots = text.lines().filter_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        Some(controllers.split(',').map(move |controller| CgroupRoot {
+            ctrl: Some(controller.into()),
+            path: path.into(),
+        }))
+    });
+    Ok(roots.flatten().collect())
+}
+
+/// What a failed restore must take back.
+struct Undo<'a> {
+    folder: Option<&'a Folder>,
+    cgroup: Option<Cgroup>,
+}
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        if let Some(cgroup) = &self.cgroup {
+            let undone = cgroup
+                .kill_all(Signal::KILL.as_raw())
+                .and_then(|()| cgroup.thaw())
+                .and_then(|()| cgroup.destroy());
+            undone.unwrap_or_else(|err| log::warn(&err.to_string()));
+        }
+        if let Some(folder) = self.folder {
+            folder.remove().unwrap_or_else(|err| log::warn(&err.to_string()));
+        }
+    }
+}
