@@ -113,6 +113,7 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
     let cgroup = CgroupChoice {
         driver: driver(&cli)?,
         rootless,
+        auto: matches!(cli.rootless.as_str(), "" | "auto"),
     };
     let root = match &cli.root {
         Some(root) => absolute(root)?,

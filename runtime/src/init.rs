@@ -62,6 +62,8 @@ pub struct Plan {
     pub no_pivot: bool,
     /// Whether the standard streams are the runtime's affair, which stays in the foreground.
     pub owns_streams: bool,
+    /// Whether the runtime is an ordinary user's.
+    pub rootless: bool,
 }
 
 impl Plan {

@@ -29,6 +29,9 @@ pub enum RootlessError {
     /// The kernel does not let an ordinary user do that.
     #[error("cannot set any additional groups in a rootless container")]
     AdditionalGroups,
+    /// Only root may map ids of somebody else's file system.
+    #[error("id-mapped mounts are not supported for rootless containers: {0:?}")]
+    MappedMount(String),
     /// An owner that the user namespace does not have.
     #[error("cannot specify {0} mount option for rootless container: the id is not mapped")]
     MountOwner(String),
@@ -93,8 +96,8 @@ pub fn check(config: &Config) -> Result<(), RootlessError> {
                 return Err(RootlessError::NoMapping(kind));
             }
         }
-        config.mounts.iter().try_for_each(|mount| check_owner(config, mount))?;
     }
+    config.mounts.iter().try_for_each(|mount| check_mount(config, mount))?;
     config.process.as_ref().map_or(Ok(()), check_process)
 }
 
@@ -102,6 +105,18 @@ pub fn check(config: &Config) -> Result<(), RootlessError> {
 pub fn check_process(process: &Process) -> Result<(), RootlessError> {
     match is_rootless() && !process.user.additional_gids.is_empty() {
         true => Err(RootlessError::AdditionalGroups),
+        false => Ok(()),
+    }
+}
+
+fn check_mount(config: &Config, mount: &Mount) -> Result<(), RootlessError> {
+    let maps_ids = |option: &String| option == "idmap" || option == "ridmap";
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() || mount.options.iter().any(maps_ids) {
+        return Err(RootlessError::MappedMount(mount.destination.clone()));
+    }
+    // A namespace that is joined is mapped by others.
+    match config.linux.has_new(NamespaceKind::User) {
+        true => check_owner(config, mount),
         false => Ok(()),
     }
 }

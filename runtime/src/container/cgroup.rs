@@ -6,6 +6,7 @@ use davit_cgroup::{Cgroup, CgroupError, Driver, Request};
 use davit_spec::{Config, NamespaceKind, to_host};
 
 use super::{id::ContainerId, record::Record};
+use crate::rootless::is_in_user_namespace;
 
 /// What the command line says about cgroups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,6 +15,26 @@ pub struct CgroupChoice {
     pub driver: Driver,
     /// Whether the caller is an unprivileged user, or wishes to be treated like one.
     pub rootless: bool,
+    /// Whether nobody has said so: then root of a user namespace is treated like one, too.
+    pub auto: bool,
+}
+
+/// Plans and makes a container's cgroup.
+///
+/// Whether root is the machine's is asked only when a right is missing: it costs, and hardly ever matters.
+pub fn make(planned: Cgroup, config: &Config, id: &ContainerId, choice: CgroupChoice) -> Result<Cgroup, CgroupError> {
+    let mut cgroup = planned;
+    match cgroup.create() {
+        Err(err) if err.is_permission() && choice.auto && !choice.rootless && is_in_user_namespace() => {
+            let choice = CgroupChoice {
+                rootless: true,
+                ..choice
+            };
+            let mut cgroup = plan(config, id, choice)?;
+            cgroup.create().map(|()| cgroup)
+        }
+        made => made.map(|()| cgroup),
+    }
 }
 
 /// Where the cgroup of a container is to be, and with which limits.

@@ -32,7 +32,7 @@ use crate::{
         host_mount,
         planned::{self, PlanError, Planned},
     },
-    rootless::RootlessError,
+    rootless::{RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
     state,
     talk::{Channel, FromChild, ToChild},
@@ -163,7 +163,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = namespaces::open_shared(&config.linux)?;
-    let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
+    let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
     let folder = store.reserve(&launch.id)?;
     let mut undo = Undo {
@@ -173,7 +173,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     };
     folder.save_config(&json)?;
     let notifications = notifications(manager, &folder, launch)?;
-    cgroup.create()?;
+    let cgroup = cgroup::make(cgroup, &config, &launch.id, launch.cgroup)?;
     undo.cgroup = Some(cgroup.clone());
     cgroup.apply()?;
     let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
@@ -213,6 +213,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         inheritance,
         no_pivot: launch.no_pivot,
         owns_streams: launch.foreground,
+        rootless: is_rootless(),
     };
     let mut launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
     launched.notifications = notifications;

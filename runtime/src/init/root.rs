@@ -51,6 +51,7 @@ pub(super) fn build(plan: &mut Plan, channel: &Channel) -> Result<Root, InitErro
         cgroups: CgroupView {
             table: plan.cgroup.mount_table(),
             namespace: config.linux.namespace(NamespaceKind::Cgroup).is_some(),
+            may_be_written: !plan.rootless && !plan.record.cgroup_paths.is_empty(),
         },
         label: &config.linux.mount_label,
     };

@@ -34,6 +34,9 @@ pub struct CgroupView {
     /// Whether the container has a cgroup namespace: then the hierarchies are mounted afresh and start at its own
     /// cgroup, else its directories are bound.
     pub namespace: bool,
+    /// Whether directories may be bound as writable as they are: not where they may be others' than the container's
+    /// (CVE-2023-25809).
+    pub may_be_written: bool,
 }
 
 /// Mounts what a `cgroup` mount of config.json stands for on this machine.
@@ -43,6 +46,12 @@ pub fn mount(setting: &Setting, destination: &str, options: &MountOptions) -> Re
         .ensure(destination, Kind::Directory)
         .step("make destination")?;
     let namespace = setting.cgroups.namespace;
+    let mut options = options.clone();
+    if !namespace && !setting.cgroups.may_be_written {
+        options.set.insert(MountFlags::RDONLY);
+        options.cleared.remove(MountFlags::RDONLY);
+    }
+    let options = &options;
     match &setting.cgroups.table {
         MountTable::Unified { source } => {
             let tree = unified(setting.gate, source, options, namespace)?;

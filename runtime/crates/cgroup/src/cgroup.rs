@@ -198,6 +198,8 @@ impl Cgroup {
         if limits != LinuxResources::default() && on_layout!(self, layout => layout.needs_controller(&limits)) {
             return Err(CgroupError::Rootless(Box::new(cause)));
         }
+        // It stays where its maker is, and sees that.
+        self.layout = Layout::own(&Host::discover()?);
         self.manager = Manager::Disabled;
         Ok(())
     }
