@@ -29,7 +29,10 @@ impl Bundle {
             config["hostname"] = json!("box");
             config["linux"]["cgroupsPath"] = json!(format!("/davit-tests/{}", bundle.id));
             let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-            namespaces.push(json!({"type": "cgroup"}));
+            // Where cgroups are v2 alone, the example has it.
+            if namespaces.iter().all(|namespace| namespace["type"] != "cgroup") {
+                namespaces.push(json!({"type": "cgroup"}));
+            }
         });
         bundle
     }

@@ -36,6 +36,12 @@ pub fn rootless_example(uid: u32, gid: u32) -> String {
     text.replacen(RESOURCES, &(map("uidMappings", uid) + &map("gidMappings", gid)), 1)
 }
 
+/// An example with a cgroup namespace too: where cgroups are v2 alone, runc's has one.
+pub fn with_cgroup_namespace(text: &str) -> String {
+    let last = "\t\t\t{\n\t\t\t\t\"type\": \"mount\"\n\t\t\t}";
+    text.replacen(last, &format!("{last},\n{}", last.replace("mount", "cgroup")), 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +51,14 @@ mod tests {
     fn each_change_has_its_place_in_the_example() {
         for (from, _) in CHANGES.into_iter().chain([(RESOURCES, "")]) {
             assert_eq!(DEFAULT.matches(from).count(), 1, "{from}");
+        }
+    }
+
+    #[test]
+    fn both_examples_can_have_a_cgroup_namespace() {
+        for text in [DEFAULT.to_owned(), rootless_example(1, 1)] {
+            let config = Config::parse(with_cgroup_namespace(&text).as_bytes()).unwrap();
+            assert!(config.linux.namespace(NamespaceKind::Cgroup).is_some());
         }
     }
 

@@ -24,7 +24,7 @@ mod validate;
 pub use affinity::CpuAffinity;
 pub use capabilities::{Capabilities, CapabilityList, NAMES as CAPABILITY_NAMES};
 pub use config::{Config, Mount, Root};
-pub use example::{DEFAULT, rootless_example};
+pub use example::{DEFAULT, rootless_example, with_cgroup_namespace};
 pub use hooks::{Hook, Hooks};
 pub use id_mapping::{IdMapping, from_table as id_mappings_from_table, to_host, to_table as id_mappings_to_table};
 pub use linux::{Device, DeviceKind, Linux, Personality};
