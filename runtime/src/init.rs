@@ -108,7 +108,7 @@ pub enum InitError {
     #[error(transparent)]
     Limit(#[from] LimitError),
     /// No profile.
-    #[error(transparent)]
+    #[error("unable to apply apparmor profile: {0}")]
     AppArmor(#[from] AppArmorError),
     /// No terminal.
     #[error(transparent)]

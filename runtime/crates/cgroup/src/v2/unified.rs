@@ -20,7 +20,10 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     let mut entries: Vec<_> = resources.unified().iter().flatten().collect();
     entries.sort();
     for (key, value) in entries {
-        control_file::write(dir, key, value.trim()).map_err(|err| explain(dir, key, err))?;
+        // The kernel takes one line with a write, and a file such as io.max has one for each device.
+        for line in value.trim().lines() {
+            control_file::write(dir, key, line.trim()).map_err(|err| explain(dir, key, err))?;
+        }
     }
     Ok(())
 }
