@@ -195,24 +195,25 @@ fn mapped(source: &str, destination: &str, options: &[&str], host: u32) -> Value
 #[test]
 fn ids_of_a_bind_are_shown_as_its_mapping_says_and_below_only_with_ridmap() {
     let bundle = Bundle::new();
-    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
-    let below = mounted(&bundle, "source-below", &["-t", "tmpfs", "tmpfs"]);
-    for folder in [source.path(), below.path()] {
-        fs::write(format!("{folder}/file"), "").expect("a tmpfs");
+    // Folders of a disk: tmpfs maps ids from Linux 6.3 on.
+    let (source, below) = (bundle.file("source"), bundle.file("source-below"));
+    for folder in [&source, &below] {
+        fs::create_dir(folder).expect("the scratch folder is ours");
+        fs::write(format!("{folder}/file"), "").expect("the scratch folder is ours");
         chown(format!("{folder}/file"), Some(5), Some(7)).expect("we are root");
     }
-    let _inner = mounted(&bundle, "source/below", &["--bind", &below.path()]);
+    let _inner = mounted(&bundle, "source/below", &["--bind", &below]);
     bundle.edit(|config| {
         let mounts = config["mounts"].as_array_mut().expect("a list");
-        mounts.push(mapped(&source.path(), "/one", &["rbind"], 10_000));
-        mounts.push(mapped(&source.path(), "/whole", &["rbind", "ridmap"], 20_000));
+        mounts.push(mapped(&source, "/one", &["rbind"], 10_000));
+        mounts.push(mapped(&source, "/whole", &["rbind", "ridmap"], 20_000));
     });
     let script = "cd /; stat -c %u:%g one/file one/below/file whole/file whole/below/file";
     let expected = "10005:10007\n5:7\n20005:20007\n20005:20007";
     assert_eq!(bundle.run(&["sh", "-c", script]).ok(), expected);
 
     bundle.edit(|config| config["mounts"].as_array_mut().expect("a list").truncate(7));
-    add(&bundle, "/one", "none", &source.path(), &["bind", "idmap"]);
+    add(&bundle, "/one", "none", &source, &["bind", "idmap"]);
     bundle
         .run(&["true"])
         .code_is(1)
