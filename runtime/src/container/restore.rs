@@ -10,6 +10,7 @@ use davit_cgroup::{Cgroup, CgroupError};
 use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, InheritFd, Version};
 use davit_spec::{Config, NamespaceKind};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use serde_json::{Value, json};
 
 use super::{
     cgroup,
@@ -120,6 +121,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let mut restoring = Restoring {
         folder: &folder,
         config: &config,
+        json: &json,
         record,
         console,
         init: None,
@@ -178,6 +180,8 @@ fn record(config: &Config, launch: &Launch, rootfs: &Path, cgroup: &Cgroup) -> R
 struct Restoring<'a> {
     folder: &'a Folder,
     config: &'a Config,
+    /// What `config` was read from.
+    json: &'a [u8],
     record: Record,
     console: Option<Console>,
     init: Option<OwnedFd>,
@@ -222,6 +226,7 @@ impl Restoring<'_> {
             opts: Some(opts),
             ..CriuReq::default()
         };
+        wish.options.wait_for_pages();
         worker
             .perform(&request, |notify, fd| self.reached(notify, fd))
             .map(drop)
@@ -255,6 +260,9 @@ impl Restoring<'_> {
         self.record.init = ProcessKey::of(pid).ok_or(RestoreError::Died)?;
         self.record.own_pids = self.config.linux.has_new(NamespaceKind::Pid);
         self.record.created = crate::timestamp::now();
+        if self.config.linux.namespace(NamespaceKind::Time).is_none() && has_other_clocks(pid) {
+            self.folder.save_config(&with_time_namespace(self.json))?;
+        }
         Ok(self.folder.save(&self.record)?)
     }
 
@@ -282,6 +290,21 @@ impl Restoring<'_> {
             notifications: None,
         })
     }
+}
+
+/// Whether criu has given the process clocks of its own, so that they go on where they stood in the image.
+fn has_other_clocks(pid: i32) -> bool {
+    let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/time")).ok();
+    namespace(&pid.to_string()) != namespace("self")
+}
+
+/// The config with that namespace, which `exec` has to join.
+fn with_time_namespace(json: &[u8]) -> Vec<u8> {
+    let mut config: Value = serde_json::from_slice(json).expect("it has been read before");
+    if let Some(Value::Array(namespaces)) = config.pointer_mut("/linux/namespaces") {
+        namespaces.push(json!({"type": "time"}));
+    }
+    serde_json::to_vec(&config).expect("JSON is JSON")
 }
 
 /// Our standard streams in the place of those pipes that were the container's.

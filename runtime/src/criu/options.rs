@@ -5,6 +5,7 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use davit_criu::{CriuCgMode, CriuNetworkLockMethod, CriuOpts};
@@ -21,6 +22,10 @@ const DEFAULT_IMAGE: &str = "checkpoint";
 const CONFIG_ANNOTATION: &str = "org.criu.config";
 /// The name that the annotation's and runc's users know.
 const CONFIG_FILE: &str = "/etc/criu/runc.conf";
+/// Where `criu lazy-pages` listens, in the working folder.
+const PAGES_SOCKET: &str = "lazy-pages.socket";
+/// How long its start may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// criu's level of everything that can help; the log is a file that is read only when something went wrong.
 const LOG_LEVEL: i32 = 4;
 
@@ -84,6 +89,15 @@ impl Options {
             images: open(&self.images)?,
             work: self.work.as_deref().map(open).transpose()?,
         })
+    }
+
+    /// Waits for whoever is to bring the pages of `--lazy-pages`: criu itself gives up where the socket is not there yet.
+    pub fn wait_for_pages(&self) {
+        let socket = self.log_folder().join(PAGES_SOCKET);
+        let end = Instant::now() + PATIENCE;
+        while self.lazy_pages && !socket.exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Adds to a request what both commands have in common. `log` is a file's name.
