@@ -4,6 +4,8 @@
 mod bundle;
 #[path = "runtime/mounts.rs"]
 mod mounts;
+#[path = "runtime/net_devices.rs"]
+mod net_devices;
 #[path = "runtime/notify_socket.rs"]
 mod notify_socket;
 #[path = "runtime/process.rs"]

@@ -189,7 +189,7 @@ pub struct Exec {
     /// Write the pid of the process to this file
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// SELinux label (not supported yet)
+    /// SELinux context
     #[arg(long, value_name = "LABEL")]
     pub process_label: Option<String>,
     /// AppArmor profile

@@ -15,7 +15,7 @@ use crate::{
     container::process::ProcessKey,
     errno::{Attempt, CallError},
     init::{InitError, join_keyring},
-    program::{Inheritance, Prepared, affinity, apparmor, limits, terminal, terminal::Console},
+    program::{Inheritance, Prepared, affinity, apparmor, limits, selinux, terminal, terminal::Console},
     rootfs::{gate::Gate, pivot},
     talk::{Channel, FromChild, ToChild},
     user_namespace::become_root,
@@ -152,6 +152,10 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     }
     affinity::finish(process.exec_cpu_affinity.as_ref())?;
     apparmor::change_on_exec(&process.apparmor_profile)?;
+    selinux::change_on_exec(&process.selinux_label)?;
+    if keyring.is_some() {
+        selinux::label_keyrings(&process.selinux_label)?;
+    }
     if let Some(personality) = &personality {
         limits::personality(personality)?;
     }

@@ -27,6 +27,7 @@ use crate::{
         DEFAULT_UMASK, Inheritance, Prepared, ProgramError, affinity,
         apparmor::{self, AppArmorError},
         limits::{self, LimitError},
+        selinux::{self, SelinuxError},
         terminal::{self, Console, TerminalError},
     },
     rootfs::{devices::DeviceError, masks::MaskError, mount::MountError, planned::Planned},
@@ -110,6 +111,9 @@ pub enum InitError {
     /// No profile.
     #[error("unable to apply apparmor profile: {0}")]
     AppArmor(#[from] AppArmorError),
+    /// No label.
+    #[error(transparent)]
+    Selinux(#[from] SelinuxError),
     /// No terminal.
     #[error(transparent)]
     Terminal(#[from] TerminalError),
@@ -220,6 +224,9 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
         terminal::bind_console(&root.gate, &slave)?;
     }
     run_hooks(&plan, channel)?;
+    // Not earlier: a hook is executed, too, and is the host's. Not later: the host's /proc is out of sight then.
+    apparmor::change_on_exec(&process.apparmor_profile)?;
+    selinux::change_on_exec(&process.selinux_label)?;
     root::finish(&plan, &process, root)?;
     let Plan {
         config,
@@ -260,12 +267,12 @@ fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
 fn act_on_self(plan: &Plan, process: &Process) -> Result<(), InitError> {
     setsid().attempt("begin", "session")?;
     if plan.record.keyring {
+        selinux::label_keyrings(&process.selinux_label)?;
         join_keyring(&plan.record.id)?;
     }
     if !plan.has_user_namespace() {
         limits::oom_score(process.oom_score_adj)?;
     }
-    apparmor::change_on_exec(&process.apparmor_profile)?;
     if let Some(personality) = &plan.config.linux.personality {
         limits::personality(personality)?;
     }
@@ -294,7 +301,8 @@ fn name_host(config: &Config) -> Result<(), CallError> {
 
 fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
     let hooks = &plan.config.hooks;
-    if !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() {
+    // Interfaces come at the same moment, before kernel parameters are set that speak of them.
+    if hooks.await_runtime() || !plan.config.linux.net_devices.is_empty() {
         channel.tell(FromChild::HooksDue).attempt("call", "runtime")?;
         if !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
             return Err(InitError::Abandoned);

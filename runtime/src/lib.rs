@@ -23,6 +23,8 @@ pub mod inherited;
 pub mod init;
 pub mod log;
 pub mod namespaces;
+pub mod net_devices;
+pub mod netlink;
 pub mod notify_socket;
 pub mod pidfd_socket;
 pub mod procfs;

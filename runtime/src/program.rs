@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod identity;
 pub mod limits;
 pub mod lookup;
+pub mod selinux;
 pub mod terminal;
 
 use std::{ffi::CString, io::Write, os::fd::IntoRawFd};

@@ -32,6 +32,9 @@ pub enum RootlessError {
     /// Only root may map ids of somebody else's file system.
     #[error("id-mapped mounts are not supported for rootless containers: {0:?}")]
     MappedMount(String),
+    /// They are the host's.
+    #[error("network devices are not supported for rootless containers")]
+    NetDevices,
     /// An owner that the user namespace does not have.
     #[error("cannot specify {0} mount option for rootless container: the id is not mapped")]
     MountOwner(String),
@@ -87,6 +90,9 @@ pub fn check(config: &Config) -> Result<(), RootlessError> {
         return Ok(());
     }
     let linux = &config.linux;
+    if !linux.net_devices.is_empty() {
+        return Err(RootlessError::NetDevices);
+    }
     let namespace = linux
         .namespace(NamespaceKind::User)
         .ok_or(RootlessError::NoUserNamespace)?;

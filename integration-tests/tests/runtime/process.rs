@@ -240,3 +240,28 @@ fn personality_flags_are_ignored_with_a_warning() {
     );
     assert_ne!(finished.ok(), "x86_64");
 }
+
+#[test]
+fn an_selinux_label_is_refused_where_nobody_enforces_it() {
+    if fs::exists("/sys/fs/selinux/enforce").unwrap_or(false) {
+        eprintln!("not shown: SELinux is enabled here");
+        return;
+    }
+    let text = "selinux label is specified in config, but selinux is disabled or not supported";
+    let bundle = Bundle::new();
+    bundle.sleeping();
+    bundle
+        .runtime(&[
+            "exec",
+            "--process-label",
+            "system_u:system_r:container_t:s0",
+            bundle.id(),
+            "true",
+        ])
+        .code_is(255)
+        .says(text);
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    bundle.edit(|config| config["process"]["selinuxLabel"] = json!("system_u:system_r:container_t:s0"));
+    bundle.run(&["true"]).code_is(1).says(text);
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}

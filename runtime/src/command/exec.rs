@@ -31,7 +31,11 @@ use crate::{
     foreground,
     inherited::{self, InheritedError},
     log, pidfd_socket,
-    program::{Inheritance, affinity, capabilities, terminal::Console},
+    program::{
+        Inheritance, affinity, capabilities,
+        selinux::{self, SelinuxError},
+        terminal::Console,
+    },
     rootless::{self, RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
     state,
@@ -57,9 +61,6 @@ pub enum ExecError {
     /// process.json, or what the options make of the container's own process, cannot be.
     #[error("{0}")]
     Process(#[from] SpecError),
-    /// Something that is not supported yet.
-    #[error("{0} is not supported by davit-runtime yet")]
-    Unsupported(&'static str),
     /// The container is in the wrong state for this.
     #[error("{0}")]
     State(&'static str),
@@ -84,6 +85,9 @@ pub enum ExecError {
     /// What an ordinary user cannot have.
     #[error(transparent)]
     Rootless(#[from] RootlessError),
+    /// A label that nobody would enforce.
+    #[error("{0}")]
+    Selinux(#[from] SelinuxError),
     /// The seccomp agent could not be told.
     #[error("unable to start container process: {0}")]
     Agent(#[from] AgentError),
@@ -93,7 +97,6 @@ pub enum ExecError {
 }
 
 pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
-    refuse_unsupported(args)?;
     let (folder, record) = store.find(&args.id.parse()?)?;
     let mut config = folder.config()?;
     let process = options::process(args, config.process.take().unwrap_or_default())?;
@@ -135,13 +138,6 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     }
 }
 
-fn refuse_unsupported(args: &Exec) -> Result<(), ExecError> {
-    match args.process_label {
-        Some(_) => Err(ExecError::Unsupported("exec --process-label (SELinux)")),
-        None => Ok(()),
-    }
-}
-
 fn visit(
     store: &Store,
     args: &Exec,
@@ -151,6 +147,7 @@ fn visit(
     init: OwnedFd,
 ) -> Result<Visit, ExecError> {
     process.validate()?;
+    selinux::check(&process.selinux_label)?;
     rootless::check_process(&process)?;
     if let Some(sets) = &process.capabilities {
         capabilities::warn(sets);

@@ -3,13 +3,14 @@
 mod inputs;
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
 };
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
-use davit_spec::{NamespaceKind, SpecError};
+use davit_spec::{NamespaceKind, NetDevice, SpecError};
 use davit_sys::clone::{Fork, fork};
 
 use super::{
@@ -27,7 +28,9 @@ use crate::{
     inherited::{self, InheritedError},
     init::{self, Plan},
     log, namespaces,
+    net_devices::{self, NetDeviceError},
     notify_socket::{self, NotifySocket},
+    program::selinux::SelinuxError,
     rootfs::{
         host_mount,
         planned::{self, PlanError, Planned},
@@ -118,6 +121,12 @@ pub enum LaunchError {
     /// The filter could not be compiled.
     #[error("unable to start container process: unable to init seccomp: {0}")]
     Seccomp(#[from] SeccompError),
+    /// A label that nobody would enforce.
+    #[error("{0}")]
+    Selinux(#[from] SelinuxError),
+    /// An interface that could not be moved.
+    #[error("unable to start container process: error during container init: {0}")]
+    NetDevice(#[from] NetDeviceError),
     /// The seccomp agent could not be told.
     #[error("unable to start container process: error during container init: {0}")]
     Agent(#[from] AgentError),
@@ -201,6 +210,10 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         false => None,
     };
     let hooks = config.hooks.clone();
+    let aid = Aid {
+        agent,
+        devices: config.linux.net_devices.clone(),
+    };
     let plan = Plan {
         config,
         record,
@@ -215,7 +228,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         owns_streams: launch.foreground,
         rootless: is_rootless(),
     };
-    let mut launched = start_init(plan, folder.clone(), hooks, agent, launch.wait_for_start)?;
+    let mut launched = start_init(plan, folder.clone(), hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
     undo.folder = None;
     undo.cgroup = None;
@@ -223,12 +236,20 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     Ok(launched)
 }
 
+/// What the runtime does for the first process that this cannot do itself.
+struct Aid {
+    /// Whom it tells of a filter that asks.
+    agent: Option<Agent>,
+    /// What it moves into the network namespace.
+    devices: BTreeMap<String, NetDevice>,
+}
+
 /// Forks the first process and talks with it until it is set up, or has executed the program.
 fn start_init(
     plan: Plan,
     folder: Folder,
     hooks: davit_spec::Hooks,
-    agent: Option<Agent>,
+    aid: Aid,
     wait: bool,
 ) -> Result<Launched, LaunchError> {
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
@@ -266,7 +287,7 @@ fn start_init(
             place.adopt(pid)?;
             channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
         }
-        converse(&mut launched, &channel, wait, sources.as_ref(), agent.as_ref())
+        converse(&mut launched, &channel, wait, sources.as_ref(), &aid)
     });
     match made {
         Ok(()) => Ok(launched),
@@ -296,10 +317,10 @@ fn converse(
     channel: &Channel,
     wait: bool,
     sources: Option<&Sources>,
-    agent: Option<&Agent>,
+    aid: &Aid,
 ) -> Result<(), LaunchError> {
     let hooks = &launched.hooks;
-    let hooks_due = !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty();
+    let hooks_due = hooks.await_runtime() || !aid.devices.is_empty();
     let go = || channel.order(ToChild::Go).map_err(|_| LaunchError::Died);
     // The word may be said before it is waited for: one wake-up less.
     if !wait && !hooks_due {
@@ -308,6 +329,7 @@ fn converse(
     loop {
         match channel.hear().attempt("hear", "container init")? {
             Some(FromChild::HooksDue) => {
+                net_devices::relocate(&aid.devices, launched.record.init.pid)?;
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
                 hooks::run("prestart", &launched.hooks.prestart, &state)?;
                 hooks::run("createRuntime", &launched.hooks.create_runtime, &state)?;
@@ -324,7 +346,7 @@ fn converse(
             Some(FromChild::Listener(listener)) => {
                 let listener = seccomp_agent::receive(listener, &launched.pidfd)?;
                 go()?;
-                let agent = agent.ok_or(SeccompError::NoListener)?;
+                let agent = aid.agent.as_ref().ok_or(SeccompError::NoListener)?;
                 let record = &launched.record;
                 let state = state::for_agent(record, "creating", record.init.pid, &agent.metadata);
                 agent.hand_over(&listener, &state)?;

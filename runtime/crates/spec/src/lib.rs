@@ -13,6 +13,7 @@ mod id_mapping;
 mod linux;
 mod memory_policy;
 mod namespaces;
+mod net_device;
 mod null;
 mod number_list;
 mod priorities;
@@ -30,6 +31,7 @@ pub use id_mapping::{IdMapping, from_table as id_mappings_from_table, to_host, t
 pub use linux::{Device, DeviceKind, Linux, Personality};
 pub use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MODES, MemoryPolicy};
 pub use namespaces::{Namespace, NamespaceKind};
+pub use net_device::NetDevice;
 pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
 pub use sysctl::path as sysctl_path;
 pub use time_offset::{TimeOffset, table as time_offsets_table};

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, TimeOffset, null::or_default};
+use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -50,9 +50,9 @@ pub struct Linux {
     pub gid_mappings: Vec<IdMapping>,
     /// Refused for now.
     pub intel_rdt: Option<Value>,
-    /// Refused for now.
+    /// Interfaces to take over, by their names outside.
     #[serde(deserialize_with = "or_default")]
-    pub net_devices: BTreeMap<String, Value>,
+    pub net_devices: BTreeMap<String, NetDevice>,
     /// The memory nodes of its pages.
     pub memory_policy: Option<MemoryPolicy>,
     /// How far the time namespace's clocks are ahead, by clock.

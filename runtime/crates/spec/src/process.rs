@@ -36,7 +36,7 @@ pub struct Process {
     /// AppArmor profile to change to.
     #[serde(deserialize_with = "or_default")]
     pub apparmor_profile: String,
-    /// SELinux context to change to; refused for now.
+    /// SELinux context to change to.
     #[serde(deserialize_with = "or_default")]
     pub selinux_label: String,
     /// What the out-of-memory killer adds to its score.

@@ -1,6 +1,6 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, NamespaceKind, Process, id_mapping, priorities, sysctl, time_offset};
+use crate::{Config, NamespaceKind, Process, id_mapping, net_device, priorities, sysctl, time_offset};
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +67,9 @@ pub enum SpecError {
     /// A scheduling parameter or a limit that cannot be.
     #[error("{0}")]
     Priority(String),
+    /// No name of an interface, or of two at once.
+    #[error("invalid network device name {0:?}")]
+    NetDevice(String),
     /// A part of the specification that is not built yet.
     #[error("{0} is not supported by davit-runtime yet")]
     Unsupported(&'static str),
@@ -93,6 +96,7 @@ impl Config {
             }
         }
         self.validate_scheduler()?;
+        net_device::validate(&self.linux)?;
         sysctl::validate(&self.linux, &self.hostname)
     }
 
@@ -138,10 +142,7 @@ impl Config {
 
     fn refuse_unsupported(&self) -> Result<(), SpecError> {
         let linux = &self.linux;
-        let refusals = [
-            (linux.intel_rdt.is_some(), "linux.intelRdt"),
-            (!linux.net_devices.is_empty(), "linux.netDevices"),
-        ];
+        let refusals = [(linux.intel_rdt.is_some(), "linux.intelRdt")];
         match refusals.into_iter().find(|(present, _)| *present) {
             Some((_, name)) => Err(SpecError::Unsupported(name)),
             None => Ok(()),
@@ -175,9 +176,6 @@ impl Process {
                 Some(0) => return Err(SpecError::Shape("invalid environment variable: name cannot be empty")),
                 Some(_) => {}
             }
-        }
-        if !self.selinux_label.is_empty() {
-            return Err(SpecError::Unsupported("process.selinuxLabel (SELinux)"));
         }
         priorities::validate(self)
     }

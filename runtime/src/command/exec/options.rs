@@ -29,6 +29,9 @@ pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
     if let Some(profile) = &args.apparmor {
         process.apparmor_profile.clone_from(profile);
     }
+    if let Some(label) = &args.process_label {
+        process.selinux_label.clone_from(label);
+    }
     if let Some(user) = &args.user {
         let (uid, gid) =
             user_and_group(user).ok_or_else(|| ExecError::Usage(format!("bad user {user:?}: UID[:GID]")))?;

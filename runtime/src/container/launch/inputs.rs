@@ -18,7 +18,7 @@ use crate::{
     errno::{Attempt, CallError},
     inherited, log,
     notify_socket::{self, NotifySocket},
-    program::{Inheritance, capabilities, limits, terminal::Console},
+    program::{Inheritance, capabilities, limits, selinux, terminal::Console},
     rootless::{self, is_rootless},
 };
 
@@ -31,6 +31,9 @@ pub(in crate::container) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8
     let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
     let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
     rootless::check(&config)?;
+    if let Some(process) = &config.process {
+        selinux::check(&process.selinux_label)?;
+    }
     if let Some(sets) = config
         .process
         .as_ref()
