@@ -2,6 +2,8 @@
 
 #[path = "runtime/bundle.rs"]
 mod bundle;
+#[path = "runtime/crashes.rs"]
+mod crashes;
 #[path = "runtime/mounts.rs"]
 mod mounts;
 #[path = "runtime/net_devices.rs"]

@@ -243,29 +243,20 @@ pub struct Delete {
 /// Options of `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// The form of the list
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    /// The form of the list: table or json
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub format: String,
     /// Only the ids
     #[arg(short, long)]
     pub quiet: bool,
 }
 
-/// The form of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    Table,
-    /// For programs
-    Json,
-}
-
 /// Options of `ps`.
 #[derive(Debug, Args)]
 pub struct Ps {
-    /// The form of the list
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    pub format: Format,
+    /// The form of the list: table or json
+    #[arg(short, long, value_name = "FORM", default_value = "table")]
+    pub format: String,
     /// The container's id
     pub id: String,
     /// Options for ps(1)

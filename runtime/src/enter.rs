@@ -14,6 +14,7 @@ use rustix::{
 use crate::{
     container::process::ProcessKey,
     errno::{Attempt, CallError},
+    fail_point,
     init::{InitError, join_keyring},
     program::{Inheritance, Prepared, affinity, apparmor, limits, selinux, terminal, terminal::Console},
     rootfs::{gate::Gate, pivot},
@@ -160,10 +161,12 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         limits::personality(personality)?;
     }
     limits::memory_policy(memory_policy.as_ref())?;
+    fail_point::reach("exec.child-joined");
     enter_namespaces(&init, namespaces, rootless)?;
     if let Some(root) = root {
         pivot::change_root(&root)?;
     }
+    fail_point::reach("exec.child-entered");
     drop((init, cgroup));
     setsid().attempt("begin", "session")?;
     if let Some(id) = keyring {

@@ -21,6 +21,7 @@ use rustix::{
 use crate::{
     container::{record::Record, start_gate::StartGate},
     errno::{Attempt, CallError},
+    fail_point,
     hooks::{self, HookError},
     namespaces::{self, Shared},
     program::{
@@ -211,11 +212,13 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     process.user.umask.get_or_insert(DEFAULT_UMASK);
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     umask(Mode::empty());
+    fail_point::reach("create.init-alone");
     // The runtime must know the process before it does anything.
     if plan.waits_for_runtime() && !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
         return Err(InitError::Abandoned);
     }
     enter_namespaces(&plan)?;
+    fail_point::reach("create.init-joined");
     act_on_self(&plan, &process)?;
     name_host(&plan.config)?;
     let root = root::build(&mut plan, channel)?;
@@ -223,11 +226,13 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
         let slave = terminal::set_up(&root.gate, console, channel, process.console_size, &process.user)?;
         terminal::bind_console(&root.gate, &slave)?;
     }
+    fail_point::reach("create.init-mounted");
     run_hooks(&plan, channel)?;
     // Not earlier: a hook is executed, too, and is the host's. Not later: the host's /proc is out of sight then.
     apparmor::change_on_exec(&process.apparmor_profile)?;
     selinux::change_on_exec(&process.selinux_label)?;
     root::finish(&plan, &process, root)?;
+    fail_point::reach("create.init-rooted");
     let Plan {
         config,
         record,

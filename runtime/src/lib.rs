@@ -17,6 +17,7 @@ pub mod container;
 pub mod criu;
 pub mod enter;
 pub mod errno;
+pub mod fail_point;
 pub mod foreground;
 pub mod hooks;
 pub mod inherited;
@@ -65,7 +66,7 @@ pub fn run() -> ExitCode {
         }
     };
     if let Err(err) = log::begin(cli.log.as_deref(), cli.log_format, cli.debug) {
-        log::error(&format!("cannot open log: {err}"));
+        log::error(&err.to_string());
         return ExitCode::from(FAILURE);
     }
     match command::run(cli) {

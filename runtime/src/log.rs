@@ -9,7 +9,11 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{cli::LogFormat, timestamp};
+use crate::{
+    cli::LogFormat,
+    errno::{Attempt, CallError},
+    timestamp,
+};
 
 static LOG: OnceLock<Log> = OnceLock::new();
 
@@ -28,8 +32,10 @@ struct Line<'a> {
 }
 
 /// Begins a log; without a path, lines go to standard error.
-pub fn begin(path: Option<&Path>, format: LogFormat, debug: bool) -> std::io::Result<()> {
-    path.map(open).transpose()?;
+pub fn begin(path: Option<&Path>, format: LogFormat, debug: bool) -> Result<(), CallError> {
+    if let Some(path) = path {
+        open(path).attempt("open", path.display())?;
+    }
     LOG.get_or_init(|| Log {
         path: path.map(Path::to_owned),
         format,

@@ -22,18 +22,26 @@ pub struct State<'a> {
     owner: &'a str,
 }
 
-/// The document for `state` and `list`. A stopped container has no pid.
-pub fn document<'a>(record: &'a Record, status: Status, name: &'a str) -> State<'a> {
+/// The document for `state` and `list`; only the latter names an owner.
+pub fn document<'a>(record: &'a Record, status: Status, name: &'a str, owner: &'a str) -> State<'a> {
     State {
         oci_version: &record.oci_version,
         id: &record.id,
-        pid: if status == Status::Stopped { 0 } else { record.init.pid },
+        pid: pid(record, status),
         status: name,
         bundle: &record.bundle,
         rootfs: &record.rootfs,
         created: &record.created,
         annotations: &record.annotations,
-        owner: "",
+        owner,
+    }
+}
+
+/// A stopped container has no pid.
+pub fn pid(record: &Record, status: Status) -> i32 {
+    match status {
+        Status::Stopped => 0,
+        _ => record.init.pid,
     }
 }
 

@@ -8,9 +8,11 @@ use std::{
     io::{IoSlice, IoSliceMut},
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd},
+    time::Duration,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno as Kernel, read, retry_on_intr, write},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -97,6 +99,19 @@ impl Channel {
     /// By write(2): the one call that a profile with an agent cannot ask about, see [`crate::seccomp_agent`].
     fn write(&self, bytes: &[u8]) -> Result<(), Kernel> {
         retry_on_intr(|| write(&self.0, bytes)).map(drop)
+    }
+
+    /// Whether the child says something, or goes away, within a limit.
+    pub fn speaks_within(&self, limit: Duration) -> Result<bool, Kernel> {
+        let limit = Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut fds, Some(&limit)) {
+            Err(Kernel::INTR) => Ok(false),
+            count => Ok(count? > 0),
+        }
     }
 
     /// What the child says next; `None` when it has executed the program, or is gone.

@@ -84,21 +84,14 @@ impl Bundle {
         if !detached {
             return command.finish();
         }
-        let (stdout, stderr) = (self.file("stdout"), self.file("stderr"));
-        let line = format!("{command:?}");
-        let status = command
-            .stdin(std::process::Stdio::null())
-            .stdout(fs::File::create(&stdout).expect("the bundle is ours"))
-            .stderr(fs::File::create(&stderr).expect("the bundle is ours"))
-            .status()
-            .expect("the runtime is built");
-        let text = |path: String| fs::read_to_string(path).expect("the bundle is ours");
-        Finished {
-            code: status.code().unwrap_or(-1),
-            stdout: text(stdout),
-            stderr: text(stderr),
-            line,
-        }
+        finish_into(&mut command, &self.file("stdout"), &self.file("stderr"))
+    }
+
+    /// Makes a container of another id. Many may be made at once.
+    pub fn create_as(&self, id: &str) -> Finished {
+        let (stdout, stderr) = (self.file(&format!("{id}.out")), self.file(&format!("{id}.err")));
+        let mut command = self.command(&["create", "--bundle", &self.path(), id]);
+        finish_into(&mut command, &stdout, &stderr)
     }
 
     /// Runs a program in the foreground.
@@ -146,6 +139,24 @@ impl Bundle {
         let original = self.command(&[]).get_program().to_owned();
         fs::copy(Path::new(&original), &copy).expect("the runtime is built");
         copy
+    }
+}
+
+/// Runs a command with files as its streams.
+fn finish_into(command: &mut Command, stdout: &str, stderr: &str) -> Finished {
+    let line = format!("{command:?}");
+    let status = command
+        .stdin(std::process::Stdio::null())
+        .stdout(fs::File::create(stdout).expect("the bundle is ours"))
+        .stderr(fs::File::create(stderr).expect("the bundle is ours"))
+        .status()
+        .expect("the runtime is built");
+    let text = |path: &str| fs::read_to_string(path).expect("the bundle is ours");
+    Finished {
+        code: status.code().unwrap_or(-1),
+        stdout: text(stdout),
+        stderr: text(stderr),
+        line,
     }
 }
 

@@ -51,7 +51,8 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
         return Ok(());
     }
     // The image is whole: what is left of the container does not make the command a failure.
-    let removed = destroy::kill(&record).and_then(|()| destroy::remove(&folder, &record));
+    let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
+    let removed = destroy::kill(&record).and_then(|()| destroy::remove_with(&folder, &record, &hooks));
     removed.unwrap_or_else(|err| log::warn(&err.to_string()));
     Ok(())
 }

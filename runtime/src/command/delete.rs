@@ -4,42 +4,53 @@ use super::{CommandError, id};
 use crate::{
     cli::Delete,
     container::{
-        cgroup::{self, CgroupChoice},
         destroy,
-        id::ContainerId,
+        record::Record,
         status::Status,
         store::{Folder, Store, StoreError},
     },
-    log,
+    fail_point,
 };
 
 pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
     let id = id(&args.id)?;
-    let (folder, record) = match store.find(&id) {
-        Err(StoreError::Absent | StoreError::Damaged { .. }) if args.force => {
-            return store.remains(&id).map_or(Ok(()), |folder| remove_remains(&folder, &id));
-        }
-        found => found?,
+    let folder = match store.remains(&id) {
+        Some(folder) => folder,
+        None if args.force => return Ok(()),
+        None => return Err(StoreError::Absent.into()),
     };
-    match Status::of(&folder, &record) {
-        Status::Stopped => {}
-        Status::Created => destroy::kill(&record)?,
-        _ if args.force => destroy::kill(&record)?,
-        status => {
-            return Err(CommandError::State(format!(
-                "cannot delete container {id} that is not stopped: {status}"
-            )));
-        }
+    match store.find(&id) {
+        Ok((_, record)) => end(&folder, &record, args.force)?,
+        Err(StoreError::Absent | StoreError::Damaged { .. }) if args.force => {}
+        Err(err) => return Err(err.into()),
     }
-    Ok(destroy::remove(&folder, &record)?)
+    fail_point::reach("delete.ended");
+    if !folder.path().is_dir() {
+        return Ok(folder.remove()?);
+    }
+    // Not before its end: whoever makes it is then done with it, too.
+    let Some(claim) = folder.claim()? else {
+        return Ok(());
+    };
+    match store.find(&id) {
+        Ok((_, record)) => {
+            end(&folder, &record, args.force)?;
+            let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
+            Ok(destroy::remove(&claim, &folder, &record, &hooks)?)
+        }
+        Err(_) => Ok(destroy::remove_remains(&claim, &folder)?),
+    }
 }
 
-/// What a creation that was killed has left: a folder without a record, and perhaps a cgroup.
-fn remove_remains(folder: &Folder, id: &ContainerId) -> Result<(), CommandError> {
-    if let Ok(config) = folder.config()
-        && let Err(err) = cgroup::plan(&config, id, CgroupChoice::default()).and_then(|cgroup| cgroup.destroy())
-    {
-        log::warn(&err.to_string());
+/// Kills a container that may be killed.
+fn end(folder: &Folder, record: &Record, force: bool) -> Result<(), CommandError> {
+    match Status::of(folder, record) {
+        Status::Stopped => Ok(()),
+        Status::Created => Ok(destroy::kill(record)?),
+        _ if force => Ok(destroy::kill(record)?),
+        status => Err(CommandError::State(format!(
+            "cannot delete container {} that is not stopped: {status}",
+            record.id
+        ))),
     }
-    Ok(folder.remove()?)
 }

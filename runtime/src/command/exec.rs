@@ -28,7 +28,7 @@ use crate::{
     },
     enter::{self, Visit},
     errno::{Attempt, CallError},
-    foreground,
+    fail_point, foreground,
     inherited::{self, InheritedError},
     log, pidfd_socket,
     program::{
@@ -122,6 +122,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
         set_child_subreaper(Some(getpid())).attempt("become", "subreaper")?;
     }
     let process = fork_into(visit)?;
+    fail_point::reach("exec.forked");
     let terminal = match process
         .converse(&record, agent.as_ref())
         .and_then(|terminal| process.hand_over(args).map(|()| terminal))
@@ -132,6 +133,7 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
             return Err(err);
         }
     };
+    fail_point::reach("exec.executed");
     match args.detach {
         true => Ok(0),
         false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal, None)? as u8),
@@ -234,6 +236,7 @@ impl Visitor {
     fn converse(&self, record: &Record, agent: Option<&Agent>) -> Result<Option<OwnedFd>, ExecError> {
         // Said before it is waited for: one wake-up less.
         let _ = self.channel.order(ToChild::Go);
+        fail_point::reach("exec.ordered");
         let mut terminal = None;
         loop {
             match self.channel.hear().attempt("hear", "process")? {

@@ -1,10 +1,12 @@
 //! `list`: all containers.
 
+use std::{fs, os::unix::fs::MetadataExt};
+
 use super::{CommandError, print};
 use crate::{
-    cli::{Format, List},
-    container::{status::Status, store::Store},
-    state::document,
+    cli::List,
+    container::{record::Record, status::Status, store::Store},
+    state::{document, pid},
 };
 
 const HEADINGS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
@@ -12,52 +14,84 @@ const HEADINGS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"
 const GAP: usize = 3;
 const NARROWEST: usize = 12;
 
+/// A container, and what else is known of it.
+struct Row {
+    record: Record,
+    status: Status,
+    name: String,
+    owner: String,
+}
+
 pub(super) fn run(store: &Store, args: &List) -> Result<(), CommandError> {
-    let found = store.list()?;
+    let rows = rows(store)?;
     if args.quiet {
-        return Ok(print(
-            &found
-                .iter()
-                .map(|(_, record)| format!("{}\n", record.id))
-                .collect::<String>(),
-        )?);
+        let ids: String = rows.iter().map(|row| format!("{}\n", row.record.id)).collect();
+        return Ok(print(&ids)?);
     }
-    let named: Vec<_> = found
+    match args.format.as_str() {
+        "json" => Ok(print(&json(&rows))?),
+        "table" => Ok(print(&table(&cells(&rows)))?),
+        _ => Err(CommandError::Usage("invalid format option".into())),
+    }
+}
+
+/// What cannot be read is said and passed over: one damaged container must not hide the others.
+fn rows(store: &Store) -> Result<Vec<Row>, CommandError> {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut rows = Vec::new();
+    for (name, found) in store.list()? {
+        match found {
+            Ok((folder, record)) => {
+                let status = Status::of(&folder, &record);
+                let uid = fs::metadata(folder.path()).map(|metadata| metadata.uid());
+                rows.push(Row {
+                    record,
+                    status,
+                    name: status.to_string(),
+                    owner: uid.map_or_else(|_| String::new(), |uid| owner(&passwd, uid)),
+                });
+            }
+            Err(err) => eprintln!("load container {name}: {err}"),
+        }
+    }
+    Ok(rows)
+}
+
+/// The name of a user, or `#` and the number of one without.
+fn owner(passwd: &str, uid: u32) -> String {
+    let number = uid.to_string();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| format!("#{number}"))
+}
+
+fn json(rows: &[Row]) -> String {
+    let documents: Vec<_> = rows
         .iter()
-        .map(|(folder, record)| {
-            let status = Status::of(folder, record);
-            (record, status, status.to_string())
-        })
+        .map(|row| document(&row.record, row.status, &row.name, &row.owner))
         .collect();
-    match args.format {
-        Format::Json => {
-            let documents: Vec<_> = named
-                .iter()
-                .map(|(record, status, name)| document(record, *status, name))
-                .collect();
-            let json = serde_json::to_string(&documents).expect("a state is made of text and numbers");
-            Ok(print(&format!(
-                "{}\n",
-                if documents.is_empty() { "null" } else { &json }
-            ))?)
-        }
-        Format::Table => {
-            let mut rows = vec![HEADINGS.map(str::to_owned)];
-            rows.extend(named.into_iter().map(|(record, status, name)| {
-                let pid = if status == Status::Stopped { 0 } else { record.init.pid };
-                let bundle = record.bundle.display().to_string();
-                [
-                    record.id.clone(),
-                    pid.to_string(),
-                    name,
-                    bundle,
-                    record.created.clone(),
-                    "root".into(),
-                ]
-            }));
-            Ok(print(&table(&rows))?)
-        }
-    }
+    let json = serde_json::to_string(&documents).expect("a state is made of text and numbers");
+    // Go writes a list that was never begun.
+    format!("{}\n", if documents.is_empty() { "null" } else { &json })
+}
+
+fn cells(rows: &[Row]) -> Vec<[String; 6]> {
+    let row = |row: &Row| {
+        [
+            row.record.id.clone(),
+            pid(&row.record, row.status).to_string(),
+            row.name.clone(),
+            row.record.bundle.display().to_string(),
+            row.record.created.clone(),
+            row.owner.clone(),
+        ]
+    };
+    std::iter::once(HEADINGS.map(str::to_owned))
+        .chain(rows.iter().map(row))
+        .collect()
 }
 
 fn table<const N: usize>(rows: &[[String; N]]) -> String {
@@ -79,4 +113,16 @@ fn table<const N: usize>(rows: &[[String; N]]) -> String {
             format!("{}\n", line.trim_end())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::owner;
+
+    #[test]
+    fn an_owner_without_a_name_is_a_number() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(owner(passwd, 1000), "ann");
+        assert_eq!(owner(passwd, 100), "#100");
+    }
 }

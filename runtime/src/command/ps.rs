@@ -3,20 +3,18 @@
 use std::process::Command;
 
 use super::{CommandError, id, print};
-use crate::{
-    cli::{Format, Ps},
-    container::store::Store,
-    errno::Attempt,
-};
+use crate::{cli::Ps, container::store::Store, errno::Attempt};
 
 pub(super) fn run(store: &Store, args: &Ps) -> Result<(), CommandError> {
     let (_, record) = store.find(&id(&args.id)?)?;
     let pids = record.cgroup()?.pids()?;
-    if args.format == Format::Json {
-        return Ok(print(&format!(
-            "{}\n",
-            serde_json::to_string(&pids).expect("pids are numbers")
-        ))?);
+    match args.format.as_str() {
+        "json" => {
+            let json = serde_json::to_string(&pids).expect("pids are numbers");
+            return Ok(print(&format!("{json}\n"))?);
+        }
+        "table" => {}
+        _ => return Err(CommandError::Usage("invalid format option".into())),
     }
     let options = if args.options.is_empty() {
         vec!["-ef".to_owned()]
@@ -25,8 +23,17 @@ pub(super) fn run(store: &Store, args: &Ps) -> Result<(), CommandError> {
     };
     let output = Command::new("ps").args(&options).output().attempt("execute", "ps")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let lines = of_container(&text, &pids)
-        .ok_or_else(|| CommandError::Usage("ps: the output has no PID column to select by".into()))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(CommandError::Usage(format!(
+            "ps: {}: {}{}",
+            output.status,
+            text,
+            words.trim_end()
+        )));
+    }
+    let lines =
+        of_container(&text, &pids).ok_or_else(|| CommandError::Usage("couldn't find PID field in ps output".into()))?;
     Ok(print(&lines)?)
 }
 

@@ -1,5 +1,7 @@
 //! `start`: let a created container's program run.
 
+use std::time::{Duration, Instant};
+
 use super::{CommandError, id};
 use crate::{
     cli::Target,
@@ -10,30 +12,42 @@ use crate::{
         store::{Folder, Store},
     },
     errno::Attempt,
-    hooks,
+    fail_point, hooks,
     notify_socket::{self, NotifySocket},
     state,
-    talk::{FromChild, ToChild},
+    talk::{Channel, FromChild, ToChild},
 };
+
+/// How long a container may be stopped or frozen before it is given up. One that runs may take its time: it may have
+/// hooks.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+const ALREADY_RUNNING: &str = "cannot start an already running container";
+const HAS_STOPPED: &str = "cannot start a container that has stopped";
 
 pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
-    let connection = match Status::of(&folder, &record) {
-        Status::Created => start_gate::approach(&folder).attempt("approach", "container init")?,
-        Status::Stopped => return Err(CommandError::State("cannot start a container that has stopped".into())),
-        Status::Running => None,
-        Status::Paused => return Err(CommandError::State("cannot start a paused container".into())),
-    };
-    let connection =
-        connection.ok_or_else(|| CommandError::State("cannot start an already running container".into()))?;
+    match Status::of(&folder, &record) {
+        Status::Created => {}
+        Status::Stopped => return Err(CommandError::State(HAS_STOPPED.into())),
+        Status::Running => return Err(CommandError::State(ALREADY_RUNNING.into())),
+        Status::Paused => {
+            return Err(CommandError::State(
+                "cannot start a container in the paused state".into(),
+            ));
+        }
+    }
+    let connection = start_gate::approach(&folder).attempt("approach", "container init")?;
+    let connection = connection.ok_or_else(|| too_late(&record))?;
     let notifications = match notify_socket::manager() {
         Some(manager) => NotifySocket::listen(&folder, manager)?,
         None => None,
     };
-    connection.order(ToChild::Go).attempt("start", "container init")?;
-    if let Some(FromChild::Failed(text)) = connection.hear().attempt("hear", "container init")? {
-        return Err(CommandError::Start(text));
-    }
+    fail_point::reach("start.connected");
+    open(&connection, &record)?;
+    fail_point::reach("start.executed");
     start_gate::clear(&folder);
     poststart(&folder, &record)?;
     if let Some(notifications) = notifications
@@ -42,6 +56,58 @@ pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
         notifications.forward_until_ready(record.init.pid, &init);
     }
     Ok(())
+}
+
+/// Says the word, and returns when the program is executed.
+fn open(connection: &Channel, record: &Record) -> Result<(), CommandError> {
+    // Who is the second to say it finds the gate closed, now or later.
+    if connection.order(ToChild::Go).is_err() {
+        return Err(too_late(record));
+    }
+    fail_point::reach("start.ordered");
+    if !matches!(hear(connection, record)?, Some(FromChild::Ready)) {
+        return Err(too_late(record));
+    }
+    match hear(connection, record)? {
+        Some(FromChild::Failed(text)) => Err(CommandError::Start(text)),
+        _ => Ok(()),
+    }
+}
+
+fn too_late(record: &Record) -> CommandError {
+    CommandError::State(match record.init.is_alive() {
+        true => ALREADY_RUNNING.into(),
+        false => HAS_STOPPED.into(),
+    })
+}
+
+/// What the container says next. A frozen or stopped one says nothing, for ever.
+fn hear(connection: &Channel, record: &Record) -> Result<Option<FromChild>, CommandError> {
+    let mut held_up = None;
+    while !connection.speaks_within(LOOK).attempt("wait for", "container init")? {
+        let Some(how) = held_up_how(record) else {
+            held_up = None;
+            continue;
+        };
+        if held_up.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return Err(CommandError::State(format!(
+                "cannot start container {}: its first process, pid {}, has been {how} for {} seconds; let it run on, or \
+                 remove it with delete --force",
+                record.id,
+                record.init.pid,
+                PATIENCE.as_secs(),
+            )));
+        }
+    }
+    Ok(connection.hear().attempt("hear", "container init")?)
+}
+
+fn held_up_how(record: &Record) -> Option<&'static str> {
+    let frozen = || record.cgroup().and_then(|cgroup| cgroup.frozen());
+    match record.init.is_stopped() {
+        true => Some("stopped by a signal"),
+        false => frozen().unwrap_or(false).then_some("frozen"),
+    }
 }
 
 fn poststart(folder: &Folder, record: &Record) -> Result<(), CommandError> {

@@ -11,7 +11,7 @@ pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
     let status = Status::of(&folder, &record);
     let name = status.to_string();
-    let json =
-        serde_json::to_string_pretty(&document(&record, status, &name)).expect("a state is made of text and numbers");
+    let json = serde_json::to_string_pretty(&document(&record, status, &name, ""))
+        .expect("a state is made of text and numbers");
     Ok(print(&format!("{json}\n"))?)
 }

@@ -2,10 +2,11 @@
 
 use std::{
     os::fd::{AsFd, OwnedFd},
+    thread::sleep,
     time::{Duration, Instant},
 };
 
-use davit_cgroup::CgroupError;
+use davit_cgroup::{Cgroup, CgroupError};
 use davit_spec::Hooks;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -14,17 +15,18 @@ use rustix::{
 
 use super::{
     record::Record,
-    store::{Folder, StoreError},
+    store::{Claim, Folder, StoreError},
 };
 use crate::{
     errno::{Attempt, CallError},
-    hooks, log,
+    fail_point, hooks, log,
     rootfs::host_mount,
     state,
 };
 
 /// How long the kernel may take to be done with a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Why a container is still there.
 #[derive(Debug, thiserror::Error)]
@@ -64,26 +66,67 @@ pub fn kill(record: &Record) -> Result<(), DestroyError> {
     }
 }
 
-/// Removes what is left of a stopped container, and runs its poststop hooks.
-pub fn remove(folder: &Folder, record: &Record) -> Result<(), DestroyError> {
-    let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
-    remove_with(folder, record, &hooks)
+/// Removes what is left of a stopped container, and runs its poststop hooks. Nothing is done where somebody else has.
+pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
+    folder
+        .claim()?
+        .map_or(Ok(()), |claim| remove(&claim, folder, record, hooks))
 }
 
-/// [`remove`], for whoever knows the hooks already.
-pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
+/// [`remove_with`], for whoever has the claim already.
+pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
     let cgroup = record.cgroup()?;
     // Processes of a shared pid namespace, or of an exec, can be left when the first process is gone.
     if !record.own_pids && cgroup.exists() {
         cgroup.kill_all(Signal::KILL.as_raw())?;
     }
+    fail_point::reach("delete.killed");
     cgroup.destroy()?;
+    fail_point::reach("delete.cgroup-removed");
     if let Some(id) = record.root_mount {
         host_mount::remove(&record.rootfs, id)?;
     }
     folder.remove()?;
+    fail_point::reach("delete.folder-removed");
     run_poststop(record, hooks);
     Ok(())
+}
+
+/// Removes what a creation that was killed has left: a folder without a record, and perhaps a cgroup with processes.
+pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
+    let Some((record, cgroup_is_made)) = folder.plan() else {
+        return Ok(folder.remove()?);
+    };
+    let cgroup = record.cgroup()?;
+    if cgroup_is_made {
+        empty_and_remove(&cgroup)?;
+    } else if let Err(err) = cgroup.destroy() {
+        // Made or not, nobody of ours is in it; and with somebody in it it is not ours.
+        log::warn(&err.to_string());
+    }
+    if let Some(id) = record.root_mount {
+        host_mount::remove(&record.rootfs, id)?;
+    }
+    let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
+    folder.remove()?;
+    run_poststop(&record, &hooks);
+    Ok(())
+}
+
+/// A first process without a runtime ends by itself, but it may just be on its way into the cgroup.
+fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let killed = match cgroup.exists() {
+            true => cgroup.kill_all(Signal::KILL.as_raw()).and_then(|()| cgroup.thaw()),
+            false => Ok(()),
+        };
+        let removed = killed.and_then(|()| cgroup.destroy());
+        if removed.is_ok() || Instant::now() > end {
+            return removed;
+        }
+        sleep(PAUSE);
+    }
 }
 
 /// Runs the poststop hooks. A failing one is a warning: the container is gone whatever it says.

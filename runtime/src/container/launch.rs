@@ -20,10 +20,11 @@ use super::{
     process::ProcessKey,
     record::{Record, VERSION},
     start_gate::StartGate,
-    store::{Folder, Store, StoreError},
+    store::{Claim, Folder, Store, StoreError},
 };
 use crate::{
     errno::{Attempt, CallError},
+    fail_point,
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
@@ -174,23 +175,20 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let shared = namespaces::open_shared(&config.linux)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
-    let folder = store.reserve(&launch.id)?;
+    let (folder, claim) = store.reserve(&launch.id, &json)?;
+    let mut claim = Some(claim);
     let mut undo = Undo {
         folder: Some(&folder),
         cgroup: None,
         root_mount: None,
     };
-    folder.save_config(&json)?;
+    fail_point::reach("create.claimed");
     let notifications = notifications(manager, &folder, launch)?;
-    let cgroup = cgroup::make(cgroup, &config, &launch.id, launch.cgroup)?;
-    undo.cgroup = Some(cgroup.clone());
-    cgroup.apply()?;
     let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
         Some(_) => None,
-        None => Some(host_mount::make(&rootfs)?),
+        None => Some(host_mount::prepare(&rootfs)?),
     };
-    undo.root_mount = root_mount.map(|id| (rootfs.clone(), id));
-    let record = Record {
+    let mut record = Record {
         version: VERSION,
         id: launch.id.to_string(),
         oci_version: config.oci_version.clone(),
@@ -201,10 +199,28 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         annotations: config.annotations.clone(),
         cgroup_paths: cgroup.paths(),
         cgroup_manager: cgroup.manager().clone(),
-        root_mount,
+        root_mount: root_mount.as_ref().map(|mount| mount.id),
         own_pids: config.linux.has_new(NamespaceKind::Pid),
         keyring: !launch.no_new_keyring,
     };
+    folder.save_plan(&record)?;
+    fail_point::reach("create.planned");
+    let cgroup = cgroup::make(cgroup, &config, &launch.id, launch.cgroup)?;
+    undo.cgroup = Some(cgroup.clone());
+    fail_point::reach("create.cgroup-made");
+    if record.cgroup_paths != cgroup.paths() {
+        record.cgroup_paths = cgroup.paths();
+        record.cgroup_manager = cgroup.manager().clone();
+        folder.save_plan(&record)?;
+    }
+    folder.cgroup_is_made()?;
+    cgroup.apply()?;
+    fail_point::reach("create.limited");
+    if let Some(mount) = root_mount {
+        undo.root_mount = Some((rootfs.clone(), mount.id));
+        mount.attach()?;
+        fail_point::reach("create.root-attached");
+    }
     let start = match launch.wait_for_start {
         true => Some(StartGate::new(&folder).attempt("listen in", folder.path().display())?),
         false => None,
@@ -228,7 +244,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         owns_streams: launch.foreground,
         rootless: is_rootless(),
     };
-    let mut launched = start_init(plan, folder.clone(), hooks, aid, launch.wait_for_start)?;
+    let mut launched = start_init(plan, folder.clone(), &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
     undo.folder = None;
     undo.cgroup = None;
@@ -248,6 +264,7 @@ struct Aid {
 fn start_init(
     plan: Plan,
     folder: Folder,
+    claim: &mut Option<Claim>,
     hooks: davit_spec::Hooks,
     aid: Aid,
     wait: bool,
@@ -261,12 +278,13 @@ fn start_init(
     let sources = needs_sources.then(|| Sources::of(&plan.mounts, &plan.record.bundle));
     let (pid, pidfd) = match fork_init(&plan, cgroup.as_ref().map(|fd| fd.as_fd()))? {
         Fork::Child => {
-            drop((channel, cgroup));
+            drop((channel, cgroup, claim.take()));
             init::live(plan, child_channel)
         }
         Fork::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((child_channel, plan));
+    fail_point::reach("create.forked");
     log::debug(format_args!("container init is process {pid}"));
     if has_user_namespace && !place.adopts() {
         channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
@@ -283,6 +301,7 @@ fn start_init(
         record.init = key;
         launched.record = record;
         launched.folder.save(&launched.record)?;
+        fail_point::reach("create.recorded");
         if place.adopts() {
             place.adopt(pid)?;
             channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
@@ -333,6 +352,7 @@ fn converse(
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
                 hooks::run("prestart", &launched.hooks.prestart, &state)?;
                 hooks::run("createRuntime", &launched.hooks.create_runtime, &state)?;
+                fail_point::reach("create.hooks-run");
                 go()?;
                 if !wait {
                     let _ = go();

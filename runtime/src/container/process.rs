@@ -30,6 +30,11 @@ impl ProcessKey {
         stat(self.pid).is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, 'Z' | 'X'))
     }
 
+    /// Whether it is kept from running by a signal or a tracer.
+    pub fn is_stopped(self) -> bool {
+        stat(self.pid).is_some_and(|(state, _)| matches!(state, 'T' | 't'))
+    }
+
     /// A handle on that very process; `None` when it is gone.
     pub fn open(self) -> Result<Option<OwnedFd>, Kernel> {
         let Some(pid) = Pid::from_raw(self.pid) else {

@@ -103,15 +103,15 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         .map(|mount| init::inside(mount, &rootfs))
         .collect();
     let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
-    let folder = store.reserve(&launch.id)?;
+    let (folder, _claim) = store.reserve(&launch.id, &json)?;
     let mut undo = Undo {
         folder: Some(&folder),
         cgroup: None,
     };
-    folder.save_config(&json)?;
     let version = version()?;
     check_version(wish, version)?;
     let streams = streams(&wish.options.images)?;
+    folder.save_plan(&record(&config, launch, &rootfs, &cgroup))?;
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
     let record = record(&config, launch, &rootfs, &cgroup);

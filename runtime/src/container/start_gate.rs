@@ -1,7 +1,7 @@
 //! What a created container waits at: a listening socket in its folder.
 //!
-//! `start` connects, says go, and hears the end of the connection when the program is executed, or why it was not.
-//! Whether a container has been started is asked of the kernel, not of a file: as long as the gate listens, it has not.
+//! `start` connects, says go, hears that it was understood, and hears the end of the connection when the program is
+//! executed, or why it was not. Only one is understood, however many say go at once. Whether a container has been started is asked of the kernel, not of a file: as long as the gate listens, it has not.
 //! A `start` that dies before its word leaves the container created; one that dies after it leaves it started.
 
 use std::{
@@ -18,9 +18,11 @@ use rustix::{
 };
 
 use super::store::Folder;
-use crate::talk::Channel;
+use crate::talk::{Channel, FromChild};
 
 const NAME: &str = "start.sock";
+/// Lookers that the container has not seen yet, since it is stopped or has no time: enough for all that there will be.
+const BACKLOG: i32 = 1024;
 
 /// The container's side.
 #[derive(Debug)]
@@ -29,9 +31,9 @@ pub struct StartGate(OwnedFd);
 impl StartGate {
     /// Begins to listen.
     pub fn new(folder: &Folder) -> Result<Self, Kernel> {
-        let socket = socket()?;
+        let socket = socket(SocketFlags::CLOEXEC)?;
         with_address(folder, |address| bind(&socket, address))?;
-        listen(&socket, 4)?;
+        listen(&socket, BACKLOG)?;
         Ok(StartGate(socket))
     }
 
@@ -42,22 +44,30 @@ impl StartGate {
                 Err(Kernel::INTR | Kernel::CONNABORTED) => continue,
                 result => Channel::from(result?.0),
             };
-            // Silence is somebody who only looked whether the gate is there.
-            if let Ok(Some(_)) = connection.obey() {
+            // Silence is somebody who only looked whether the gate is there, and who cannot be answered has gone away.
+            if let Ok(Some(_)) = connection.obey()
+                && connection.tell(FromChild::Ready).is_ok()
+            {
                 return Ok(connection);
             }
         }
     }
 }
 
-/// Connects to the gate of a container that has not been started yet; `None` where it has been.
+/// Connects to the gate of a container that has not been started yet; `None` where it has been. The connection never
+/// blocks.
 pub fn approach(folder: &Folder) -> Result<Option<Channel>, Kernel> {
-    let socket = socket()?;
-    match with_address(folder, |address| connect(&socket, address)) {
-        Ok(()) => Ok(Some(Channel::from(socket))),
+    match connection(folder) {
+        Ok(socket) => Ok(Some(Channel::from(socket))),
         Err(Kernel::NOENT | Kernel::CONNREFUSED) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether the gate is there: whether the container has yet to be started.
+pub fn is_there(folder: &Folder) -> bool {
+    // A queue that is full is the queue of a gate.
+    matches!(connection(folder), Ok(_) | Err(Kernel::AGAIN))
 }
 
 /// Removes what is left of the gate of a container that was started.
@@ -65,8 +75,15 @@ pub fn clear(folder: &Folder) {
     let _ = fs::remove_file(folder.path().join(NAME));
 }
 
-fn socket() -> Result<OwnedFd, Kernel> {
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+/// Nobody waits for room in the queue of a container, which may be stopped.
+fn connection(folder: &Folder) -> Result<OwnedFd, Kernel> {
+    let socket = socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    with_address(folder, |address| connect(&socket, address))?;
+    Ok(socket)
+}
+
+fn socket(flags: SocketFlags) -> Result<OwnedFd, Kernel> {
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
 }
 
 /// A socket's path has at most 107 bytes, a folder's may have more: so it is addressed through a descriptor.

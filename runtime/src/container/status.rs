@@ -25,7 +25,7 @@ impl Status {
         }
         match record.cgroup().and_then(|cgroup| cgroup.frozen()) {
             Ok(true) => Status::Paused,
-            _ if matches!(start_gate::approach(folder), Ok(Some(_))) => Status::Created,
+            _ if start_gate::is_there(folder) => Status::Created,
             _ => Status::Running,
         }
     }

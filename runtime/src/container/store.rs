@@ -4,12 +4,19 @@
 //! <root>/<id>/state.json    the record (written aside and renamed: whole or not there)
 //! <root>/<id>/config.json   the config as it was when the container was made
 //! <root>/<id>/start.sock    there until the container is started
+//! <root>/<id>/.planned.json the record before there is a process: its cgroup may be there, and may be another's
+//! <root>/<id>/.made.json    the same when the cgroup was made: it and whoever is in it are this container's
 //! <root>/.seccomp/          compiled filters
 //! ```
+//!
+//! Whoever makes or removes a container holds the [`Claim`] on its folder meanwhile. What a creation that was killed has
+//! left is a folder without state.json and without a claim.
+
+mod claim;
 
 use std::{
-    fs::{self, DirBuilder},
-    io,
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
@@ -17,9 +24,16 @@ use std::{
 use davit_spec::Config;
 
 use super::{id::ContainerId, record::Record};
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    fail_point,
+};
+
+pub use claim::Claim;
 
 const RECORD: &str = "state.json";
+const PLANNED: &str = ".planned.json";
+const MADE: &str = ".made.json";
 const CONFIG: &str = "config.json";
 
 /// Why a container cannot be found, kept or read.
@@ -32,17 +46,23 @@ pub enum StoreError {
     #[error("container does not exist")]
     Absent,
     /// A file of it is damaged.
-    #[error("{path:?}: {problem}")]
+    #[error("{path:?} is damaged: {problem} (delete --force removes the container)")]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
+    /// Somebody else makes or removes it, and does not come to an end.
+    #[error("container is being made or removed by another process (a hook that does not end?): {0:?} is locked")]
+    Claimed(PathBuf),
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
 }
+
+/// A container, or why it cannot be read.
+pub type Found = Result<(Folder, Record), StoreError>;
 
 /// The folder of all containers.
 #[derive(Clone, Debug)]
@@ -72,8 +92,31 @@ impl Store {
         self.root.join(id.as_str())
     }
 
-    /// Makes the folder of a new container; that it can be made once only is what reserves the id.
-    pub fn reserve(&self, id: &ContainerId) -> Result<Folder, StoreError> {
+    /// Makes the folder of a new container, with a copy of its config, which later changes of the bundle do not touch.
+    /// That the folder, and the copy in it, can be made once only is what reserves the id.
+    pub fn reserve(&self, id: &ContainerId, config: &[u8]) -> Result<(Folder, Claim), StoreError> {
+        loop {
+            let folder = self.make_folder(id)?;
+            fail_point::reach("create.reserved");
+            // In between somebody may have taken the empty folder for what a killed creation has left; and where it is
+            // there, it may be one that somebody else has made since then.
+            let Some(claim) = folder.claim()? else {
+                continue;
+            };
+            let path = folder.path.join(CONFIG);
+            let file = OpenOptions::new().write(true).create_new(true).open(&path);
+            if matches!(&file, Err(err) if err.kind() == io::ErrorKind::AlreadyExists) {
+                return Err(StoreError::Exists);
+            }
+            if let Err(err) = file.and_then(|mut file| file.write_all(config)) {
+                folder.remove()?;
+                return Err(err).attempt("write", path.display()).map_err(StoreError::Call);
+            }
+            return Ok((folder, claim));
+        }
+    }
+
+    fn make_folder(&self, id: &ContainerId) -> Result<Folder, StoreError> {
         let path = self.place(id);
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
@@ -102,23 +145,26 @@ impl Store {
         Ok((folder, record))
     }
 
-    /// A container's folder, whether it has a record or was left behind by a failed creation.
+    /// What lies under a container's name, whether it has a record or was left behind by a failed creation.
     pub fn remains(&self, id: &ContainerId) -> Option<Folder> {
         let path = self.place(id);
-        path.is_dir().then_some(Folder { path })
+        path.symlink_metadata().is_ok().then_some(Folder { path })
     }
 
-    /// All containers, by id; folders without a whole record are passed over.
-    pub fn list(&self) -> Result<Vec<(Folder, Record)>, StoreError> {
+    /// All containers, by id, and what cannot be read of them. Names that begin with a dot are the runtime's own.
+    pub fn list(&self) -> Result<Vec<(String, Found)>, StoreError> {
         let entries = match fs::read_dir(&self.root) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries.attempt("read", self.root.display())?,
+            entries => entries.attempt("open", self.root.display())?,
         };
         let mut found: Vec<_> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter_map(|id| self.find(&id).ok())
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with('.'))
+            .filter_map(|name| Some((name.clone(), self.find(&name.parse().ok()?))))
             .collect();
-        found.sort_by(|(_, one), (_, other)| one.id.cmp(&other.id));
+        found.sort_by(|(one, _), (other, _)| one.cmp(other));
         Ok(found)
     }
 }
@@ -129,15 +175,39 @@ impl Folder {
         &self.path
     }
 
+    /// Waits until nobody else makes or removes the container; `None` when the folder is gone by then.
+    pub fn claim(&self) -> Result<Option<Claim>, StoreError> {
+        Claim::of(&self.path)
+    }
+
+    /// Keeps what is known before the cgroup is made.
+    pub fn save_plan(&self, record: &Record) -> Result<(), StoreError> {
+        let path = self.path.join(PLANNED);
+        Ok(fs::write(&path, json(record)).attempt("write", path.display())?)
+    }
+
+    /// Keeps that the cgroup of the plan is the container's.
+    pub fn cgroup_is_made(&self) -> Result<(), StoreError> {
+        let path = self.path.join(PLANNED);
+        Ok(fs::rename(&path, self.path.join(MADE)).attempt("rename", path.display())?)
+    }
+
+    /// What was planned, and whether the cgroup is the container's; for when there is no whole record.
+    pub fn plan(&self) -> Option<(Record, bool)> {
+        let read = |name| read(&self.path.join(name)).ok();
+        read(MADE)
+            .map(|record| (record, true))
+            .or_else(|| read(PLANNED).map(|record| (record, false)))
+    }
+
     /// Keeps the record.
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
-        let json = serde_json::to_vec(record).expect("a record is made of text and numbers");
         let aside = self.path.join(".state.json");
-        fs::write(&aside, json).attempt("write", aside.display())?;
+        fs::write(&aside, json(record)).attempt("write", aside.display())?;
         Ok(fs::rename(&aside, self.path.join(RECORD)).attempt("rename", aside.display())?)
     }
 
-    /// Keeps a copy of the config, which later changes of the bundle do not touch.
+    /// Keeps another config than the reserved one.
     pub fn save_config(&self, json: &[u8]) -> Result<(), StoreError> {
         let path = self.path.join(CONFIG);
         Ok(fs::write(&path, json).attempt("write", path.display())?)
@@ -155,7 +225,11 @@ impl Folder {
 
     /// Removes all of it.
     pub fn remove(&self) -> Result<(), StoreError> {
-        match fs::remove_dir_all(&self.path) {
+        let removed = match fs::remove_dir_all(&self.path) {
+            Err(err) if err.kind() == io::ErrorKind::NotADirectory => fs::remove_file(&self.path),
+            removed => removed,
+        };
+        match removed {
             Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err)
                 .attempt("remove", self.path.display())
                 .map_err(StoreError::Call),
@@ -164,18 +238,25 @@ impl Folder {
     }
 
     fn record(&self) -> Result<Record, StoreError> {
-        let path = self.path.join(RECORD);
-        let json = match fs::read(&path) {
-            Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Err(StoreError::Absent);
-            }
-            json => json.attempt("read", path.display())?,
-        };
-        serde_json::from_slice(&json).map_err(|err| StoreError::Damaged {
-            path,
-            problem: err.to_string(),
-        })
+        read(&self.path.join(RECORD))
     }
+}
+
+fn json(record: &Record) -> Vec<u8> {
+    serde_json::to_vec(record).expect("a record is made of text and numbers")
+}
+
+fn read(path: &Path) -> Result<Record, StoreError> {
+    let json = match fs::read(path) {
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(StoreError::Absent);
+        }
+        json => json.attempt("read", path.display())?,
+    };
+    serde_json::from_slice(&json).map_err(|err| StoreError::Damaged {
+        path: path.to_owned(),
+        problem: err.to_string(),
+    })
 }
 
 #[cfg(test)]

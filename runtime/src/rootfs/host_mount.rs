@@ -24,14 +24,29 @@ use crate::errno::{Attempt, CallError};
 /// `STATX_MNT_ID_UNIQUE` (Linux 6.8): ids that are never given again.
 const MNT_ID_UNIQUE: u32 = 0x4000;
 
-/// Puts `rootfs` on itself; the answer is the mount's id.
-pub fn make(rootfs: &Path) -> Result<u64, CallError> {
-    let place = open(rootfs).attempt("open rootfs", rootfs.display())?;
+/// A copy of the root's mount that is not attached yet: nothing of it is left if the runtime dies.
+#[derive(Debug)]
+pub struct RootMount<'a> {
+    rootfs: &'a Path,
+    tree: OwnedFd,
+    /// By which it is found again when it is attached.
+    pub id: u64,
+}
+
+/// Copies the mount of `rootfs`.
+pub fn prepare(rootfs: &Path) -> Result<RootMount<'_>, CallError> {
     let tree = copy_of_host(rootfs, Tree::Whole).attempt("open rootfs", rootfs.display())?;
     mount_setattr(tree.as_fd(), true, &MountAttr::propagation(PRIVATE)).attempt("make private", rootfs.display())?;
     let id = id_of(&tree).attempt("inspect", rootfs.display())?;
-    attach(tree.as_fd(), place.as_fd()).attempt("attach rootfs", rootfs.display())?;
-    Ok(id)
+    Ok(RootMount { rootfs, tree, id })
+}
+
+impl RootMount<'_> {
+    /// Puts the root on itself.
+    pub fn attach(self) -> Result<(), CallError> {
+        let place = open(self.rootfs).attempt("open rootfs", self.rootfs.display())?;
+        attach(self.tree.as_fd(), place.as_fd()).attempt("attach rootfs", self.rootfs.display())
+    }
 }
 
 /// Takes that mount away with all below, if it is still there. Another one at the same place is somebody else's.
@@ -77,7 +92,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let lies_on = |path: &Path| id_of(&open(path).unwrap()).unwrap();
         let below = lies_on(dir.path());
-        let id = make(dir.path()).unwrap();
+        let mount = prepare(dir.path()).unwrap();
+        let id = mount.id;
+        assert_eq!(lies_on(dir.path()), below);
+        mount.attach().unwrap();
         assert_eq!(lies_on(dir.path()), id);
         remove(dir.path(), id + 1).unwrap();
         assert_eq!(lies_on(dir.path()), id);

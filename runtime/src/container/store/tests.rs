@@ -26,8 +26,8 @@ fn an_id_can_be_reserved_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().join("deep/root"));
     let id = "one".parse().unwrap();
-    store.reserve(&id).unwrap();
-    assert!(matches!(store.reserve(&id), Err(StoreError::Exists)));
+    store.reserve(&id, b"{}").unwrap();
+    assert!(matches!(store.reserve(&id, b"{}"), Err(StoreError::Exists)));
 }
 
 #[test]
@@ -35,9 +35,9 @@ fn a_record_is_found_again_and_one_without_is_no_container() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().into());
     let id = "one".parse().unwrap();
-    let container = store.reserve(&id).unwrap();
+    let (container, _claim) = store.reserve(&id, b"{}").unwrap();
     assert!(matches!(store.find(&id), Err(StoreError::Absent)));
-    assert!(store.list().unwrap().is_empty());
+    assert!(matches!(store.list().unwrap()[..], [(_, Err(StoreError::Absent))]));
 
     container.save(&record("one")).unwrap();
     let (_, found) = store.find(&id).unwrap();
@@ -54,8 +54,63 @@ fn a_damaged_record_is_an_error_that_names_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::new(folder.path().into());
     let id = "one".parse().unwrap();
-    let container = store.reserve(&id).unwrap();
+    let (container, _claim) = store.reserve(&id, b"{}").unwrap();
     fs::write(container.path().join("state.json"), "{\"version\":1").unwrap();
     let err = store.find(&id).unwrap_err();
     assert!(err.to_string().contains("state.json"), "{err}");
+}
+
+#[test]
+fn what_a_creation_has_left_says_whose_the_cgroup_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().into());
+    let id = "one".parse().unwrap();
+    let (container, _claim) = store.reserve(&id, b"{}").unwrap();
+    assert!(container.plan().is_none());
+    container.save_plan(&record("one")).unwrap();
+    assert!(matches!(container.plan(), Some((_, false))));
+    container.cgroup_is_made().unwrap();
+    assert!(matches!(container.plan(), Some((_, true))));
+    assert!(matches!(store.find(&id), Err(StoreError::Absent)));
+}
+
+#[test]
+fn a_claim_is_waited_for_and_finds_a_folder_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().into());
+    let (container, claim) = store.reserve(&"one".parse().unwrap(), b"{}").unwrap();
+    let waiting = {
+        let container = container.clone();
+        std::thread::spawn(move || container.claim().unwrap().is_none())
+    };
+    container.remove().unwrap();
+    drop(claim);
+    assert!(waiting.join().unwrap());
+}
+
+#[test]
+fn whatever_lies_under_a_containers_name_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().into());
+    fs::write(folder.path().join("file"), "junk").unwrap();
+    std::os::unix::fs::symlink("/nowhere", folder.path().join("link")).unwrap();
+    for name in ["file", "link"] {
+        let id = name.parse().unwrap();
+        assert!(matches!(store.reserve(&id, b"{}"), Err(StoreError::Exists)));
+        store.remains(&id).unwrap().remove().unwrap();
+        store.reserve(&id, b"{}").unwrap();
+    }
+}
+
+#[test]
+fn a_folder_that_another_creation_has_taken_over_is_not_reserved() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().into());
+    let id: ContainerId = "one".parse().unwrap();
+    let mine = store.make_folder(&id).unwrap();
+    mine.remove().unwrap();
+    drop(store.reserve(&id, b"{}").unwrap());
+    // The claim alone would be given.
+    assert!(mine.claim().unwrap().is_some());
+    assert!(matches!(store.reserve(&id, b"{}"), Err(StoreError::Exists)));
 }
