@@ -298,29 +298,35 @@ pub struct Update {
     #[arg(long)]
     pub blkio_weight: Option<u16>,
     /// Microseconds of a period of the CPU quota
-    #[arg(long)]
-    pub cpu_period: Option<u64>,
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_period: Option<String>,
     /// Microseconds of CPU time per period
-    #[arg(long, allow_hyphen_values = true)]
-    pub cpu_quota: Option<i64>,
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_quota: Option<String>,
     /// Microseconds that may be saved up
-    #[arg(long)]
-    pub cpu_burst: Option<u64>,
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_burst: Option<String>,
     /// Relative weight of CPU time
-    #[arg(long)]
-    pub cpu_share: Option<u64>,
+    #[arg(long, value_name = "SHARES")]
+    pub cpu_share: Option<String>,
     /// Microseconds of a real-time period
-    #[arg(long)]
-    pub cpu_rt_period: Option<u64>,
+    #[arg(long, value_name = "MICROSECONDS")]
+    pub cpu_rt_period: Option<String>,
     /// Microseconds of real-time work per period
-    #[arg(long, allow_hyphen_values = true)]
-    pub cpu_rt_runtime: Option<i64>,
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    pub cpu_rt_runtime: Option<String>,
     /// CPUs to run on
     #[arg(long)]
     pub cpuset_cpus: Option<String>,
     /// Memory nodes to use
     #[arg(long)]
     pub cpuset_mems: Option<String>,
+    /// Ignored: the kernel has no such limit any more
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub kernel_memory: Option<String>,
+    /// Ignored: the kernel has no such limit any more
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub kernel_memory_tcp: Option<String>,
     /// Bytes of memory
     #[arg(long, allow_hyphen_values = true)]
     pub memory: Option<String>,
@@ -334,8 +340,8 @@ pub struct Update {
     #[arg(long, allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
     /// 1: run only when nobody else wants to
-    #[arg(long)]
-    pub cpu_idle: Option<i64>,
+    #[arg(long, value_name = "0|1")]
+    pub cpu_idle: Option<String>,
     /// The container's id
     pub id: String,
 }

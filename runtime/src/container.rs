@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod destroy;
 pub mod id;
 pub mod launch;
+pub mod limits;
 pub mod process;
 pub mod record;
 pub mod restore;
