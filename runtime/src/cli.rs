@@ -101,7 +101,7 @@ pub enum Command {
     /// Show the state of a container
     State(Target),
     /// Change a container's limits
-    Update(Update),
+    Update(Box<Update>),
 }
 
 /// Just a container.

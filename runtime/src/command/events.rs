@@ -1,22 +1,26 @@
-//! `events`: resource usage, now and then.
+//! `events`: resource usage now and then, and processes killed for want of memory.
+
+mod interval;
 
 use std::{
-    fs,
-    thread::sleep,
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use davit_cgroup::Stats;
+use davit_cgroup::{Cgroup, OomNews, Stats};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno as Kernel,
+};
 use serde::Serialize;
 
 use super::{CommandError, id, print};
 use crate::{
     cli::Events,
     container::{record::Record, status::Status, store::Store},
+    errno::{Attempt, CallError},
+    log,
 };
-
-/// How often the count of killed processes is looked at.
-const WATCH: Duration = Duration::from_millis(250);
 
 #[derive(Serialize)]
 struct Event<'a> {
@@ -27,9 +31,10 @@ struct Event<'a> {
 }
 
 pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
-    let interval = interval(&args.interval)
-        .ok_or_else(|| CommandError::Usage(format!("duration {:?} must be greater than 0", args.interval)))?;
     let (folder, record) = store.find(&id(&args.id)?)?;
+    let interval = interval::parse(&args.interval)
+        .filter(|interval| !interval.is_zero())
+        .ok_or_else(|| CommandError::Usage("duration interval must be greater than 0".into()))?;
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(CommandError::State(format!(
             "container with id {} is not running",
@@ -37,57 +42,65 @@ pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
         )));
     }
     let cgroup = record.cgroup()?;
-    let show = |kind, data| {
-        let event = Event {
-            r#type: kind,
-            id: &record.id,
-            data,
-        };
-        print(&format!(
-            "{}\n",
-            serde_json::to_string(&event).expect("statistics are numbers")
-        ))
+    match args.stats {
+        true => Ok(show(&record, "stats", Some(cgroup.stats()?))?),
+        false => watch(&record, &cgroup, interval),
+    }
+}
+
+/// Until the container ends.
+fn watch(record: &Record, cgroup: &Cgroup, interval: Duration) -> Result<(), CommandError> {
+    let mut oom = cgroup.watch_oom()?;
+    let Some(init) = record.init.open().attempt("open", "container init")? else {
+        return Ok(());
     };
-    let mut killed = oom_kills(&record);
+    let mut next = Instant::now() + interval;
     loop {
-        show("stats", Some(cgroup.stats()?))?;
-        if args.stats {
+        let ended = wait(oom.as_fd(), init.as_fd(), next)?;
+        // Asked before the end is believed: the first process may be the one that was killed.
+        match oom.news() {
+            OomNews::Killed => show(record, "oom", None)?,
+            OomNews::Ended => return Ok(()),
+            OomNews::Nothing => {}
+        }
+        if ended {
             return Ok(());
         }
-        let next = Instant::now() + interval;
-        while record.init.is_alive() && Instant::now() < next {
-            sleep(WATCH.min(next.saturating_duration_since(Instant::now())));
-            let now = oom_kills(&record);
-            if now > killed {
-                show("oom", None)?;
+        if Instant::now() >= next {
+            match cgroup.stats() {
+                Ok(stats) => show(record, "stats", Some(stats))?,
+                Err(err) => log::error(&err.to_string()),
             }
-            killed = now;
-        }
-        if !record.init.is_alive() {
-            return Ok(());
+            next += interval;
         }
     }
 }
 
-/// How many of the container's processes the kernel has killed for want of memory.
-fn oom_kills(record: &Record) -> Option<u64> {
-    let files = [("memory", "memory.oom_control"), ("", "memory.events")];
-    files.iter().find_map(|(controller, file)| {
-        let text = fs::read_to_string(record.cgroup_paths.get(*controller)?.join(file)).ok()?;
-        text.lines()
-            .find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
-    })
+/// Waits for news or the next moment; whether the first process has ended.
+fn wait(news: BorrowedFd, init: BorrowedFd, until: Instant) -> Result<bool, CallError> {
+    let left = until.saturating_duration_since(Instant::now());
+    let timeout = Timespec {
+        tv_sec: left.as_secs() as i64,
+        tv_nsec: left.subsec_nanos().into(),
+    };
+    let mut fds = [
+        PollFd::from_borrowed_fd(news, PollFlags::IN),
+        PollFd::from_borrowed_fd(init, PollFlags::IN),
+    ];
+    match poll(&mut fds, Some(&timeout)) {
+        Err(Kernel::INTR) => Ok(false),
+        result => result
+            .attempt("wait for", "events")
+            .map(|_| !fds[1].revents().is_empty()),
+    }
 }
 
-/// A number and a unit, as Go writes durations; one of each.
-fn interval(text: &str) -> Option<Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..split].parse().ok()?;
-    let interval = match &text[split..] {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        "m" => Duration::from_secs(number.checked_mul(60)?),
-        _ => return None,
+fn show(record: &Record, kind: &str, data: Option<Stats>) -> Result<(), CallError> {
+    let event = Event {
+        r#type: kind,
+        id: &record.id,
+        data,
     };
-    (!interval.is_zero()).then_some(interval)
+    let line = serde_json::to_string(&event).expect("statistics are numbers");
+    print(&format!("{line}\n"))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    CgroupError, Driver, Manager, MountTable, Request, Result, Stats, delegation,
+    CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
     host::Host,
     path::CgroupPath,
     systemd::{self, Unit},
@@ -324,6 +324,15 @@ impl Cgroup {
     pub fn stats(&self) -> Result<Stats> {
         self.present()?;
         on_layout!(self, layout => layout.stats())
+    }
+
+    /// Watches for processes that are killed for want of memory.
+    pub fn watch_oom(&self) -> Result<OomWatch> {
+        self.present()?;
+        match &self.layout {
+            Layout::Hierarchies(hierarchies) => OomWatch::v1(hierarchies.memory()?),
+            Layout::Unified(unified) => OomWatch::v2(unified.leader()),
+        }
     }
 
     /// What `/sys/fs/cgroup` is to be inside the container.

@@ -51,6 +51,12 @@ impl Access {
         })
     }
 
+    /// What a rule names. Other letters mean nothing, as under runc: there are configs with "rwa" about.
+    fn named_in(text: &str) -> Self {
+        let known: String = text.chars().filter(|letter| "rwm".contains(*letter)).collect();
+        Self::parse(&known).expect("only known letters are left")
+    }
+
     fn with(self, other: Access) -> Access {
         Access(self.0 | other.0)
     }
@@ -123,7 +129,10 @@ impl DeviceList {
             allow_by_default: false,
             exceptions: BTreeMap::new(),
         };
-        for rule in rules {
+        for (at, rule) in rules.iter().enumerate() {
+            if rule.access().as_deref().unwrap_or_default().is_empty() {
+                return Err(CgroupError::DeviceAccess(at));
+            }
             list.play(rule)?;
         }
         for &(kind, major, minor, access) in ALWAYS {
@@ -185,7 +194,7 @@ impl DeviceList {
             major: number(rule.major())?,
             minor: number(rule.minor())?,
         };
-        let access = Access::parse(rule.access().as_deref().unwrap_or_default()).ok_or_else(invalid)?;
+        let access = Access::named_in(rule.access().as_deref().unwrap_or_default());
         match rule.allow() {
             true => self.allow(devices, access),
             false => self.deny(devices, access),

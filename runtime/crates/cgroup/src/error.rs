@@ -54,6 +54,9 @@ pub enum CgroupError {
         /// The most bytes ever in use.
         peak: u64,
     },
+    /// A rule that says nothing about access.
+    #[error("device access at {0} field cannot be empty")]
+    DeviceAccess(usize),
     /// A rule of the device list that cannot be read.
     #[error("device rule {0:?} is not valid")]
     DeviceRule(String),

@@ -31,7 +31,9 @@ mod devices;
 mod error;
 mod host;
 mod mount_table;
+mod oom;
 mod path;
+mod pressure;
 mod processes;
 mod request;
 mod stats;
@@ -43,6 +45,8 @@ mod walk;
 pub use cgroup::{Cgroup, Version};
 pub use error::CgroupError;
 pub use mount_table::{HierarchyMount, MountTable};
+pub use oom::{OomNews, OomWatch};
+pub use pressure::{Pressure, Stall};
 pub use request::{Driver, Manager, Request};
 pub use stats::{
     Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, IntelRdt, Memory, MemoryEntry, Pids, Stats, Throttling,

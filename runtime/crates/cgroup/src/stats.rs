@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Pressure;
+
 /// Everything about one cgroup at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,6 +38,9 @@ pub struct Cpu {
     pub usage: CpuUsage,
     /// Time refused.
     pub throttling: Throttling,
+    /// Time waited for, v2 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
 }
 
 /// Processor time in nanoseconds.
@@ -124,6 +129,9 @@ pub struct Memory {
     /// The lines of `memory.stat`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,
+    /// Time waited for memory, v2 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
 }
 
 /// One kind of memory.
@@ -182,6 +190,9 @@ pub struct Blkio {
     /// Sectors moved.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sectors_recursive: Vec<BlkioEntry>,
+    /// Time waited for devices, v2 only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
 }
 
 /// One counter of one device.

@@ -303,6 +303,14 @@ impl Hierarchies {
         result
     }
 
+    /// The directory in which memory is counted.
+    pub(crate) fn memory(&self) -> Result<&Path> {
+        self.find("memory").ok_or(CgroupError::MissingController {
+            controller: "memory",
+            limit: "notice of lacking memory",
+        })
+    }
+
     pub(crate) fn freeze(&self) -> Result<()> {
         let dir = self.find("freezer").ok_or(FREEZER_MISSING)?;
         freezer::freeze(dir)

@@ -18,6 +18,7 @@ mod null;
 mod number_list;
 mod priorities;
 mod process;
+mod resources;
 mod sysctl;
 mod time_offset;
 mod validate;

@@ -6,7 +6,7 @@ use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default};
+use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default, resources};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +22,7 @@ pub struct Linux {
     #[serde(deserialize_with = "or_default")]
     pub cgroups_path: PathBuf,
     /// Limits.
+    #[serde(deserialize_with = "resources::read")]
     pub resources: Option<LinuxResources>,
     /// The propagation of the root mount.
     #[serde(deserialize_with = "or_default")]

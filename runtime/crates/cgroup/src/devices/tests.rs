@@ -64,7 +64,6 @@ fn a_rule_can_be_taken_back() {
 fn what_is_no_rule_is_named() {
     for rule in [
         r#"{"allow": true, "type": "p", "access": "r"}"#,
-        r#"{"allow": true, "type": "c", "access": "x"}"#,
         r#"{"allow": true, "type": "c", "major": -2, "access": "r"}"#,
         r#"{"allow": true, "type": "c", "major": 4294967296, "access": "r"}"#,
     ] {
@@ -72,6 +71,15 @@ fn what_is_no_rule_is_named() {
             matches!(list(&format!("[{rule}]")), Err(CgroupError::DeviceRule(_))),
             "{rule}"
         );
+    }
+}
+
+#[test]
+fn letters_without_a_meaning_are_passed_over_but_not_the_lack_of_any() {
+    let rules = r#"[{"allow": true, "type": "c", "major": 10, "minor": 229, "access": "rwa"}]"#;
+    assert!(char(10, 229, "rw", rules) && !char(10, 229, "r", &rules.replace("rwa", "a")));
+    for rules in [r#"[{"allow": false}]"#, r#"[{"allow": false, "access": ""}]"#] {
+        assert!(matches!(list(rules), Err(CgroupError::DeviceAccess(0))), "{rules}");
     }
 }
 

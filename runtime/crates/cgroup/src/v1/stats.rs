@@ -113,6 +113,7 @@ fn memory(dir: &Path) -> Result<Memory> {
         kernel: memory_entry(dir, "memory.kmem")?,
         kernel_tcp: memory_entry(dir, "memory.kmem.tcp")?,
         raw: key_values(&stat).map(|(key, value)| (key.to_owned(), value)).collect(),
+        psi: None,
     })
 }
 
@@ -152,6 +153,7 @@ fn blkio(dir: &Path) -> Result<Blkio> {
         io_merged_recursive: entries("io_merged_recursive")?,
         io_time_recursive: entries("time_recursive")?,
         sectors_recursive: entries("sectors_recursive")?,
+        psi: None,
     })
 }
 

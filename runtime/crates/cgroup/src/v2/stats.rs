@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::{
     Blkio, BlkioEntry, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Result, Stats, Throttling,
     control_file::{key_values, read_if_exists, read_number_if_exists, value_of},
+    pressure,
     stats::{hugepage_sizes, list_of_numbers},
 };
 
@@ -23,6 +24,7 @@ pub(super) fn read(dir: &Path) -> Result<Stats> {
         throttled_periods: value_of(&cpu, "nr_throttled").unwrap_or_default(),
         throttled_time: nanoseconds("throttled_usec"),
     };
+    stats.cpu.psi = pressure::read(dir, "cpu.pressure")?;
     stats.cpuset = cpuset(dir)?;
     stats.memory = memory(dir)?;
     stats.pids = pids(dir)?;
@@ -62,21 +64,33 @@ fn memory(dir: &Path) -> Result<Memory> {
     let swap = MemoryEntry {
         limit: value("memory.swap.max")?.saturating_add(usage.limit),
         usage: value("memory.swap.current")?.saturating_add(usage.usage),
-        max: value("memory.swap.peak")?.saturating_add(usage.max),
+        // The highest sum is not the sum of both highest.
+        max: 0,
         failcnt: 0,
     };
     Ok(Memory {
         cache: value_of(&stat, "file").unwrap_or_default(),
         usage,
         swap,
+        psi: pressure::read(dir, "memory.pressure")?,
         raw: key_values(&stat).map(|(key, value)| (key.to_owned(), value)).collect(),
         ..Memory::default()
     })
 }
 
 fn pids(dir: &Path) -> Result<Pids> {
+    let Some(current) = read_number_if_exists(dir, "pids.current")? else {
+        // The controller is not enabled: count them, in a threaded cgroup by thread.
+        let list = match read_if_exists(dir, "cgroup.procs")? {
+            None => read_if_exists(dir, "cgroup.threads")?,
+            list => list,
+        };
+        return Ok(Pids {
+            current: list.unwrap_or_default().lines().count() as u64,
+            limit: 0,
+        });
+    };
     let limit = read_number_if_exists(dir, "pids.max")?.unwrap_or(u64::MAX);
-    let current = read_number_if_exists(dir, "pids.current")?.unwrap_or_default();
     Ok(Pids {
         current,
         limit: if limit == u64::MAX { 0 } else { limit },
@@ -84,7 +98,10 @@ fn pids(dir: &Path) -> Result<Pids> {
 }
 
 fn io(dir: &Path) -> Result<Blkio> {
-    let mut blkio = Blkio::default();
+    let mut blkio = Blkio {
+        psi: pressure::read(dir, "io.pressure")?,
+        ..Blkio::default()
+    };
     for line in read_if_exists(dir, "io.stat")?.unwrap_or_default().lines() {
         for (counter, entry) in io_entries(line) {
             match counter {
