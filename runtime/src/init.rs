@@ -14,7 +14,7 @@ use davit_spec::{Config, NamespaceKind, Process};
 use rustix::{
     fs::Mode,
     io::Errno as Kernel,
-    process::{setsid, umask},
+    process::{DumpableBehavior, set_dumpable_behavior, setsid, umask},
     system::{setdomainname, sethostname},
 };
 
@@ -147,6 +147,9 @@ pub fn live(plan: Plan, channel: Channel) -> ! {
         Ok(waiting) => waiting,
         Err(failure) => give_up(&channel, &failure),
     };
+    if waiting.is_open_to_user {
+        let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
+    }
     let (listener, word) = wait_for_word(waiting.start.take(), channel);
     match word.and_then(|()| before_execution(&waiting, &listener)) {
         Ok(()) => waiting.prepared.execute(),
@@ -166,6 +169,9 @@ struct Waiting {
     start: Option<StartGate>,
     config: Config,
     record: Record,
+    /// Whether the user who runs it may look into it, which it takes to join its user namespace (`exec` before `start`).
+    /// Nothing of the host is left in it, and in namespaces of its own nobody else is there to look.
+    is_open_to_user: bool,
 }
 
 /// Waits until the program may be executed. From then on somebody else may be listening.
@@ -233,6 +239,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     selinux::change_on_exec(&process.selinux_label)?;
     root::finish(&plan, &process, root)?;
     fail_point::reach("create.init-rooted");
+    let is_open_to_user = plan.rootless && plan.start.is_some() && plan.shared.is_empty();
     let Plan {
         config,
         record,
@@ -250,6 +257,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
         start,
         config,
         record,
+        is_open_to_user,
     })
 }
 

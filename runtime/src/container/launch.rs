@@ -10,7 +10,7 @@ use std::{
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
-use davit_spec::{NamespaceKind, NetDevice, SpecError};
+use davit_spec::{Config, NamespaceKind, NetDevice, SpecError};
 use davit_sys::clone::{Fork, fork};
 
 use super::{
@@ -207,6 +207,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     fail_point::reach("create.planned");
     let cgroup = cgroup::make(cgroup, &config, &launch.id, launch.cgroup)?;
     undo.cgroup = Some(cgroup.clone());
+    warn_of_strays(&config, &cgroup, launch);
     fail_point::reach("create.cgroup-made");
     if record.cgroup_paths != cgroup.paths() {
         record.cgroup_paths = cgroup.paths();
@@ -378,6 +379,16 @@ fn converse(
             // Executed, unless it was killed on the way there.
             None => return Ok(()),
         }
+    }
+}
+
+/// Without either of them nothing says which processes are the container's once its first one is gone.
+fn warn_of_strays(config: &Config, cgroup: &Cgroup, launch: &Launch) {
+    if launch.cgroup.rootless && cgroup.paths().is_empty() && !config.linux.has_new(NamespaceKind::Pid) {
+        log::warn(
+            "creating a rootless container with no cgroup and no private pid namespace. \
+             Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)",
+        );
     }
 }
 

@@ -97,7 +97,7 @@ pub enum CgroupError {
         contents: String,
     },
     /// The kernel refused a value.
-    #[error("write {value:?} to {path:?}: {source}")]
+    #[error("write {value:?} to {path:?}: {}", plain(source))]
     Write {
         /// The file.
         path: PathBuf,
@@ -107,7 +107,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A control file could not be read.
-    #[error("read {path:?}: {source}")]
+    #[error("read {path:?}: {}", plain(source))]
     Read {
         /// The file.
         path: PathBuf,
@@ -115,7 +115,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A directory could not be made.
-    #[error("create cgroup {path:?}: {source}")]
+    #[error("create cgroup {path:?}: {}", plain(source))]
     Create {
         /// The directory.
         path: PathBuf,
@@ -123,7 +123,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A directory could not be removed.
-    #[error("remove cgroup {path:?}: {source}")]
+    #[error("remove cgroup {path:?}: {}", plain(source))]
     Remove {
         /// The directory.
         path: PathBuf,
@@ -131,7 +131,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// A signal could not be sent.
-    #[error("send signal {signal} to process {pid}: {source}")]
+    #[error("send signal {signal} to process {pid}: {}", plain(source))]
     Kill {
         /// The process.
         pid: i32,
@@ -141,7 +141,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// The inside of a cgroup could not be given away.
-    #[error("chown {path:?}: {source}")]
+    #[error("chown {path:?}: {}", plain(source))]
     Delegate {
         /// The directory or file.
         path: PathBuf,
@@ -149,7 +149,7 @@ pub enum CgroupError {
         source: io::Error,
     },
     /// The device filter could not be loaded or attached.
-    #[error("device filter of cgroup {path:?}: {source}")]
+    #[error("device filter of cgroup {path:?}: {}", plain(source))]
     DeviceFilter {
         /// The cgroup.
         path: PathBuf,
@@ -185,4 +185,15 @@ impl CgroupError {
     pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {
         self.errno() == Some(errno.raw_os_error())
     }
+}
+
+/// The kernel's answer as Go prints it, which callers look for: lower case, no number.
+fn plain(err: &io::Error) -> String {
+    let text = err.to_string();
+    let text = text.rsplit_once(" (os error").map_or(text.as_str(), |(text, _)| text);
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| format!("{}{}", first.to_ascii_lowercase(), chars.as_str()))
+        .unwrap_or_default()
 }
