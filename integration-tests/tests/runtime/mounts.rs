@@ -376,3 +376,15 @@ fn an_ext4_image_on_a_loop_device_is_a_file_system_like_any_other() {
     Command::new("losetup").args(["--detach", &device]).finish().ok();
     assert!(finished.ok().ends_with("/mnt/lost+found"));
 }
+
+#[test]
+fn a_root_that_is_moved_shows_no_other_proc_of_the_host() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        let script = "cat /proc/mounts | grep -c ' /proc proc '; \
+                      unshare -mrpf sh -c 'mount -t proc none /proc && echo mounted'";
+        config["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let finished = bundle.runtime(&["run", "--no-pivot", "--bundle", &bundle.path(), bundle.id()]);
+    assert_eq!(finished.stdout, "1\n", "{finished:?}");
+}

@@ -94,6 +94,8 @@ impl Config {
             if mount.destination.is_empty() {
                 return Err(SpecError::Shape("mounts: destination must not be empty"));
             }
+            id_mapping::validate_map("mounts.uidMappings", &mount.uid_mappings)?;
+            id_mapping::validate_map("mounts.gidMappings", &mount.gid_mappings)?;
         }
         self.validate_scheduler()?;
         net_device::validate(&self.linux)?;
