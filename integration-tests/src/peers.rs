@@ -25,6 +25,7 @@ const PACKAGES: &[&str] = &[
     "busybox-static",
     "ca-certificates",
     "containerd",
+    "criu",
     "crun",
     "docker-cli",
     "docker-registry",

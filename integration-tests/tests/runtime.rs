@@ -2,6 +2,8 @@
 
 #[path = "runtime/bundle.rs"]
 mod bundle;
+#[path = "runtime/checkpoint.rs"]
+mod checkpoint;
 #[path = "runtime/crashes.rs"]
 mod crashes;
 #[path = "runtime/mounts.rs"]

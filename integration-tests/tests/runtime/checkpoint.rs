@@ -1,0 +1,626 @@
+//! Checkpoint and restore.
+//!
+//! They need a criu that gets along with this kernel: the machine's own or, where that is too old, the peers'. Where
+//! there is none, a test says so; the virtual machine has one.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, IoSliceMut, Read, Write},
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use davit_integration_tests::{Finished, Run, peers, wait};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::{Value, json};
+
+use super::bundle::Bundle;
+
+/// Counts in a file of the container's root.
+const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
+
+/// A bundle, and the criu to use with it.
+struct Rig {
+    bundle: Bundle,
+    path: String,
+}
+
+impl Rig {
+    /// `None`, with a word about it, where no criu works.
+    fn new() -> Option<Self> {
+        let bundle = Bundle::new();
+        let programs = bundle.file("programs");
+        fs::create_dir(&programs).expect("the bundle is ours");
+        let own = env::var("PATH").unwrap_or_default();
+        let rig = Rig {
+            path: format!("{programs}:{own}:/usr/sbin:/sbin"),
+            bundle,
+        };
+        if rig.criu_has(None) {
+            return Some(rig);
+        }
+        let peers = peers::folder();
+        if peers.join("usr/sbin/criu").exists() {
+            rig.borrow_criu(&peers, Path::new(&programs));
+            if rig.criu_has(None) {
+                return Some(rig);
+            }
+        }
+        eprintln!(
+            "not tested here: no criu works on this kernel (criu check), neither this machine's nor one in {}",
+            peers.display()
+        );
+        None
+    }
+
+    /// The peers' criu, which is linked to a newer C library than this machine's.
+    fn borrow_criu(&self, peers: &Path, programs: &Path) {
+        let peers = peers.display();
+        let script = format!(
+            "#!/bin/sh\nexec {peers}/lib64/ld-linux-x86-64.so.2 --library-path \
+             {peers}/lib/x86_64-linux-gnu:{peers}/usr/lib/x86_64-linux-gnu {peers}/usr/sbin/criu \"$@\"\n"
+        );
+        self.install("criu", &script, programs);
+    }
+
+    fn install(&self, name: &str, script: &str, folder: &Path) {
+        let path = folder.join(name);
+        fs::write(&path, script).expect("the bundle is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+    }
+
+    /// Whether criu, with this kernel, works or has a feature.
+    fn criu_has(&self, feature: Option<&str>) -> bool {
+        let mut check = Command::new("criu");
+        check.arg("check").env("PATH", &self.path);
+        check.args(feature.into_iter().flat_map(|feature| ["--feature", feature]));
+        check
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// A command of the runtime. criu can only dump streams that it can name: so they are none.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bundle.command(&["--log"]);
+        command.arg(self.log()).args(args).env("PATH", &self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn log(&self) -> PathBuf {
+        self.bundle.file("log").into()
+    }
+
+    /// Runs it; what it has to say is in the log.
+    fn runtime(&self, args: &[&str]) -> Finished {
+        let _ = fs::remove_file(self.log());
+        let mut command = self.command(args);
+        let line = format!("{command:?}");
+        let status = command.status().expect("the runtime is built");
+        Finished {
+            code: status.code().unwrap_or(-1),
+            stdout: String::new(),
+            stderr: fs::read_to_string(self.log()).unwrap_or_default(),
+            line,
+        }
+    }
+
+    fn args(&self, script: &str) {
+        self.bundle
+            .edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    }
+
+    fn run(&self, script: &str) {
+        self.args(script);
+        self.runtime(&["run", "--detach", "--bundle", &self.bundle.path(), self.bundle.id()])
+            .ok();
+    }
+
+    fn checkpoint(&self, more: &[&str]) -> Finished {
+        let (images, lock) = (self.bundle.file("images"), network_lock());
+        let mut args = vec!["checkpoint", "--image-path", &images];
+        args.extend(lock.iter().chain(more));
+        args.push(self.bundle.id());
+        self.runtime(&args)
+    }
+
+    fn restore(&self, more: &[&str]) -> Finished {
+        let (images, bundle, lock) = (self.bundle.file("images"), self.bundle.path(), network_lock());
+        let mut args = vec!["restore", "--detach", "--image-path", &images, "--bundle", &bundle];
+        args.extend(lock.iter().chain(more));
+        args.push(self.bundle.id());
+        self.runtime(&args)
+    }
+
+    fn exec(&self, args: &[&str]) -> String {
+        let mut command = self.bundle.command(&["exec", self.bundle.id()]);
+        command.args(args).finish().ok()
+    }
+
+    fn number(&self, file: &str) -> u64 {
+        let text = fs::read_to_string(self.bundle.rootfs().join(file)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    fn counts_on(&self) {
+        let before = self.number("count");
+        wait::until_true("it counts on", 10, || self.number("count") > before);
+    }
+
+    fn is_gone(&self) {
+        assert_eq!(self.bundle.ids(), Vec::<String>::new());
+        assert_eq!(self.bundle.cgroups(), Vec::<String>::new());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        assert!(!mounts.contains(&self.bundle.path()), "{mounts}");
+    }
+}
+
+/// criu holds connections still with iptables unless it is told otherwise, and not every machine has that.
+fn network_lock() -> &'static [&'static str] {
+    match ["/usr/sbin", "/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join("iptables-restore").exists())
+    {
+        true => &[],
+        false => &["--network-lock", "nftables"],
+    }
+}
+
+#[test]
+fn a_counter_counts_on_after_a_restore_and_again() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    rig.counts_on();
+    for _ in 0..2 {
+        rig.checkpoint(&[]).ok();
+        let at = rig.number("count");
+        rig.is_gone();
+        rig.restore(&["--pid-file", &rig.bundle.file("pid")]).ok();
+        let state = rig.bundle.state();
+        assert_eq!(state["status"], "running");
+        assert_eq!(
+            fs::read_to_string(rig.bundle.file("pid")).expect("a pid file"),
+            state["pid"].to_string()
+        );
+        rig.counts_on();
+        assert!(rig.number("count") > at);
+        // Beside the restored processes, in all their namespaces: the next checkpoint takes it along.
+        rig.exec(&["sh", "-c", "sleep 1000 <&- >&- 2>&- & echo $! > /visitor"]);
+        let visitor = rig.number("visitor").to_string();
+        assert_eq!(rig.exec(&["cat", &format!("/proc/{visitor}/comm")]), "sleep");
+    }
+    rig.runtime(&["kill", rig.bundle.id(), "KILL"]).ok();
+    wait::until_true("it has ended", 10, || rig.bundle.state()["status"] == "stopped");
+    rig.runtime(&["delete", rig.bundle.id()]).ok();
+    rig.is_gone();
+}
+
+#[test]
+fn a_container_can_be_left_running_and_a_paused_one_written_down() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    rig.counts_on();
+    rig.checkpoint(&["--leave-running"]).ok();
+    assert_eq!(rig.bundle.state()["status"], "running");
+    rig.counts_on();
+    rig.restore(&[]).code_is(1).says("already exists");
+    rig.runtime(&["pause", rig.bundle.id()]).ok();
+    rig.checkpoint(&["--leave-running"]).ok();
+    assert_eq!(rig.bundle.state()["status"], "paused");
+    rig.checkpoint(&[]).ok();
+    rig.is_gone();
+    rig.restore(&[]).ok();
+    rig.counts_on();
+}
+
+#[test]
+fn streams_of_a_restored_container_are_those_of_the_restore() {
+    let Some(rig) = Rig::new() else { return };
+    let spoken_to = |args: &[&str]| {
+        let mut command = rig.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the runtime is built");
+        let streams = (child.stdin.take(), child.stdout.take());
+        assert!(child.wait().expect("a child").success(), "{}", log_of(&rig));
+        let (mut input, output) = (streams.0.expect("a pipe"), streams.1.expect("a pipe"));
+        writeln!(input, "{}", args[0]).expect("somebody reads");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).expect("somebody writes");
+        (line, input)
+    };
+    rig.args("while read line; do echo heard $line; done; sleep 1000");
+    let (bundle, images, id) = (rig.bundle.path(), rig.bundle.file("images"), rig.bundle.id());
+    let (line, input) = spoken_to(&["run", "--detach", "--bundle", &bundle, id]);
+    assert_eq!(line, "heard run\n");
+    rig.checkpoint(&[]).ok();
+    drop(input);
+    let mut args = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &images, id];
+    args.splice(1..1, network_lock().iter().copied());
+    assert_eq!(spoken_to(&args).0, "heard restore\n");
+}
+
+#[test]
+fn a_terminal_is_handed_over_anew() {
+    let Some(rig) = Rig::new() else { return };
+    rig.bundle.edit(|config| config["process"]["terminal"] = json!(true));
+    let mut listeners = 0;
+    let mut with_terminal = |args: &[&str]| {
+        listeners += 1;
+        let socket = rig.bundle.file(&format!("console-{listeners}"));
+        let listener = UnixListener::bind(&socket).expect("the bundle is ours");
+        let mut args = args.to_vec();
+        args.extend(["--console-socket", &socket, rig.bundle.id()]);
+        rig.runtime(&args).ok();
+        let mut terminal = fs::File::from(receive(&listener));
+        terminal.write_all(b"hello\n").expect("a terminal");
+        let mut said = Vec::new();
+        let mut buffer = [0; 256];
+        while !String::from_utf8_lossy(&said).contains("heard hello") {
+            let length = terminal.read(&mut buffer).expect("a terminal");
+            said.extend(&buffer[..length]);
+        }
+        terminal
+    };
+    rig.args("while read line; do echo heard $line; done");
+    let bundle = rig.bundle.path();
+    let first = with_terminal(&["run", "--detach", "--bundle", &bundle]);
+    rig.checkpoint(&[]).ok();
+    drop(first);
+    let images = rig.bundle.file("images");
+    let mut args = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &images];
+    args.extend(network_lock());
+    with_terminal(&args);
+}
+
+#[test]
+fn binds_are_put_back_and_masked_files_are_covered_by_a_device_of_the_containers_own() {
+    let Some(rig) = Rig::new() else { return };
+    let volumes = ["outer", "inner"].map(|name| rig.bundle.file(name));
+    volumes
+        .iter()
+        .for_each(|path| fs::create_dir(path).expect("the bundle is ours"));
+    fs::write(rig.bundle.file("outer/file"), "outer").expect("the bundle is ours");
+    fs::write(rig.bundle.file("inner/file"), "inner").expect("the bundle is ours");
+    std::os::unix::fs::symlink("/real", rig.bundle.rootfs().join("link")).expect("the rootfs is ours");
+    rig.bundle.edit(|config| {
+        config["linux"]["maskedPaths"] = json!(["/proc/keys", "/proc/scsi"]);
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        for (source, destination) in volumes.iter().zip(["/link/outer", "/link/outer/below"]) {
+            mounts.push(json!({"type": "bind", "source": source, "destination": destination, "options": ["rbind"]}));
+        }
+    });
+    rig.run(COUNTER);
+    rig.counts_on();
+    for _ in 0..2 {
+        rig.checkpoint(&[]).ok();
+        // A fresh copy of the bundle would not have it either.
+        fs::remove_dir(rig.bundle.file("outer/below")).expect("nothing is mounted there");
+        rig.restore(&[]).ok();
+        assert_eq!(
+            rig.exec(&["cat", "/real/outer/file", "/link/outer/below/file"]),
+            "outerinner"
+        );
+        assert_eq!(rig.exec(&["cat", "/proc/keys"]), "");
+    }
+    let device = rig.exec(&["stat", "-c", "%d %t:%T", "/proc/keys"]);
+    let (file_system, number) = device.split_once(' ').expect("two words");
+    assert_eq!(number, "1:3");
+    let hosts = Command::new("stat").args(["-c", "%d", "/dev/null"]).finish().ok();
+    assert_ne!(file_system, hosts, "its mode could be changed for everybody");
+}
+
+#[test]
+fn connections_in_a_shared_network_namespace_are_kept_where_that_is_asked_for() {
+    let Some(rig) = Rig::new() else { return };
+    let netns = Netns::new(&rig);
+    rig.bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        let network = namespaces.iter_mut().find(|namespace| namespace["type"] == "network");
+        network.expect("a network namespace")["path"] = json!(netns.path());
+    });
+    // An end of input would be passed on to the other side.
+    let listen = "sleep 1000 | nc -l -p 4000 | while read line; do echo $line > /count; done &";
+    let speak = "sleep 0.3; i=0; while true; do i=$((i+1)); echo $i; sleep 0.02; done | nc 127.0.0.1 4000";
+    rig.run(&format!("{listen} {speak}"));
+    rig.counts_on();
+
+    // criu refuses, and what it stopped goes on.
+    rig.checkpoint(&[])
+        .code_is(1)
+        .says("criu failed: type DUMP errno")
+        .says("dump.log");
+    assert_eq!(rig.bundle.state()["status"], "running");
+    rig.counts_on();
+
+    rig.checkpoint(&["--tcp-established"]).ok();
+    rig.is_gone_but_for(&netns);
+    let at = rig.number("count");
+    rig.restore(&["--tcp-established"]).ok();
+    wait::until_true("the connection lives", 20, || rig.number("count") > at);
+    let pid = &rig.bundle.state()["pid"];
+    let inode = |path: String| fs::metadata(path).map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata));
+    assert_eq!(
+        inode(format!("/proc/{pid}/ns/net")).expect("it runs"),
+        inode(netns.path()).expect("it exists")
+    );
+}
+
+#[test]
+fn memory_is_taken_ahead_where_the_kernel_tracks_it() {
+    let Some(rig) = Rig::new() else { return };
+    if !rig.criu_has(Some("mem_dirty_track")) {
+        eprintln!("not tested here: this kernel does not track dirty memory (CONFIG_MEM_SOFT_DIRTY)");
+        rig.run(COUNTER);
+        rig.checkpoint(&["--pre-dump"])
+            .code_is(1)
+            .says("criu is missing features: [MemTrack]");
+        rig.counts_on();
+        return;
+    }
+    rig.run(COUNTER);
+    let ahead = rig.bundle.file("ahead");
+    let mut args = vec!["checkpoint", "--pre-dump", "--image-path", &ahead, rig.bundle.id()];
+    args.splice(1..1, network_lock().iter().copied());
+    rig.runtime(&args).ok();
+    rig.counts_on();
+    rig.checkpoint(&["--parent-path", "../ahead"]).ok();
+    assert!(Path::new(&rig.bundle.file("images/parent")).exists());
+    rig.restore(&[]).ok();
+    rig.counts_on();
+}
+
+#[test]
+fn hooks_run_when_a_container_is_restored_and_when_it_is_gone() {
+    let Some(rig) = Rig::new() else { return };
+    let told = rig.bundle.file("told");
+    rig.bundle.edit(|config| {
+        let hook = |name: &str| {
+            let script = format!("read state; echo {name} $state >> {told}");
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+        };
+        config["hooks"] = json!({"createRuntime": hook("createRuntime"), "poststop": hook("poststop")});
+    });
+    let heard = || fs::read_to_string(&told).unwrap_or_default();
+    rig.run(COUNTER);
+    rig.checkpoint(&[]).ok();
+    assert_eq!(heard().lines().count(), 2);
+    assert!(
+        heard().lines().last().is_some_and(|line| line.starts_with("poststop")),
+        "{}",
+        heard()
+    );
+    rig.restore(&[]).ok();
+    let last = heard().lines().last().unwrap_or_default().to_owned();
+    let state: Value = serde_json::from_str(last.strip_prefix("createRuntime ").expect("the hook")).expect("JSON");
+    assert_eq!(state["pid"], rig.bundle.state()["pid"]);
+
+    // Without that hook's consent there is no container.
+    rig.checkpoint(&[]).ok();
+    rig.bundle.edit(|config| {
+        config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
+    });
+    rig.restore(&[]).code_is(1).says("error running createRuntime hook #0");
+    rig.is_gone();
+}
+
+#[test]
+fn a_restore_that_fails_leaves_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let images = rig.bundle.file("images");
+    rig.restore(&[])
+        .code_is(1)
+        .says("images/descriptors.json: no such file or directory");
+    assert!(!Path::new(&images).exists());
+    rig.is_gone();
+    rig.run(COUNTER);
+    rig.checkpoint(&[]).ok();
+    fs::remove_file(rig.bundle.file("images/core-1.img")).expect("the image is ours");
+    rig.restore(&[])
+        .code_is(1)
+        .says("criu failed: type RESTORE errno")
+        .says("restore.log");
+    rig.is_gone();
+}
+
+#[test]
+fn what_a_killed_restore_leaves_is_deleted_by_force() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    rig.checkpoint(&[]).ok();
+    // The first criu is asked for its version; the second one only says where it is.
+    let (once, pid) = (rig.bundle.file("once"), rig.bundle.file("criu-pid"));
+    let real = which("criu", &rig.path);
+    let (folder, path) = (rig.bundle.file("stuck"), &rig.path);
+    fs::create_dir(&folder).expect("the bundle is ours");
+    let script = format!(
+        "#!/bin/sh\n[ -e {once} ] || {{ touch {once}; exec {real} \"$@\"; }}\necho $$ > {pid}.new; mv {pid}.new {pid}\nexec sleep 1000\n"
+    );
+    rig.install("criu", &script, Path::new(&folder));
+    let (images, bundle) = (rig.bundle.file("images"), rig.bundle.path());
+    let mut command = rig.command(&[
+        "restore",
+        "--detach",
+        "--image-path",
+        &images,
+        "--bundle",
+        &bundle,
+        rig.bundle.id(),
+    ]);
+    let mut runtime = Killed(
+        command
+            .env("PATH", format!("{folder}:{path}"))
+            .spawn()
+            .expect("the runtime is built"),
+    );
+    let criu = wait::until("criu is started", 10, || fs::read_to_string(&pid).ok());
+    runtime.0.kill().expect("it waits for criu");
+    runtime.0.wait().expect("a child");
+    wait::until_true("criu is gone, too", 10, || !is_running(criu.trim()));
+    rig.runtime(&["delete", "--force", rig.bundle.id()]).ok();
+    rig.is_gone();
+    assert!(
+        rig.bundle.rootfs().join("bin").exists(),
+        "the root is not part of the container's folder"
+    );
+}
+
+#[test]
+fn a_checkpoint_that_criu_breaks_off_leaves_the_container_running() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    let once = rig.bundle.file("once");
+    let real = which("criu", &rig.path);
+    let (folder, path) = (rig.bundle.file("broken"), rig.path.clone());
+    fs::create_dir(&folder).expect("the bundle is ours");
+    // It freezes the container, as criu does, and dies.
+    let pid = rig.bundle.state()["pid"].to_string();
+    let script = format!(
+        "#!/bin/sh\n[ -e {once} ] || {{ touch {once}; exec {real} \"$@\"; }}\n\
+         v1=/sys/fs/cgroup/freezer$(sed -n 's/^[0-9]*:freezer://p' /proc/{pid}/cgroup)\n\
+         v2=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/{pid}/cgroup)\n\
+         [ -e $v1/freezer.state ] && echo FROZEN > $v1/freezer.state || echo 1 > $v2/cgroup.freeze\n\
+         exit 1\n"
+    );
+    rig.install("criu", &script, Path::new(&folder));
+    let (images, id) = (rig.bundle.file("images"), rig.bundle.id());
+    let mut command = rig.command(&["checkpoint", "--image-path", &images, id]);
+    let status = command
+        .env("PATH", format!("{folder}:{path}"))
+        .status()
+        .expect("the runtime is built");
+    assert_eq!(status.code(), Some(1), "{}", log_of(&rig));
+    assert!(
+        log_of(&rig).contains("criu went away without an answer"),
+        "{}",
+        log_of(&rig)
+    );
+    assert_eq!(rig.bundle.state()["status"], "running");
+    rig.counts_on();
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_criu_is_asked() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let runtime = |args: &[&str]| {
+        let mut command = bundle.command(args);
+        command.arg(bundle.id()).env("PATH", "/nowhere").finish()
+    };
+    runtime(&["checkpoint"]).code_is(1).says("container does not exist");
+    bundle
+        .runtime(&["create", "--bundle", &bundle.path(), bundle.id()])
+        .ok();
+    runtime(&["checkpoint"])
+        .code_is(1)
+        .says("Container cannot be checkpointed in created state");
+    bundle.runtime(&["start", bundle.id()]).ok();
+    let images = bundle.file("images");
+    for (flags, text) in [
+        (["--parent-path", "/absolute"], "--parent-path must be relative"),
+        (["--parent-path", "none"], "invalid --parent-path"),
+        (["--page-server", ":1"], "Use --page-server ADDRESS:PORT"),
+        (["--page-server", "a:b"], "Invalid port number"),
+        (["--manage-cgroups-mode", "x"], "invalid manage-cgroups-mode value"),
+        (["--empty-ns", "pid"], "is not supported"),
+        (["--network-lock", "x"], "--network-lock"),
+        (
+            ["--empty-ns", "network"],
+            "CRIU version check failed: exec: \\\"criu\\\": executable file not found in $PATH",
+        ),
+    ] {
+        runtime(&[&["checkpoint", "--image-path", &images], &flags[..]].concat())
+            .code_is(1)
+            .says(text);
+    }
+    runtime(&["delete", "--force"]).ok();
+    runtime(&["restore", "--bundle", &bundle.path()])
+        .code_is(1)
+        .says("CRIU version check failed");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+/// A child that does not outlive its test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A network namespace with a loopback interface, as ip(8) makes them.
+struct Netns(String);
+
+impl Netns {
+    fn new(rig: &Rig) -> Self {
+        let name = rig.bundle.id().to_owned();
+        Command::new("ip").args(["netns", "add", &name]).finish().ok();
+        let netns = Netns(name);
+        Command::new("ip")
+            .args(["-n", &netns.0, "link", "set", "lo", "up"])
+            .finish()
+            .ok();
+        netns
+    }
+
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.0)
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        Command::new("ip").args(["netns", "delete", &self.0]).finish();
+    }
+}
+
+impl Rig {
+    /// The namespace is of the same name as the container.
+    fn is_gone_but_for(&self, netns: &Netns) {
+        assert!(Path::new(&netns.path()).exists());
+        assert_eq!(self.bundle.ids(), Vec::<String>::new());
+        assert_eq!(self.bundle.cgroups(), Vec::<String>::new());
+    }
+}
+
+fn receive(listener: &UnixListener) -> OwnedFd {
+    let (connection, _) = listener.accept().expect("the runtime connects");
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut name = [0; 64];
+    recvmsg(
+        &connection,
+        &mut [IoSliceMut::new(&mut name)],
+        &mut control,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .expect("a message");
+    let fd = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    fd.expect("a terminal")
+}
+
+fn which(program: &str, path: &str) -> String {
+    let found = env::split_paths(path)
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file());
+    found.expect("criu has run").display().to_string()
+}
+
+fn is_running(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !status.is_empty() && !status.contains(") Z ")
+}
+
+fn log_of(rig: &Rig) -> String {
+    fs::read_to_string(rig.log()).unwrap_or_default()
+}
