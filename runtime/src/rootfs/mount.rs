@@ -7,7 +7,7 @@ use std::{
 
 use davit_sys::mount_attr::{MountAttr, mount_setattr};
 use rustix::{
-    fs::{AtFlags, CWD, PROC_SUPER_MAGIC, fstatfs, statat},
+    fs::{AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, XattrFlags, fsetxattr, fstatfs, openat, statat},
     io::Errno as Kernel,
     mount::{MountFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
@@ -154,11 +154,26 @@ fn of_kind(setting: &Setting, planned: &Planned) -> Result<Option<OwnedFd>, Moun
         Err(MountError::Filesystem { errno, .. }) if errno.is(Kernel::PERM) => setting.sources.on_device(planned)?,
         tree => tree?,
     };
+    if mount.kind == "mqueue" && !setting.label.is_empty() {
+        label_root(tree.as_fd(), setting.label).step("label")?;
+    }
     if is_tmpfs && options.copy_up {
         copy_up(place.as_fd(), tree.as_fd()).step("copy up")?;
     }
     finish(&tree, place.as_fd(), &options)?;
     Ok(is_late.then_some(tree))
+}
+
+/// Gives the root of a file system a SELinux context. The one of message queues was made with the ipc namespace: its context is
+/// no option of the mount.
+fn label_root(tree: BorrowedFd, label: &str) -> Result<(), Kernel> {
+    let root = openat(
+        tree,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    fsetxattr(root, "security.selinux", label.as_bytes(), XattrFlags::empty())
 }
 
 /// Changes what is mounted at the destination already.
