@@ -9,6 +9,7 @@ mod base;
 mod boot;
 pub mod guest;
 mod plan;
+mod policy;
 
 use std::{collections::BTreeMap, fs};
 

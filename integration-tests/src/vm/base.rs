@@ -13,10 +13,12 @@ use davit_integration_tests::{packages, peers, workspace::run};
 /// Drivers of the disks and their file system, which Debian builds as modules.
 const DRIVERS: [&str; 4] = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"];
 
-/// Files that shape what is made; where one of them changes, all is made anew.
+/// The first process.
 const INIT: &str = include_str!("init.sh");
-const RUN: &str = include_str!("run.sh");
-const POLICY: &str = include_str!("selinux.cil");
+
+/// The tests that want systemd.
+const SERVICE: &str = "[Unit]\nAfter=basic.target dbus.socket\nWants=dbus.socket\n\
+    [Service]\nType=oneshot\nExecStart=/vm/run systemd\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
 
 /// The folder of the finished parts.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ pub fn set_up() -> Result<Base> {
     fs::create_dir_all(&folder)?;
     let lock = fs::File::create(folder.with_extension("lock"))?;
     lock.lock()?;
-    let parts = format!("{}\n{}\n{INIT}{RUN}{POLICY}", release()?, packages::GUEST.join(" "));
+    let parts = format!("{}\n{}\n{INIT}{SERVICE}", release()?, packages::GUEST.join(" "));
     let complete = folder.join("complete");
     if fs::read_to_string(&complete).is_ok_and(|text| text == parts) {
         return Ok(Base(folder));
@@ -189,7 +191,6 @@ fn load_order(modules: &Path) -> Result<Vec<PathBuf>> {
 /// What the guest needs beyond Debian's packages.
 fn furnish(root: &Path) -> Result<()> {
     fs::create_dir_all(root.join("vm"))?;
-    executable(&root.join("vm-run"), RUN)?;
     fs::write(root.join("etc/hostname"), "vm\n")?;
     let units = root.join("etc/systemd/system");
     fs::create_dir_all(units.join("vm-tests.target.wants"))?;
@@ -197,50 +198,16 @@ fn furnish(root: &Path) -> Result<()> {
         units.join("vm-tests.target"),
         "[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n",
     )?;
-    fs::write(
-        units.join("vm-tests.service"),
-        "[Unit]\nAfter=basic.target dbus.socket\nWants=dbus.socket\n\
-         [Service]\nType=oneshot\nExecStart=/vm-run systemd\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n",
-    )?;
+    fs::write(units.join("vm-tests.service"), SERVICE)?;
     symlink(
         "../vm-tests.service",
         units.join("vm-tests.target.wants/vm-tests.service"),
     )?;
-    selinux(root)
+    Ok(())
 }
 
-/// Compiles the policy with the guest's own compiler.
-fn selinux(root: &Path) -> Result<()> {
-    fs::write(root.join("policy.cil"), policy())?;
-    run(Command::new("chroot").arg(root).args([
-        "secilc",
-        "-c",
-        "33",
-        "-f",
-        "/dev/null",
-        "-o",
-        "/policy",
-        "/policy.cil",
-    ]))
-}
-
-/// The policy: the long lists, and the text that means something.
-fn policy() -> String {
-    // In the kernel's order (security/selinux/include/initial_sid_to_string.h); those that Linux forgot keep their places.
-    let initial = "kernel security unlabeled fs file file_labels init any_socket port netif netmsg node igmp_packet \
-         icmp_socket tcp_socket sysctl_modprobe sysctl sysctl_fs sysctl_kernel sysctl_net sysctl_net_unix sysctl_vm \
-         sysctl_dev kmod policy scmp_packet devnull";
-    let categories: Vec<String> = (0..1024).map(|number| format!("c{number}")).collect();
-    let mut text: String = categories.iter().map(|name| format!("(category {name})\n")).collect();
-    text += &format!("(categoryorder ({}))\n(sidorder ({initial}))\n", categories.join(" "));
-    for name in initial.split(' ').filter(|name| !name.is_empty()) {
-        let kind = if name == "kernel" { "kernel_t" } else { "file_t" };
-        text += &format!("(sid {name})\n(sidcontext {name} (system_u system_r {kind} ((s0) (s0 (range c0 c1023)))))\n");
-    }
-    text + POLICY
-}
-
-fn executable(path: &Path, text: &str) -> Result<()> {
+/// Writes a script.
+pub fn executable(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())

@@ -9,4 +9,4 @@ $b mount -t ext4 /dev/vda /mnt
 $b mount -t ext4 -o ro /dev/vdb /mnt/vm
 $b mount --move /dev /mnt/dev
 $b umount /proc
-exec $b switch_root /mnt /vm-run plain
+exec $b switch_root /mnt /vm/run plain

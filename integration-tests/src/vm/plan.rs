@@ -10,6 +10,11 @@ use anyhow::{Context, Result, ensure};
 use davit_integration_tests::workspace::{self, Profile};
 use serde_json::{Value, json};
 
+use super::{base, policy};
+
+/// What the guest runs at each moment.
+const RUN: &str = include_str!("run.sh");
+
 /// A start of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Boot {
@@ -124,6 +129,7 @@ impl Plan {
     /// Makes a disk image with the tests, the programs under test, and this program, which runs them in the guest.
     pub fn disk(&self, folder: &Path) -> Result<PathBuf> {
         let content = folder.join(format!("programs-{}", std::process::id()));
+        sweep(folder)?;
         fs::create_dir_all(content.join("programs"))?;
         let runtime = workspace::tested_programs().join("davit-runtime");
         fs::copy(&runtime, content.join("programs/davit-runtime")).with_context(|| format!("{runtime:?}"))?;
@@ -137,12 +143,26 @@ impl Plan {
             let program = step.program.file_name().map(|name| name.to_string_lossy().into_owned());
             json!({"name": step.name, "phase": step.phase, "program": program, "tests": step.tests})
         });
+        base::executable(&content.join("run"), RUN)?;
+        fs::write(content.join("policy.cil"), policy::text())?;
         fs::write(content.join("plan.json"), Value::from_iter(steps).to_string())?;
         let disk = content.with_extension("disk");
-        super::base::disk_of(&content, &disk, 64)?;
+        base::disk_of(&content, &disk, 64)?;
         fs::remove_dir_all(content)?;
         Ok(disk)
     }
+}
+
+/// Removes what runs that were killed have left.
+fn sweep(folder: &Path) -> Result<()> {
+    for path in fs::read_dir(folder)?.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("programs-").and_then(|rest| rest.split('.').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+    }
+    Ok(())
 }
 
 /// Builds a test program, and says where it is.

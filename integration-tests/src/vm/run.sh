@@ -34,7 +34,8 @@ modprobe -a overlay fuse loop 2>/dev/null
 if grep -qw selinux=1 /proc/cmdline; then
     mount -t selinuxfs selinuxfs /sys/fs/selinux
     # One write: the kernel takes a policy whole.
-    dd if=/policy of=/sys/fs/selinux/load bs=16M status=none && echo 1 >/sys/fs/selinux/enforce
+    secilc -c 33 -f /dev/null -o /run/policy /vm/policy.cil
+    dd if=/run/policy of=/sys/fs/selinux/load bs=16M status=none && echo 1 >/sys/fs/selinux/enforce
     /vm/xtask in-guest selinux
     end
 fi
