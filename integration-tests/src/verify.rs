@@ -44,6 +44,21 @@ pub fn test(arguments: &[String]) -> Result<()> {
     if arguments.is_empty() { vm::test("") } else { Ok(()) }
 }
 
+/// Runs the races of the security tests for as long as their CVEs asked for; the tests alone run some rounds of each.
+pub fn soak() -> Result<()> {
+    packages::install(packages::BUILD)?;
+    packages::install(packages::RUN)?;
+    workspace::build(workspace::Profile::Debug)?;
+    let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut test = Command::new(program);
+    test.current_dir(workspace::root()).env("DAVIT_RACE_ROUNDS", "10000");
+    let name = ["--test", "runtime", "security::races"];
+    workspace::run(
+        test.args(["test", "--locked", "-p", "davit-integration-tests"])
+            .args(name),
+    )
+}
+
 /// Installs what the tests need: packages, the peers, and a Debian with nginx to make an image of. Once per machine.
 pub fn set_up() -> Result<()> {
     packages::install(packages::BUILD)?;
