@@ -6,6 +6,8 @@ mod bundle;
 mod checkpoint;
 #[path = "runtime/crashes.rs"]
 mod crashes;
+#[path = "runtime/landlock.rs"]
+mod landlock;
 #[path = "runtime/mounts.rs"]
 mod mounts;
 #[path = "runtime/net_devices.rs"]

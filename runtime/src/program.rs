@@ -8,6 +8,7 @@ pub mod affinity;
 pub mod apparmor;
 pub mod capabilities;
 pub mod identity;
+pub mod landlock;
 pub mod limits;
 pub mod lookup;
 pub mod selinux;
@@ -25,7 +26,12 @@ use rustix::{
 
 use crate::{
     errno::{Attempt, CallError, Errno},
-    program::{identity::IdentityError, limits::LimitError, lookup::LookupError},
+    program::{
+        identity::IdentityError,
+        landlock::{Confinement, Landlock, LandlockError},
+        limits::LimitError,
+        lookup::LookupError,
+    },
     talk::{Channel, FromChild, Listener, ToChild},
 };
 
@@ -59,6 +65,9 @@ pub enum ProgramError {
         "current working directory is outside of container mount namespace root -- possible container breakout detected"
     )]
     Outside,
+    /// The restriction of the annotation.
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
     /// The filter.
     #[error("unable to init seccomp: {0}")]
     Seccomp(#[from] davit_seccomp::SeccompError),
@@ -72,6 +81,8 @@ pub enum ProgramError {
 pub struct Inheritance {
     /// The filter, compiled.
     pub seccomp: Option<Filter>,
+    /// What its container's annotation restricts it to.
+    pub landlock: Option<Landlock>,
     /// Whether the runtime has the privilege to fetch a descriptor of the process.
     pub runtime_may_fetch: bool,
     /// How many fds from 3 on stay open (`--preserve-fds`, and what LISTEN_FDS counts).
@@ -89,6 +100,7 @@ pub struct Prepared {
     args: Vec<CString>,
     env: Vec<CString>,
     inheritance: Inheritance,
+    landlock: Option<Confinement>,
 }
 
 impl Prepared {
@@ -103,10 +115,17 @@ impl Prepared {
         }
         // A directory that only the user may enter (a home on NFS) and one that only root may: either is enough.
         let entered = chdir(process.cwd.as_str());
-        let filter_needs_privilege = inheritance.seccomp.is_some() && !process.no_new_privileges;
+        let landlock = inheritance
+            .landlock
+            .as_ref()
+            .map(Landlock::prepare)
+            .transpose()?
+            .flatten();
+        let confining_needs_privilege =
+            (inheritance.seccomp.is_some() || landlock.is_some()) && !process.no_new_privileges;
         capabilities::limit_bounding_set(process.capabilities.as_ref())?;
         identity::change(&process.user, inheritance.keep_groups)?;
-        capabilities::apply(process.capabilities.as_ref(), filter_needs_privilege)?;
+        capabilities::apply(process.capabilities.as_ref(), confining_needs_privilege)?;
         if let Err(errno) = entered.or_else(|_| chdir(process.cwd.as_str())) {
             return Err(ProgramError::WorkingDirectory(process.cwd.clone(), errno.into()));
         }
@@ -122,6 +141,7 @@ impl Prepared {
             args: process.args.iter().map(c_string).collect(),
             env: env.iter().map(c_string).collect(),
             inheritance,
+            landlock,
         })
     }
 
@@ -141,6 +161,10 @@ impl Prepared {
     pub fn confine(&self, channel: &Channel) -> Result<(), ProgramError> {
         davit_sys::fds::close_on_exec_from(FIRST_FREE_FD + self.inheritance.extra_fds)
             .attempt("close", "file descriptors")?;
+        // Before the filter, which may well refuse it.
+        if let Some(landlock) = &self.landlock {
+            landlock.bind()?;
+        }
         let Some(filter) = &self.inheritance.seccomp else {
             return Ok(());
         };

@@ -33,6 +33,7 @@ use crate::{
     log, pidfd_socket,
     program::{
         Inheritance, affinity, capabilities,
+        landlock::{Landlock, LandlockError},
         selinux::{self, SelinuxError},
         terminal::Console,
     },
@@ -88,6 +89,9 @@ pub enum ExecError {
     /// A label that nobody would enforce.
     #[error("{0}")]
     Selinux(#[from] SelinuxError),
+    /// The annotation that restricts the container's programs.
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
     /// The seccomp agent could not be told.
     #[error("unable to start container process: {0}")]
     Agent(#[from] AgentError),
@@ -188,6 +192,7 @@ fn visit(
         console,
         inheritance: Inheritance {
             seccomp: launch::filter(config, store)?,
+            landlock: Landlock::of(&config.annotations)?,
             runtime_may_fetch: geteuid().is_root(),
             extra_fds,
             listen_fds,

@@ -118,6 +118,7 @@ pub(super) fn run() -> Result<(), CommandError> {
             "netDevices": {"enabled": true},
         },
         "annotations": {
+            "davit.runtime.landlock": crate::program::landlock::ANNOTATION,
             "davit.runtime.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.checkpoint.enabled": "true",
         },

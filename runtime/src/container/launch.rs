@@ -31,7 +31,7 @@ use crate::{
     log, namespaces,
     net_devices::{self, NetDeviceError},
     notify_socket::{self, NotifySocket},
-    program::selinux::SelinuxError,
+    program::{landlock::LandlockError, selinux::SelinuxError},
     rootfs::{
         host_mount,
         planned::{self, PlanError, Planned},
@@ -128,6 +128,9 @@ pub enum LaunchError {
     /// An interface that could not be moved.
     #[error("unable to start container process: error during container init: {0}")]
     NetDevice(#[from] NetDeviceError),
+    /// The annotation that restricts the program.
+    #[error(transparent)]
+    Landlock(#[from] LandlockError),
     /// The seccomp agent could not be told.
     #[error("unable to start container process: error during container init: {0}")]
     Agent(#[from] AgentError),

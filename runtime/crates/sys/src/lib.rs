@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod clone;
 pub mod fds;
 pub mod keyring;
+pub mod landlock;
 pub mod loopback;
 pub mod mount_attr;
 pub mod schedule;

@@ -18,7 +18,7 @@ use crate::{
     errno::{Attempt, CallError},
     inherited, log,
     notify_socket::{self, NotifySocket},
-    program::{Inheritance, capabilities, limits, selinux, terminal::Console},
+    program::{Inheritance, capabilities, landlock::Landlock, limits, selinux, terminal::Console},
     rootless::{self, is_rootless},
 };
 
@@ -74,6 +74,7 @@ pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Re
     let (extra_fds, listen_fds) = inherited::count(launch.preserve_fds, |name| env::var(name).ok())?;
     Ok(Inheritance {
         seccomp: filter(config, store)?,
+        landlock: Landlock::of(&config.annotations)?,
         runtime_may_fetch: geteuid().is_root(),
         extra_fds,
         listen_fds,
