@@ -33,8 +33,10 @@ pub struct Visit {
     pub memory_policy: Option<MemoryPolicy>,
     /// The container's id, where it has a keyring of its own.
     pub keyring: Option<String>,
-    /// The container's cgroup.
+    /// The container's cgroup, or one below it.
     pub cgroup: Cgroup,
+    /// Whether it is the caller who has named it: then the process goes there or nowhere.
+    pub cgroup_is_named: bool,
     /// The container's first process.
     pub init: OwnedFd,
     /// Its pid.
@@ -138,6 +140,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         memory_policy,
         keyring,
         cgroup,
+        cgroup_is_named: _,
         init,
         console,
         inheritance,

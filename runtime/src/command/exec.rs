@@ -2,18 +2,17 @@
 
 mod options;
 mod sub_cgroup;
+mod way_in;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
 use davit_spec::{Config, Process, SpecError};
-use davit_sys::clone::{Fork, fork};
-use rustix::{
-    io::Errno as Kernel,
-    process::{geteuid, getpid, set_child_subreaper},
-};
+use davit_sys::clone::Fork;
+use rustix::process::{geteuid, getpid, set_child_subreaper};
 
+use self::way_in::WayIn;
 use super::write_pid_file;
 use crate::{
     cli::Exec,
@@ -184,6 +183,7 @@ fn visit(
             &record.cgroup_manager,
             &sub_cgroup::paths(&record.cgroup_paths, &args.cgroup)?,
         )?,
+        cgroup_is_named: !args.cgroup.is_empty(),
         init,
         init_pid: record.init.pid,
         root: enter::root_of(namespaces, record.init)?,
@@ -210,27 +210,23 @@ struct Visitor {
 
 fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
     let (channel, child_channel) = Channel::pair().attempt("make", "socket pair")?;
-    let cgroup = visit.cgroup.clone_fd()?;
-    // A cgroup v2 that hands controllers on takes no processes itself: then it is where the first process went.
-    let elsewhere = enter::cgroup_of(&visit.cgroup, visit.init_pid);
-    let fork = || match fork(0, cgroup.as_ref().map(|fd| fd.as_fd())) {
-        Err(err) if err.raw_os_error() == Some(Kernel::BUSY.raw_os_error()) && elsewhere.is_some() => {
-            fork(0, elsewhere.as_ref().map(|fd| fd.as_fd()))
-        }
-        forked => forked,
-    };
-    let fork = || affinity::with_initial(visit.process.exec_cpu_affinity.as_ref(), fork)?.attempt("clone", "process");
+    let way = WayIn::of(&visit)?;
+    let affinity = visit.process.exec_cpu_affinity.as_ref();
+    let fork = || affinity::with_initial(affinity, || way.fork())?.attempt("clone", "process");
     let forked = match visit.through_passage() {
-        true => passage::fork_visitor(&visit, fork)?,
-        false => enter::children_of(&visit.init).and_then(|()| fork())?,
+        true => passage::fork_visitor(&visit, fork).map_err(ExecError::from),
+        false => enter::children_of(&visit.init)
+            .and_then(|()| fork())
+            .map_err(ExecError::from),
     };
-    match forked {
+    match forked.map_err(|err| way.explain(err))? {
         Fork::Child => {
-            drop((channel, cgroup, elsewhere));
+            drop((channel, way));
             enter::live(visit, &child_channel)
         }
         Fork::Parent { pid, pidfd } => {
             log::debug(format_args!("process {pid} enters the container"));
+            way.follow(pid);
             Ok(Visitor { pid, pidfd, channel })
         }
     }

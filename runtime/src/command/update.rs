@@ -69,5 +69,7 @@ fn from_file(path: &Path) -> Result<LinuxResources, CommandError> {
             .map(drop)?,
         _ => json = fs::read(path).attempt("read", path.display())?,
     }
-    serde_json::from_slice(&json).map_err(|err| CommandError::Usage(format!("resources: {err}")))
+    serde_json::from_slice(&json)
+        .and_then(davit_spec::parse_resources)
+        .map_err(|err| CommandError::Usage(format!("resources: {err}")))
 }

@@ -34,6 +34,7 @@ pub use memory_policy::{FLAGS as MEMORY_POLICY_FLAGS, MODES as MEMORY_POLICY_MOD
 pub use namespaces::{Namespace, NamespaceKind};
 pub use net_device::NetDevice;
 pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
+pub use resources::parse_resources;
 pub use sysctl::path as sysctl_path;
 pub use time_offset::{TimeOffset, table as time_offsets_table};
 pub use validate::SpecError;

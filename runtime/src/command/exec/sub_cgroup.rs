@@ -19,6 +19,11 @@ pub enum SubCgroupError {
         "unable to start container process: error adding pid to cgroups: adding pid to cgroup {0}/cgroup.procs: no such file or directory"
     )]
     Absent(String),
+    /// A cgroup that hands controllers on, and so takes no processes.
+    #[error(
+        "unable to start container process: error adding pid of new process to cgroups: {0}/cgroup.procs: device or resource busy"
+    )]
+    Busy(String),
 }
 
 /// The container's directories, with those changed that `requests` name: `PATH`, or `CONTROLLER[,CONTROLLER]:PATH`.

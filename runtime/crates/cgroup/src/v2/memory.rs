@@ -42,7 +42,7 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
 /// Refuses limits below what is in use, where `checkBeforeUpdate` asks for that.
 pub(super) fn check_before_update(dir: &Path, resources: &LinuxResources) -> Result<()> {
     match resources.memory() {
-        Some(memory) if memory.check_before_update() == Some(true) => check_usage(dir, memory, swap(memory)?),
+        Some(memory) if memory.check_before_update() == Some(true) => check_usage(dir, memory),
         _ => Ok(()),
     }
 }
@@ -66,14 +66,17 @@ pub(crate) fn swap(memory: &LinuxMemory) -> Result<Option<i64>> {
     }
 }
 
-fn check_usage(dir: &Path, memory: &LinuxMemory, swap: Option<i64>) -> Result<()> {
-    let usage = control_file::read_number_if_exists(dir, "memory.current")?.unwrap_or_default();
-    let swapped = control_file::read_number_if_exists(dir, "memory.swap.current")?.unwrap_or_default();
-    for (limit, usage, what) in [(memory.limit(), usage, "memory"), (swap, swapped, "swap")] {
-        let Some(limit) = limit.filter(|limit| *limit > 0) else {
-            continue;
-        };
-        if limit as u64 <= usage {
+/// By both limits as they are given, the sum first, as runc does: it asks whether all that is in use would fit.
+fn check_usage(dir: &Path, memory: &LinuxMemory) -> Result<()> {
+    // The cgroup of a unit may not be there yet.
+    let Some(usage) = control_file::read_number_if_exists(dir, "memory.current")? else {
+        return Ok(());
+    };
+    for (limit, what) in [(memory.swap(), "memory+swap"), (memory.limit(), "memory")] {
+        let limit = limit
+            .and_then(|limit| u64::try_from(limit).ok())
+            .filter(|limit| *limit > 0);
+        if let Some(limit) = limit.filter(|limit| *limit <= usage) {
             return Err(CgroupError::InvalidLimit(format!(
                 "rejecting {what} limit {limit} <= usage {usage}"
             )));
