@@ -101,7 +101,22 @@ fn cargo_static(profile: Profile) -> Command {
     cargo
         .env("LIBSECCOMP_LINK_TYPE", "static")
         .env("LIBSECCOMP_LIB_PATH", library_folder());
+    if let Some(commit) = commit() {
+        cargo.env("DAVIT_COMMIT", commit);
+    }
     cargo
+}
+
+/// What `davit-runtime --version` names, where this is a checkout.
+fn commit() -> Option<String> {
+    let mut git = Command::new("git");
+    let output = git
+        .current_dir(root())
+        .args(["rev-parse", "--short", "HEAD"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 /// Debian's folder for libraries of this architecture.

@@ -4,6 +4,8 @@
 mod bundle;
 #[path = "runtime/checkpoint.rs"]
 mod checkpoint;
+#[path = "runtime/commands.rs"]
+mod commands;
 #[path = "runtime/crashes.rs"]
 mod crashes;
 #[path = "runtime/landlock.rs"]

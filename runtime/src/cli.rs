@@ -1,19 +1,26 @@
 //! The command line: runc's.
 
 mod checkpoint;
+mod go_flags;
+mod help;
+mod usage;
+pub mod version;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use checkpoint::{Checkpoint, Criu, Restore};
-
-/// In the lines that callers of runc look for.
-const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\nspec: 1.2.1");
+pub use usage::parse;
 
 /// Run containers as the Open Container Initiative's runtime specification says.
 #[derive(Debug, Parser)]
-#[command(name = "davit-runtime", version = VERSION, disable_help_subcommand = true, disable_version_flag = true)]
+#[command(
+    name = "davit-runtime",
+    version,
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
 pub struct Cli {
     /// Log what is done, to find errors
     #[arg(long)]
@@ -22,7 +29,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// The form of a log line
-    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// Where the state of containers is kept (in memory: a reboot ends containers) [default: /run/davit/runc, for an
     /// ordinary user $XDG_RUNTIME_DIR/davit/runc]

@@ -26,7 +26,7 @@ use std::{
 use davit_cgroup::Driver;
 
 use crate::{
-    cli::{CgroupManager, Cli, Command},
+    cli::{CgroupManager, Cli, Command, version},
     container::{
         cgroup::CgroupChoice,
         destroy::DestroyError,
@@ -58,7 +58,7 @@ pub enum CommandError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// `create` or `run`.
-    #[error("davit-runtime {0} failed: {1}")]
+    #[error("{program} {0} failed: {1}", program = version::program())]
     Launch(&'static str, LaunchError),
     /// `exec`.
     #[error("exec failed: {0}")]

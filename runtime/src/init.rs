@@ -23,6 +23,7 @@ use crate::{
     errno::{Attempt, CallError},
     fail_point,
     hooks::{self, HookError},
+    log,
     namespaces::{self, Shared},
     program::{
         DEFAULT_UMASK, Inheritance, Prepared, ProgramError, affinity,
@@ -150,6 +151,7 @@ pub fn live(plan: Plan, channel: Channel) -> ! {
     if waiting.is_open_to_user {
         let _ = set_dumpable_behavior(DumpableBehavior::Dumpable);
     }
+    log::debug(format_args!("init: closing the pipe to signal completion"));
     let (listener, word) = wait_for_word(waiting.start.take(), channel);
     match word.and_then(|()| before_execution(&waiting, &listener)) {
         Ok(()) => waiting.prepared.execute(),
@@ -219,12 +221,15 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
     umask(Mode::empty());
     fail_point::reach("create.init-alone");
+    log::relay_to(channel);
+    log::debug(format_args!("nsexec container setup"));
     // The runtime must know the process before it does anything.
     if plan.waits_for_runtime() && !matches!(channel.obey(), Ok(Some(ToChild::Go))) {
         return Err(InitError::Abandoned);
     }
     enter_namespaces(&plan)?;
     fail_point::reach("create.init-joined");
+    log::debug(format_args!("child process in init()"));
     act_on_self(&plan, &process)?;
     name_host(&plan.config)?;
     let root = root::build(&mut plan, channel)?;

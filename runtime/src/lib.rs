@@ -41,11 +41,7 @@ pub mod user_namespace;
 
 use std::{env, ffi::OsStr, process::ExitCode};
 
-use clap::Parser;
-
-use crate::cli::Cli;
-
-/// What a command exits with when the command line is not understood, or something fails.
+/// What the program exits with when it cannot begin.
 const FAILURE: u8 = 1;
 
 /// The whole program.
@@ -58,12 +54,9 @@ pub fn run() -> ExitCode {
         ));
         return ExitCode::from(FAILURE);
     }
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(err) => {
-            let _ = err.print();
-            return ExitCode::from(if err.use_stderr() { FAILURE } else { 0 });
-        }
+        Err(code) => return ExitCode::from(code),
     };
     if let Err(err) = log::begin(cli.log.as_deref(), cli.log_format, cli.debug) {
         log::error(&err.to_string());

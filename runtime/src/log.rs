@@ -1,6 +1,7 @@
 //! The log that the caller asked for: one line per error or warning, which containerd's shim reads.
 
 use std::{
+    cell::RefCell,
     fs::{File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
@@ -12,10 +13,16 @@ use serde::Serialize;
 use crate::{
     cli::LogFormat,
     errno::{Attempt, CallError},
+    talk::Channel,
     timestamp,
 };
 
 static LOG: OnceLock<Log> = OnceLock::new();
+
+thread_local! {
+    /// Who hears the details of a child that was forked.
+    static RELAY: RefCell<Option<Channel>> = const { RefCell::new(None) };
+}
 
 /// The file is opened for each line: what stays open would be inherited by a container that waits to be started.
 struct Log {
@@ -63,13 +70,28 @@ pub fn warn(text: &str) {
 
 /// Says what was done, where `--debug` asks for it.
 pub fn debug(text: std::fmt::Arguments) {
-    if LOG.get().is_some_and(|log| log.debug) {
-        write("debug", &text.to_string());
+    if !is_detailed() {
+        return;
+    }
+    RELAY.with_borrow(|relay| match relay {
+        Some(channel) => channel.remark(&text.to_string()),
+        None => write("debug", &text.to_string()),
+    });
+}
+
+/// From now on the details go to whoever hears this channel: in a container the log's path means another file, or none.
+pub fn relay_to(channel: &Channel) {
+    if is_detailed() {
+        RELAY.set(channel.again().ok());
     }
 }
 
+fn is_detailed() -> bool {
+    LOG.get().is_some_and(|log| log.debug)
+}
+
 fn write(level: &str, text: &str) {
-    let time = timestamp::now();
+    let time = timestamp::now_in_seconds();
     let line = match LOG.get().map_or(LogFormat::Text, |log| log.format) {
         LogFormat::Json => serde_json::to_string(&Line {
             level,
@@ -77,7 +99,7 @@ fn write(level: &str, text: &str) {
             time: &time,
         })
         .unwrap_or_default(),
-        LogFormat::Text => format!("time={time:?} level={level} msg={text:?}"),
+        LogFormat::Text => format!("time={time:?} level={level} msg={}", quoted(text)),
     };
     let line = format!("{line}\n");
     // One write each, so that lines of several processes do not mix. There is nowhere to report a failure to.
@@ -86,4 +108,13 @@ fn write(level: &str, text: &str) {
         Some(Ok(mut file)) => file.write_all(line.as_bytes()),
         _ => std::io::stderr().write_all(line.as_bytes()),
     };
+}
+
+/// As logrus has it: a single word is not quoted.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.into(),
+        false => format!("{text:?}"),
+    }
 }

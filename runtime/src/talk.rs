@@ -13,12 +13,14 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::{Errno as Kernel, read, retry_on_intr, write},
+    io::{Errno as Kernel, fcntl_dupfd_cloexec, read, retry_on_intr, write},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
         SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
     },
 };
+
+use crate::log;
 
 /// The longest text of a failure.
 const MAX_TEXT: usize = 16 * 1024;
@@ -96,6 +98,19 @@ impl Channel {
         }
     }
 
+    /// Something for the runtime's log.
+    pub fn remark(&self, text: &str) {
+        let mut bytes = vec![b'd'];
+        bytes.extend(text.as_bytes().iter().take(MAX_TEXT));
+        // It helps somebody who looks for an error; without a reader it helps nobody.
+        let _ = self.write(&bytes);
+    }
+
+    /// The same end once more.
+    pub fn again(&self) -> Result<Channel, Kernel> {
+        Ok(Channel::from(fcntl_dupfd_cloexec(&self.0, 3)?))
+    }
+
     /// By write(2): the one call that a profile with an agent cannot ask about, see [`crate::seccomp_agent`].
     fn write(&self, bytes: &[u8]) -> Result<(), Kernel> {
         retry_on_intr(|| write(&self.0, bytes)).map(drop)
@@ -117,7 +132,13 @@ impl Channel {
     /// What the child says next; `None` when it has executed the program, or is gone.
     pub fn hear(&self) -> Result<Option<FromChild>, Kernel> {
         let mut buffer = vec![0u8; MAX_TEXT + 1];
-        let (length, fd) = receive(self.0.as_fd(), &mut buffer)?;
+        let (length, fd) = loop {
+            let heard = receive(self.0.as_fd(), &mut buffer)?;
+            match buffer[..heard.0].split_first() {
+                Some((b'd', text)) => log::debug(format_args!("{}", String::from_utf8_lossy(text))),
+                _ => break heard,
+            }
+        };
         Ok(match (buffer[..length].split_first(), fd) {
             (None, _) => None,
             (Some((b'h', _)), _) => Some(FromChild::HooksDue),

@@ -2,6 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// Now, to the second: as a line of a log has it.
+pub fn now_in_seconds() -> String {
+    let text = now();
+    let end = text.find('.').unwrap_or(text.len());
+    format!("{}Z", &text[..end])
+}
+
 /// Now, to the nanosecond.
 pub fn now() -> String {
     format(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())

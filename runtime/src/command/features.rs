@@ -1,70 +1,11 @@
 //! `features`: what this runtime can do, in the specification's form.
 
-use davit_spec::{CAPABILITY_NAMES, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
-use serde_json::json;
+use davit_seccomp::names;
+use davit_spec::{CAPABILITY_NAMES, Config, MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES, NamespaceKind};
+use serde_json::{Value, json};
 
 use super::{CommandError, print};
-
-const MOUNT_OPTIONS: &[&str] = &[
-    "async",
-    "atime",
-    "bind",
-    "defaults",
-    "dev",
-    "diratime",
-    "dirsync",
-    "exec",
-    "iversion",
-    "lazytime",
-    "loud",
-    "mand",
-    "noatime",
-    "nodev",
-    "nodiratime",
-    "noexec",
-    "noiversion",
-    "nolazytime",
-    "nomand",
-    "norelatime",
-    "nostrictatime",
-    "nosuid",
-    "nosymfollow",
-    "private",
-    "ratime",
-    "rbind",
-    "rdev",
-    "rdiratime",
-    "relatime",
-    "rexec",
-    "rnoatime",
-    "rnodev",
-    "rnodiratime",
-    "rnoexec",
-    "rnorelatime",
-    "rnostrictatime",
-    "rnosuid",
-    "rnosymfollow",
-    "ro",
-    "rprivate",
-    "rrelatime",
-    "rro",
-    "rrw",
-    "rshared",
-    "rslave",
-    "rstrictatime",
-    "rsuid",
-    "rsymfollow",
-    "runbindable",
-    "rw",
-    "shared",
-    "silent",
-    "slave",
-    "strictatime",
-    "suid",
-    "symfollow",
-    "sync",
-    "unbindable",
-];
+use crate::{cli::version, rootfs::options};
 
 const HOOKS: [&str; 6] = [
     "prestart",
@@ -74,56 +15,47 @@ const HOOKS: [&str; 6] = [
     "poststart",
     "poststop",
 ];
-const NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mount", "network", "pid", "uts"];
 
 pub(super) fn run() -> Result<(), CommandError> {
     let features = json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": "1.2.1",
+        "ociVersionMax": version::SPEC,
         "hooks": HOOKS,
-        "mountOptions": MOUNT_OPTIONS,
+        "mountOptions": options::names(),
         "linux": {
-            "namespaces": NAMESPACES,
+            "namespaces": NamespaceKind::ALL.map(|kind| kind.to_string()),
             "capabilities": CAPABILITY_NAMES.as_slice(),
-            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+            "cgroup": {"v1": true, "v2": true, "systemd": true, "systemdUser": true, "rdma": true},
             "seccomp": {
                 "enabled": true,
-                "actions": [
-                    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
-                    "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
-                ],
-                "operators": [
-                    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ",
-                    "SCMP_CMP_NE",
-                ],
-                "archs": [
-                    "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_MIPS", "SCMP_ARCH_MIPS64",
-                    "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
-                    "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390",
-                    "SCMP_ARCH_S390X", "SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64",
-                ],
-                "knownFlags": [
-                    "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC",
-                    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-                ],
-                "supportedFlags": [
-                    "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_TSYNC",
-                ],
+                "actions": names::actions(),
+                "operators": names::operators(),
+                "archs": names::architectures(),
+                "knownFlags": names::flags(),
+                "supportedFlags": names::flags(),
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "intelRdt": {"enabled": is_accepted("intelRdt", &json!({"closID": "guaranteed"}))},
+            "mountExtensions": {"idmap": {"enabled": true}},
             "memoryPolicy": {"modes": MEMORY_POLICY_MODES.map(|(name, _)| name), "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)},
-            "netDevices": {"enabled": true},
+            "netDevices": {"enabled": is_accepted("netDevices", &json!({"eth0": {}}))},
         },
         "annotations": {
             "davit.runtime.landlock": crate::program::landlock::ANNOTATION,
             "davit.runtime.version": env!("CARGO_PKG_VERSION"),
+            "davit.runtime.commit": version::COMMIT,
             "org.opencontainers.runc.checkpoint.enabled": "true",
         },
         "potentiallyUnsafeConfigAnnotations": ["org.criu.config"],
     });
     let text = serde_json::to_string_pretty(&features).expect("features are plain values");
     Ok(print(&format!("{text}\n"))?)
+}
+
+/// Whether a field of `linux` is, as who validates a config says.
+fn is_accepted(field: &str, value: &Value) -> bool {
+    let mut config: Value = serde_json::from_str(davit_spec::DEFAULT).expect("the example is JSON");
+    config["linux"][field] = value.clone();
+    Config::parse(config.to_string().as_bytes()).is_ok_and(|config| config.validate().is_ok())
 }

@@ -187,7 +187,7 @@ fn condition(name: &str, arg: &LinuxSeccompArg) -> Result<ScmpArgCompare, Seccom
     Ok(ScmpArgCompare::new(arg.index() as u32, op, datum))
 }
 
-fn scmp_arch(arch: Arch) -> Result<ScmpArch, SeccompError> {
+pub(crate) fn scmp_arch(arch: Arch) -> Result<ScmpArch, SeccompError> {
     Ok(match arch {
         Arch::ScmpArchNative => ScmpArch::Native,
         Arch::ScmpArchX86 => ScmpArch::X86,

@@ -14,6 +14,7 @@ mod compile;
 mod error;
 #[cfg(test)]
 mod interpreter;
+pub mod names;
 mod program;
 mod prologue;
 mod syscalls;

@@ -29,6 +29,18 @@ pub enum NamespaceKind {
 }
 
 impl NamespaceKind {
+    /// All of them, by their names in config.json.
+    pub const ALL: [NamespaceKind; 8] = [
+        NamespaceKind::Cgroup,
+        NamespaceKind::Ipc,
+        NamespaceKind::Mount,
+        NamespaceKind::Network,
+        NamespaceKind::Pid,
+        NamespaceKind::Time,
+        NamespaceKind::User,
+        NamespaceKind::Uts,
+    ];
+
     /// The kernel's `CLONE_NEW*` bit.
     pub fn clone_flag(self) -> u64 {
         match self {

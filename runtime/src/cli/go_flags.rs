@@ -1,0 +1,129 @@
+//! Flags as Go programs take them, in the form that clap takes: `-root DIR`, `--debug=false`, `--b DIR`.
+//!
+//! runc's callers may use any of these. They are rare, and the table of all commands costs: so it is only made for an
+//! argument that looks like one of them.
+
+use std::{ffi::OsString, os::unix::ffi::OsStrExt};
+
+use clap::{Arg, Command};
+
+/// The arguments in clap's form; `None` where they are that already.
+pub(super) fn translated(args: &[OsString], table: impl FnOnce() -> Command) -> Option<Vec<OsString>> {
+    args.iter().skip(1).any(is_foreign).then(|| translate(args, &table()))
+}
+
+/// `-xyz`, `--x` or `--x=y`. Some of them are clap's own, too.
+fn is_foreign(arg: &OsString) -> bool {
+    match arg.as_bytes() {
+        [b'-', b'-', _] => true,
+        [b'-', b'-', rest @ ..] => rest.contains(&b'='),
+        [b'-', _, _, ..] => true,
+        _ => false,
+    }
+}
+
+fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
+    let mut command = table;
+    let mut args = args.iter();
+    let mut translated: Vec<OsString> = args.next().cloned().into_iter().collect();
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("--") => {
+                translated.push(arg.clone());
+                break;
+            }
+            Some(text) if text.len() > 1 && text.starts_with('-') => {
+                if flag(command, text, &mut translated) {
+                    translated.extend(args.next().cloned());
+                }
+            }
+            text => {
+                translated.push(arg.clone());
+                let sub = text.and_then(|name| command.find_subcommand(name));
+                // What follows the id may be another program's flags.
+                if sub.is_none() && passes_on(command) {
+                    break;
+                }
+                command = sub.unwrap_or(command);
+            }
+        }
+    }
+    translated.extend(args.cloned());
+    translated
+}
+
+fn passes_on(command: &Command) -> bool {
+    command.get_positionals().any(Arg::is_trailing_var_arg_set)
+}
+
+/// Pushes one flag; true when its value is the next argument.
+fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
+    let (name, value) = match text.trim_start_matches('-').split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text.trim_start_matches('-'), None),
+    };
+    let Some(arg) = find(command, name) else {
+        translated.push(text.into());
+        return false;
+    };
+    let dashes = if name.chars().count() == 1 { "-" } else { "--" };
+    if arg.get_action().takes_values() {
+        let value = value.map_or(String::new(), |value| format!("={value}"));
+        translated.push(format!("{dashes}{name}{value}").into());
+        return value.is_empty();
+    }
+    match value.map(go_bool) {
+        Some(Some(false)) => {}
+        None | Some(Some(true)) => translated.push(format!("{dashes}{name}").into()),
+        Some(None) => translated.push(text.into()),
+    }
+    false
+}
+
+fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    let short = |arg: &Arg| arg.get_short().is_some_and(|short| short.to_string() == name);
+    command
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(name) || short(arg))
+}
+
+/// strconv.ParseBool.
+fn go_bool(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[track_caller]
+    fn check(args: &str, expected: &str) {
+        let args: Vec<OsString> = args.split(' ').map(OsString::from).collect();
+        let translated = translated(&args, Cli::command).unwrap_or(args);
+        let translated: Vec<_> = translated.iter().map(|arg| arg.to_str().unwrap()).collect();
+        assert_eq!(translated.join(" "), expected);
+    }
+
+    #[test]
+    fn flags_are_taken_as_go_takes_them() {
+        check("r run -d x", "r run -d x");
+        check("r -root /x -debug run -detach x", "r --root /x --debug run --detach x");
+        check(
+            "r --debug=true --rootless=true list -q=0",
+            "r --debug --rootless=true list",
+        );
+        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y id");
+        check(
+            "r exec -cap CAP_KILL id ls -color=1",
+            "r exec --cap CAP_KILL id ls -color=1",
+        );
+        check("r update --cpu-quota -1 -nope id", "r update --cpu-quota -1 -nope id");
+    }
+}
