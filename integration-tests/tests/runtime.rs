@@ -18,10 +18,16 @@ mod net_devices;
 mod notify_socket;
 #[path = "runtime/process.rs"]
 mod process;
+#[path = "runtime/rootless.rs"]
+mod rootless;
 #[path = "runtime/seccomp.rs"]
 mod seccomp;
 #[path = "runtime/security.rs"]
 mod security;
+#[path = "runtime/time_namespaces.rs"]
+mod time_namespaces;
+#[path = "runtime/user_namespaces.rs"]
+mod user_namespaces;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

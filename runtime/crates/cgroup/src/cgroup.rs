@@ -148,7 +148,7 @@ impl Cgroup {
             Manager::Cgroupfs => {}
         }
         let made = match &mut self.layout {
-            Layout::Hierarchies(hierarchies) => hierarchies.create(&self.resources, self.tolerant),
+            Layout::Hierarchies(hierarchies) => hierarchies.create(&self.resources, self.tolerant, self.rootless),
             Layout::Unified(unified) => unified.create(&self.resources),
         };
         match made {

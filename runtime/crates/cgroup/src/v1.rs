@@ -48,6 +48,11 @@ impl Member {
         self.controllers == [""]
     }
 
+    /// Whether it only keeps processes together.
+    fn limits_nothing(&self) -> bool {
+        self.is_unified() || self.controllers.iter().all(|name| name.starts_with("name="))
+    }
+
     fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
@@ -143,10 +148,10 @@ impl Hierarchies {
     }
 
     /// Makes the directories. `tolerant`: hierarchies without permission are done without, but not those with limits.
-    pub(crate) fn create(&mut self, resources: &LinuxResources, tolerant: bool) -> Result<()> {
+    pub(crate) fn create(&mut self, resources: &LinuxResources, tolerant: bool, rootless: bool) -> Result<()> {
         let mut made = Vec::new();
         let result = self
-            .make_directories(&mut made, tolerant)
+            .make_directories(&mut made, tolerant, rootless)
             // What was there before may be somebody's.
             .and_then(|()| match made.len() < self.members.len() {
                 true => self.check_unused(),
@@ -175,12 +180,15 @@ impl Hierarchies {
             .map_or(Ok(()), |dir| cpu::apply_realtime(dir, resources))
     }
 
-    fn make_directories(&mut self, made: &mut Vec<PathBuf>, tolerant: bool) -> Result<()> {
+    fn make_directories(&mut self, made: &mut Vec<PathBuf>, tolerant: bool, rootless: bool) -> Result<()> {
         let mut kept = Vec::new();
         let mut denied = None;
         for member in &self.members {
             match member.make(made) {
-                Err(err) if tolerant && err.is_permission() => denied = Some(err),
+                // Where nothing is limited nothing is lost.
+                Err(err) if (tolerant || rootless && member.limits_nothing()) && err.is_permission() => {
+                    denied = Some(err);
+                }
                 result => {
                     result?;
                     kept.push(member.clone());

@@ -1,0 +1,309 @@
+//! The runtime of an ordinary user.
+//!
+//! The user is a number without a name on the machine; where a name is needed (newuidmap asks for one), it is one in a
+//! mount namespace of the command.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use davit_integration_tests::{Finished, Run, wait};
+use serde_json::{Value, json};
+
+use super::bundle::Bundle;
+
+const USER: u32 = 54_321;
+const GROUP: u32 = 54_322;
+/// The first of the ids that the user may map beside the own ones.
+const GRANTED: u32 = 300_000;
+
+/// A bundle that belongs to the user, with a runtime of the user's own.
+struct Rootless {
+    bundle: Bundle,
+    runtime: PathBuf,
+}
+
+impl Rootless {
+    fn new() -> Self {
+        let bundle = Bundle::new();
+        let runtime = bundle.private_runtime();
+        let folder = bundle.path();
+        fs::create_dir(bundle.file("run")).expect("the bundle is ours");
+        fs::remove_file(bundle.file("config.json")).expect("it was written");
+        let names = [
+            (
+                "passwd",
+                format!("root:x:0:0::/:/bin/sh\nordinary:x:{USER}:{GROUP}::/:/bin/sh\n"),
+            ),
+            ("subuid", format!("ordinary:{GRANTED}:1000\n")),
+            ("subgid", format!("ordinary:{GRANTED}:1000\n")),
+        ];
+        for (name, text) in names {
+            fs::write(bundle.file(name), text).expect("the bundle is ours");
+        }
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+        let owner = format!("{USER}:{GROUP}");
+        Command::new("chown").args(["-R", "-h", &owner, &folder]).finish().ok();
+        let rootless = Rootless { bundle, runtime };
+        rootless.run_as_user(&["spec", "--rootless", "--bundle", &folder]).ok();
+        rootless
+            .bundle
+            .edit(|config| config["process"]["terminal"] = json!(false));
+        rootless
+    }
+
+    /// A command of the runtime, run by the user.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                "--reuid",
+                &USER.to_string(),
+                "--regid",
+                &GROUP.to_string(),
+                "--clear-groups",
+            ])
+            .arg(&self.runtime)
+            .args(args)
+            .env("XDG_RUNTIME_DIR", self.bundle.file("run"));
+        command
+    }
+
+    fn run_as_user(&self, args: &[&str]) -> Finished {
+        self.command(args).finish()
+    }
+
+    /// Runs it where the user has a name and is granted ids.
+    fn run_with_name(&self, args: &[&str]) -> Finished {
+        let script = "for f in passwd subuid subgid; do mount --bind \"$0/$f\" /etc/$f || exit 1; done; exec \"$@\"";
+        let inner = self.command(args);
+        let mut outer = Command::new("unshare");
+        outer
+            .args(["--mount", "--propagation", "private", "sh", "-c", script])
+            .arg(self.bundle.path())
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env("XDG_RUNTIME_DIR", self.bundle.file("run"));
+        outer.finish()
+    }
+
+    fn run(&self, args: &[&str]) -> Finished {
+        self.bundle.edit(|config| config["process"]["args"] = json!(args));
+        self.run_as_user(&["run", "--bundle", &self.bundle.path(), self.bundle.id()])
+    }
+
+    fn detached(&self, verb: &[&str]) {
+        let folder = self.bundle.path();
+        let args = [verb, &["--bundle", &folder, self.bundle.id()]].concat();
+        let log = fs::File::create(self.bundle.file("log")).expect("the bundle is ours");
+        let status = self
+            .command(&args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .status()
+            .expect("setpriv is installed");
+        let said = fs::read_to_string(self.bundle.file("log")).expect("a file");
+        assert!(status.success(), "{verb:?}: {said}");
+    }
+
+    fn state(&self) -> Value {
+        serde_json::from_str(&self.run_as_user(&["state", self.bundle.id()]).ok()).expect("JSON")
+    }
+}
+
+impl Drop for Rootless {
+    fn drop(&mut self) {
+        self.run_as_user(&["delete", "--force", self.bundle.id()]);
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_containers_from_created_to_deleted() {
+    let rootless = Rootless::new();
+    let id = rootless.bundle.id();
+    rootless
+        .bundle
+        .edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    rootless.detached(&["create"]);
+    let state = rootless.state();
+    assert_eq!(state["status"], "created");
+    // The state is where the user may write, and not swept away for its age.
+    let root = rootless.bundle.file("run/davit/runc");
+    let mode = fs::metadata(&root).expect("a folder").permissions().mode();
+    assert_eq!(mode & 0o7777, 0o1700);
+    let exec = |command: &[&str]| rootless.run_as_user(&[&["exec", id], command].concat());
+    let seen = exec(&["sh", "-c", "id -u; set -- $(cat /proc/self/uid_map); echo $*"]).ok();
+    assert_eq!(seen, format!("0\n0 {USER} 1"));
+    rootless.run_as_user(&["start", id]).ok();
+    assert_eq!(rootless.state()["status"], "running");
+    exec(&["test", "-c", "/dev/null"]).ok();
+    let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).expect("it runs");
+    assert!(
+        status.contains(&format!("Uid:\t{USER}\t{USER}\t{USER}\t{USER}")),
+        "{status}"
+    );
+    assert_eq!(rootless.run_as_user(&["list", "--quiet"]).ok(), id);
+    rootless.run_as_user(&["kill", id, "KILL"]).ok();
+    wait::until_true("the container is stopped", 5, || {
+        rootless.state()["status"] == "stopped"
+    });
+    rootless.run_as_user(&["delete", id]).ok();
+    assert_eq!(rootless.run_as_user(&["list", "--quiet"]).ok(), "");
+    rootless.run(&["sh", "-c", "exit 42"]).code_is(42);
+}
+
+#[test]
+fn more_ids_than_the_own_one_come_from_those_that_are_granted() {
+    let rootless = Rootless::new();
+    let more = |own: u32, count: u32| {
+        json!([
+            {"containerID": 0, "hostID": own, "size": 1},
+            {"containerID": 1, "hostID": GRANTED, "size": count},
+        ])
+    };
+    let args = ["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()];
+    rootless.bundle.edit(|config| {
+        config["linux"]["uidMappings"] = more(USER, 1000);
+        config["linux"]["gidMappings"] = more(GROUP, 1000);
+        config["process"]["user"] = json!({"uid": 5, "gid": 7});
+        config["process"]["args"] = json!(["sh", "-c", "id -u; id -g; wc -l < /proc/self/uid_map"]);
+    });
+    assert_eq!(rootless.run_with_name(&args).ok(), "5\n7\n2");
+    rootless
+        .bundle
+        .edit(|config| config["linux"]["uidMappings"] = more(USER, 1001));
+    rootless
+        .run_with_name(&args)
+        .code_is(1)
+        .says("newuidmap refused")
+        .says("/etc/subuid");
+    let mut without = rootless.command(&args);
+    without.env("PATH", "/nowhere");
+    // setpriv itself is found by its path.
+    let mut absolute = Command::new("/usr/bin/setpriv");
+    absolute.args(without.get_args()).env("PATH", "/nowhere");
+    absolute
+        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"))
+        .finish()
+        .code_is(1)
+        .says("newuidmap is not in PATH");
+    assert_eq!(rootless.run_as_user(&["list", "--quiet"]).ok(), "");
+}
+
+#[test]
+fn what_an_ordinary_user_cannot_have_is_refused_by_its_name() {
+    type Edit = fn(&mut Value);
+    let cases: [(Edit, &str); 6] = [
+        (
+            |c| c["process"]["user"]["additionalGids"] = json!([5]),
+            "cannot set any additional groups",
+        ),
+        (
+            |c| {
+                c["linux"]["namespaces"]
+                    .as_array_mut()
+                    .expect("a list")
+                    .retain(|namespace| namespace["type"] != "user");
+                c["linux"]["uidMappings"] = Value::Null;
+                c["linux"]["gidMappings"] = Value::Null;
+            },
+            "requires user namespaces",
+        ),
+        (|c| c["linux"]["gidMappings"] = Value::Null, "linux.gidMappings"),
+        (
+            |c| {
+                let mounts = c["mounts"].as_array_mut().expect("a list");
+                mounts.push(json!({"destination": "/m", "type": "tmpfs", "source": "m", "options": ["uid=7"]}));
+            },
+            "uid=7",
+        ),
+        (
+            |c| c["linux"]["resources"] = json!({"pids": {"limit": 20}}),
+            "rootless needs no limits",
+        ),
+        (
+            |c| c["linux"]["cgroupsPath"] = json!("/davit-tests/of-nobody"),
+            "permission denied",
+        ),
+    ];
+    for (edit, problem) in cases {
+        let rootless = Rootless::new();
+        rootless.bundle.edit(edit);
+        rootless.run(&["true"]).code_is(1).says(problem);
+        assert_eq!(rootless.run_as_user(&["list", "--quiet"]).ok(), "");
+    }
+}
+
+/// CVE-2023-25809: without a cgroup namespace the container sees its maker's cgroups, which the user may own.
+#[test]
+fn the_makers_cgroups_cannot_be_written_from_inside() {
+    let rootless = Rootless::new();
+    let cgroup = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
+        .map(|hierarchy| PathBuf::from(hierarchy).join(format!("{}-user", rootless.bundle.id())))
+        .into_iter()
+        .find(|path| fs::create_dir(path).is_ok())
+        .expect("a cgroup hierarchy");
+    let owner = format!("{USER}:{GROUP}");
+    Command::new("chown").args(["-R", &owner]).arg(&cgroup).finish().ok();
+    rootless.bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        let cgroups = mounts.iter_mut().find(|mount| mount["type"] == "cgroup");
+        // The config does not ask for it.
+        cgroups.expect("it has one")["options"] = json!(["nosuid", "noexec", "nodev"]);
+        let script = "for d in /sys/fs/cgroup/pids /sys/fs/cgroup; do mkdir $d/escaped && echo escaped; done; true";
+        config["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    let inner = rootless.command(&["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()]);
+    let ran = Command::new("sh")
+        .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+        .arg(&cgroup)
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"))
+        .finish();
+    let _ = fs::remove_dir(cgroup.join("escaped"));
+    wait::until_true("the cgroup is left", 5, || fs::remove_dir(&cgroup).is_ok());
+    // Beside it lies a tmpfs of the container's own.
+    let escapes = ran.ok().matches("escaped").count();
+    assert!(escapes <= 1 && !cgroup.exists());
+}
+
+/// CVE-2019-5736, where the user owns the binary and is root in the container.
+#[test]
+fn the_users_own_binary_cannot_be_written_from_inside() {
+    let rootless = Rootless::new();
+    let before = fs::read(&rootless.runtime).expect("the runtime");
+    let script = "while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$) ;; *) \
+                  (echo overwritten > $p/exe) 2>/dev/null;; esac; done; done";
+    rootless
+        .bundle
+        .edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    rootless.detached(&["run", "--detach"]);
+    for _ in 0..20 {
+        rootless.run_as_user(&["exec", rootless.bundle.id(), "true"]).ok();
+    }
+    rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
+    assert!(before == fs::read(&rootless.runtime).expect("the runtime"));
+}
+
+#[test]
+fn a_binary_that_no_path_leads_to_goes_on_in_sealed_memory() {
+    let rootless = Rootless::new();
+    let script = "cp \"$0\" \"$0.gone\"; exec 9< \"$0.gone\"; rm \"$0.gone\"; exec /proc/self/fd/9 \"$@\"";
+    rootless
+        .bundle
+        .edit(|config| config["process"]["args"] = json!(["/proc/self/exe", "--version"]));
+    let inner = rootless.command(&["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()]);
+    let args: Vec<_> = inner.get_args().collect();
+    let said = Command::new("setpriv")
+        .args(&args[..5])
+        .args(["sh", "-c", script])
+        .args(&args[5..])
+        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"))
+        .finish();
+    assert!(said.ok().contains("version"));
+}
