@@ -47,10 +47,15 @@ pub fn run_among_peers(folder: &Path, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The floor under a container start, as a C program without a runtime of its own.
+/// The floor under a container start, as a C program without a runtime of its own, and what measures memory.
 fn build_floor(folder: &Path) -> Result<()> {
-    let source = workspace::root().join("integration-tests/floor/floor.c");
-    let mut gcc = Command::new("gcc");
-    gcc.args(["-O2", "-static", "-o"]).arg(folder.join("floor")).arg(source);
-    workspace::run(&mut gcc).context("the floor program")
+    for name in ["floor", "peak"] {
+        let source = workspace::root()
+            .join("integration-tests/floor")
+            .join(format!("{name}.c"));
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O2", "-static", "-o"]).arg(folder.join(name)).arg(source);
+        workspace::run(&mut gcc).context("the floor program")?;
+    }
+    Ok(())
 }

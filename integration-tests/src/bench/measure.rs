@@ -1,6 +1,7 @@
 //! Timing commands in turns, and printing medians and ratios.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -35,6 +36,15 @@ pub fn compare(title: &str, rounds: usize, candidates: &[Candidate]) -> Result<(
         print(&format!("{title}, {mode}, median of {rounds}"), candidates, times);
     }
     Ok(())
+}
+
+/// The largest resident set of a command or of a child that it has waited for, in kB, as the program `peak` sees it.
+pub fn peak_memory(peak: &Path, command: &Command) -> Result<u64> {
+    let mut measured = Command::new(peak);
+    measured.arg(command.get_program()).args(command.get_args());
+    let output = measured.stdin(Stdio::null()).output()?;
+    ensure!(output.status.success(), "{measured:?}: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).trim().parse()?)
 }
 
 fn time(mut command: Command) -> Result<Duration> {
