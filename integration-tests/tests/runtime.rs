@@ -8,6 +8,8 @@ mod checkpoint;
 mod commands;
 #[path = "runtime/crashes.rs"]
 mod crashes;
+#[path = "runtime/host_mounts.rs"]
+mod host_mounts;
 #[path = "runtime/landlock.rs"]
 mod landlock;
 #[path = "runtime/mounts.rs"]

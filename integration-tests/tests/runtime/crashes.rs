@@ -8,24 +8,32 @@ use std::{fs, path::Path, process::Command};
 use davit_integration_tests::{Finished, Run, sweep, wait, workspace};
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, user_namespaces};
 
 const FAIL_POINT: &str = "DAVIT_FAIL_POINT";
 /// Reached by a container without a mount namespace alone.
 const ROOT_ATTACHED: &str = "create.root-attached";
+/// Reached by a container with a user namespace alone.
+const USER_NAMESPACE: &str = "create.user-namespace-";
 
 #[test]
 fn a_creation_that_is_killed_at_any_step_can_be_removed_and_repeated() {
-    let [bundle, bare] = [sleeper(), without_mount_namespace()];
+    let [bundle, bare, mapped] = [sleeper(), without_mount_namespace(), sleeper()];
+    user_namespaces::map_ids(&mapped);
     for command in ["create", "run"] {
         for point in fail_points("create.") {
-            let bundle = if point == ROOT_ATTACHED { &bare } else { &bundle };
+            let bundle = match point.as_str() {
+                ROOT_ATTACHED => &bare,
+                point if point.starts_with(USER_NAMESPACE) => &mapped,
+                _ => &bundle,
+            };
             killed_at(bundle, &point, &[command, "--bundle", &bundle.path(), bundle.id()]);
             nothing_is_left_of(bundle, &point);
         }
     }
     works(&bundle);
     works(&bare);
+    works(&mapped);
 }
 
 #[test]

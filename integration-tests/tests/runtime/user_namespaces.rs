@@ -32,14 +32,19 @@ fn map(first: u32, count: u32) -> Value {
 /// A bundle with a user namespace.
 fn mapped() -> Bundle {
     let bundle = Bundle::new();
+    map_ids(&bundle);
+    bundle
+}
+
+/// Gives the container a user namespace.
+pub fn map_ids(bundle: &Bundle) {
     bundle.edit(|config| {
         let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
         namespaces.push(json!({"type": "user"}));
         config["linux"]["uidMappings"] = map(FIRST_USER, COUNT);
         config["linux"]["gidMappings"] = map(FIRST_GROUP, COUNT);
     });
-    give_to_root_of_the_container(&bundle);
-    bundle
+    give_to_root_of_the_container(bundle);
 }
 
 fn capable(config: &mut Value, names: &[&str]) {

@@ -30,6 +30,7 @@ use super::{
 use crate::{
     enter::Visit,
     errno::{Attempt, CallError},
+    fail_point,
     init::{InitError, Plan},
     namespaces,
     program::{affinity, limits},
@@ -63,6 +64,7 @@ pub fn fork_init(plan: &Plan, cgroup: Option<BorrowedFd>) -> Result<Fork, Passag
         |pid| {
             let linux = &plan.config.linux;
             maps::settle(pid, linux)?;
+            fail_point::reach("create.user-namespace-settled");
             if linux.has_new(NamespaceKind::Time) {
                 namespaces::set_time_offsets(&pid.to_string(), linux)?;
             }
@@ -147,11 +149,13 @@ fn pass(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
     if rootless {
         be_open_to_user()?;
     }
+    fail_point::reach("create.user-namespace-entered");
     channel.tell(FromChild::UserNamespaceDue).attempt("call", "runtime")?;
     match channel.obey() {
         Ok(Some(ToChild::Go)) => {}
         _ => return Err(InitError::Abandoned),
     }
+    fail_point::reach("create.user-namespace-mapped");
     if linux.has_new(NamespaceKind::User) {
         become_root(rootless)?;
     }
@@ -173,6 +177,7 @@ fn come_out(namespaces: u64, channel: &Channel) -> Result<(), InitError> {
     match fork_sibling(namespaces).attempt("clone", "process in user namespace")? {
         Fork::Child => Ok(()),
         Fork::Parent { pid, pidfd } => {
+            fail_point::reach("create.user-namespace-left");
             let _ = channel.tell(FromChild::Init(pid, pidfd));
             exit_now(0)
         }
