@@ -447,7 +447,10 @@ fn bad_input_is_refused_with_its_name_and_leaves_nothing() {
             |config| config["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "mount"}]),
             "duplicated ns mount",
         ),
-        (|config| config["linux"]["intelRdt"] = json!({}), "linux.intelRdt"),
+        (
+            |config| config["linux"]["intelRdt"] = json!({"closID": "a/b"}),
+            "invalid intelRdt.ClosID",
+        ),
         (|config| config["process"]["args"] = json!([]), "args must not be empty"),
         (
             |config| config["process"]["cwd"] = json!("relative"),

@@ -349,6 +349,12 @@ pub struct Update {
     /// 1: run only when nobody else wants to
     #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<String>,
+    /// Share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f
+    #[arg(long, value_name = "SCHEMA")]
+    pub l3_cache_schema: Option<String>,
+    /// Share of the memory bandwidth (Intel RDT), such as MB:0=20;1=70
+    #[arg(long, value_name = "SCHEMA")]
+    pub mem_bw_schema: Option<String>,
     /// The container's id
     pub id: String,
 }

@@ -81,6 +81,9 @@ pub enum CommandError {
     /// `restore`.
     #[error(transparent)]
     Restore(#[from] crate::container::restore::RestoreError),
+    /// A share of the caches or of the memory bandwidth.
+    #[error(transparent)]
+    IntelRdt(#[from] crate::intel_rdt::IntelRdtError),
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] crate::hooks::HookError),

@@ -22,6 +22,7 @@ pub mod foreground;
 pub mod hooks;
 pub mod inherited;
 pub mod init;
+pub mod intel_rdt;
 pub mod log;
 pub mod namespaces;
 pub mod net_devices;

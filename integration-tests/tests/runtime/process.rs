@@ -265,3 +265,32 @@ fn an_selinux_label_is_refused_where_nobody_enforces_it() {
     bundle.run(&["true"]).code_is(1).says(text);
     assert_eq!(bundle.ids(), Vec::<String>::new());
 }
+
+#[test]
+fn a_share_of_the_caches_is_refused_where_none_can_be_had() {
+    if fs::exists("/sys/fs/resctrl/schemata").unwrap_or(false) {
+        eprintln!("not shown: this machine has Intel RDT");
+        return;
+    }
+    let bundle = Bundle::new();
+    bundle.sleeping();
+    for (flag, text) in [
+        (
+            "--l3-cache-schema=L3:0=f",
+            "Intel RDT/CAT: l3 cache schema is not enabled",
+        ),
+        (
+            "--mem-bw-schema=MB:0=10",
+            "Intel RDT/MBA: memory bandwidth schema is not enabled",
+        ),
+    ] {
+        bundle.runtime(&["update", flag, bundle.id()]).code_is(1).says(text);
+    }
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    bundle.edit(|config| config["linux"]["intelRdt"] = json!({"schemata": ["L3:0=f"]}));
+    bundle
+        .run(&["true"])
+        .code_is(1)
+        .says("intelRdt is specified in config, but Intel RDT is not enabled");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}

@@ -29,6 +29,7 @@ use crate::{
     errno::{Attempt, CallError},
     fail_point, foreground,
     inherited::{self, InheritedError},
+    intel_rdt::IntelRdtError,
     log, pidfd_socket,
     program::{
         Inheritance, affinity, capabilities,
@@ -91,6 +92,9 @@ pub enum ExecError {
     /// The annotation that restricts the container's programs.
     #[error(transparent)]
     Landlock(#[from] LandlockError),
+    /// It could not get the container's share of the caches.
+    #[error("unable to start container process: {0}")]
+    IntelRdt(#[from] IntelRdtError),
     /// The seccomp agent could not be told.
     #[error("unable to start container process: {0}")]
     Agent(#[from] AgentError),

@@ -3,6 +3,7 @@
 //! What is not named keeps its value, also across several updates: what they have come to is kept beside the config.
 
 mod flags;
+mod intel_rdt;
 mod merge;
 
 use std::{fs, io::Read, path::Path};
@@ -31,6 +32,7 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(CommandError::State("container not running".into()));
     }
+    intel_rdt::update(&folder, &record, args)?;
     let before = limits::current(&folder)?;
     let after = merge::merge(&before, &wanted);
     if after

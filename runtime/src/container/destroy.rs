@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     errno::{Attempt, CallError},
-    fail_point, hooks, log,
+    fail_point, hooks,
+    intel_rdt::IntelRdtError,
+    log,
     rootfs::host_mount,
     state,
 };
@@ -40,6 +42,9 @@ pub enum DestroyError {
     /// The folder could not be removed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The group of resctrl could not be removed.
+    #[error(transparent)]
+    IntelRdt(#[from] IntelRdtError),
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -86,6 +91,9 @@ pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Res
     if let Some(id) = record.root_mount {
         host_mount::remove(&record.rootfs, id)?;
     }
+    if let Some(membership) = &record.intel_rdt {
+        membership.remove()?;
+    }
     folder.remove()?;
     fail_point::reach("delete.folder-removed");
     run_poststop(record, hooks);
@@ -106,6 +114,9 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     }
     if let Some(id) = record.root_mount {
         host_mount::remove(&record.rootfs, id)?;
+    }
+    if let Some(membership) = &record.intel_rdt {
+        membership.remove()?;
     }
     let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
     folder.remove()?;

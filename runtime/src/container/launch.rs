@@ -28,6 +28,7 @@ use crate::{
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
+    intel_rdt::{IntelRdtError, Membership},
     log, namespaces,
     net_devices::{self, NetDeviceError},
     notify_socket::{self, NotifySocket},
@@ -48,7 +49,7 @@ use crate::{
 
 pub use inputs::filter;
 pub(super) use inputs::{console, read_config, rootfs};
-use inputs::{inheritance, notifications};
+use inputs::{inheritance, membership, notifications};
 
 /// What the command line says about a new container.
 #[derive(Clone, Debug)]
@@ -125,6 +126,9 @@ pub enum LaunchError {
     /// A label that nobody would enforce.
     #[error("{0}")]
     Selinux(#[from] SelinuxError),
+    /// No share of the caches or of the memory bandwidth.
+    #[error(transparent)]
+    IntelRdt(#[from] IntelRdtError),
     /// An interface that could not be moved.
     #[error("unable to start container process: error during container init: {0}")]
     NetDevice(#[from] NetDeviceError),
@@ -178,12 +182,15 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let shared = namespaces::open_shared(&config.linux)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
+    let intel_rdt = membership(&config, &launch.id)?;
+
     let (folder, claim) = store.reserve(&launch.id, &json)?;
     let mut claim = Some(claim);
     let mut undo = Undo {
         folder: Some(&folder),
         cgroup: None,
         root_mount: None,
+        intel_rdt: None,
     };
     fail_point::reach("create.claimed");
     let notifications = notifications(manager, &folder, launch)?;
@@ -203,6 +210,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         cgroup_paths: cgroup.paths(),
         cgroup_manager: cgroup.manager().clone(),
         root_mount: root_mount.as_ref().map(|mount| mount.id),
+        intel_rdt: intel_rdt.clone(),
         own_pids: config.linux.has_new(NamespaceKind::Pid),
         keyring: !launch.no_new_keyring,
     };
@@ -220,6 +228,10 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     folder.cgroup_is_made()?;
     cgroup.apply()?;
     fail_point::reach("create.limited");
+    if let (Some(membership), Some(wanted)) = (intel_rdt, &config.linux.intel_rdt) {
+        membership.make(&wanted.lines())?;
+        undo.intel_rdt = Some(membership);
+    }
     if let Some(mount) = root_mount {
         undo.root_mount = Some((rootfs.clone(), mount.id));
         mount.attach()?;
@@ -253,6 +265,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     undo.folder = None;
     undo.cgroup = None;
     undo.root_mount = None;
+    undo.intel_rdt = None;
     Ok(launched)
 }
 
@@ -309,6 +322,9 @@ fn start_init(
         if place.adopts() {
             place.adopt(pid)?;
             channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
+        }
+        if let Some(membership) = &launched.record.intel_rdt {
+            membership.adopt(pid)?;
         }
         converse(&mut launched, &channel, wait, sources.as_ref(), &aid)
     });
@@ -400,6 +416,7 @@ struct Undo<'a> {
     folder: Option<&'a Folder>,
     cgroup: Option<Cgroup>,
     root_mount: Option<(PathBuf, u64)>,
+    intel_rdt: Option<Membership>,
 }
 
 impl Drop for Undo<'_> {
@@ -411,6 +428,11 @@ impl Drop for Undo<'_> {
         }
         if let Some((rootfs, id)) = &self.root_mount
             && let Err(err) = host_mount::remove(rootfs, *id)
+        {
+            log::warn(&err.to_string());
+        }
+        if let Some(membership) = &self.intel_rdt
+            && let Err(err) = membership.remove()
         {
             log::warn(&err.to_string());
         }

@@ -6,6 +6,7 @@ use davit_cgroup::Manager;
 use serde::{Deserialize, Serialize};
 
 use super::process::ProcessKey;
+use crate::intel_rdt::Membership;
 
 /// The version of the record's form.
 pub const VERSION: u32 = 1;
@@ -40,6 +41,9 @@ pub struct Record {
     /// The mount of its root, where that lies in the runtime's mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
+    /// Its share of the caches and of the memory bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<Membership>,
     /// Whether it has a pid namespace that dies with its first process.
     pub own_pids: bool,
     /// Whether its processes have a session keyring of their own.

@@ -31,7 +31,9 @@ use crate::{
     },
     errno::{Attempt, CallError},
     hooks::{self, HookError},
-    inherited, init, log,
+    inherited, init,
+    intel_rdt::IntelRdtError,
+    log,
     program::terminal::Console,
     state, talk,
 };
@@ -95,6 +97,9 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let launch = &wish.launch;
     let (mut config, json) = launch::read_config(&launch.bundle)?;
     inherited::close_others(0);
+    if config.linux.intel_rdt.is_some() {
+        return Err(LaunchError::IntelRdt(IntelRdtError::NotRestored).into());
+    }
     let console = launch::console(&config, launch)?;
     let rootfs = launch::rootfs(&config, &launch.bundle)?;
     config.mounts = config
@@ -171,6 +176,7 @@ fn record(config: &Config, launch: &Launch, rootfs: &Path, cgroup: &Cgroup) -> R
         cgroup_paths: cgroup.paths(),
         cgroup_manager: cgroup.manager().clone(),
         root_mount: None,
+        intel_rdt: None,
         own_pids: false,
         keyring: false,
     }

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp};
 use serde::Deserialize;
-use serde_json::Value;
 
-use crate::{IdMapping, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default, resources};
+use crate::{
+    IdMapping, IntelRdt, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default, resources,
+};
 
 /// All that is particular to Linux.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,8 +50,8 @@ pub struct Linux {
     /// What the user namespace's group ids are outside.
     #[serde(deserialize_with = "or_default")]
     pub gid_mappings: Vec<IdMapping>,
-    /// Refused for now.
-    pub intel_rdt: Option<Value>,
+    /// A share of the caches and of the memory bandwidth.
+    pub intel_rdt: Option<IntelRdt>,
     /// Interfaces to take over, by their names outside.
     #[serde(deserialize_with = "or_default")]
     pub net_devices: BTreeMap<String, NetDevice>,

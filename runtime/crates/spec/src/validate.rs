@@ -1,6 +1,6 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, NamespaceKind, Process, id_mapping, net_device, priorities, sysctl, time_offset};
+use crate::{Config, IntelRdt, NamespaceKind, Process, id_mapping, net_device, priorities, sysctl, time_offset};
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +67,12 @@ pub enum SpecError {
     /// A scheduling parameter or a limit that cannot be.
     #[error("{0}")]
     Priority(String),
+    /// A class of service or a schema that cannot be.
+    #[error("{0}")]
+    IntelRdt(String),
     /// No name of an interface, or of two at once.
     #[error("invalid network device name {0:?}")]
     NetDevice(String),
-    /// A part of the specification that is not built yet.
-    #[error("{0} is not supported by davit-runtime yet")]
-    Unsupported(&'static str),
 }
 
 impl Config {
@@ -88,7 +88,6 @@ impl Config {
             .as_ref()
             .ok_or(SpecError::Shape("process property must be set"))?
             .validate()?;
-        self.refuse_unsupported()?;
         self.validate_namespaces()?;
         for mount in &self.mounts {
             if mount.destination.is_empty() {
@@ -99,6 +98,7 @@ impl Config {
         }
         self.validate_scheduler()?;
         net_device::validate(&self.linux)?;
+        self.linux.intel_rdt.as_ref().map_or(Ok(()), IntelRdt::validate)?;
         sysctl::validate(&self.linux, &self.hostname)
     }
 
@@ -139,15 +139,6 @@ impl Config {
                 "process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)",
             )),
             false => Ok(()),
-        }
-    }
-
-    fn refuse_unsupported(&self) -> Result<(), SpecError> {
-        let linux = &self.linux;
-        let refusals = [(linux.intel_rdt.is_some(), "linux.intelRdt")];
-        match refusals.into_iter().find(|(present, _)| *present) {
-            Some((_, name)) => Err(SpecError::Unsupported(name)),
-            None => Ok(()),
         }
     }
 }

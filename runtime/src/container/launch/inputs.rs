@@ -14,9 +14,14 @@ use rustix::process::geteuid;
 use super::{Launch, LaunchError};
 use crate::{
     console_socket,
-    container::store::{Folder, Store},
+    container::{
+        id::ContainerId,
+        store::{Folder, Store},
+    },
     errno::{Attempt, CallError},
-    inherited, log,
+    inherited,
+    intel_rdt::{IntelRdtError, Membership, Resctrl},
+    log,
     notify_socket::{self, NotifySocket},
     program::{Inheritance, capabilities, landlock::Landlock, limits, selinux, terminal::Console},
     rootless::{self, is_rootless},
@@ -107,4 +112,13 @@ pub(super) fn notifications(
         true => Ok(None),
         false => NotifySocket::listen(folder, manager),
     }
+}
+
+/// The container's place in resctrl, if it is to have one.
+pub(super) fn membership(config: &Config, id: &ContainerId) -> Result<Option<Membership>, IntelRdtError> {
+    let Some(wanted) = &config.linux.intel_rdt else {
+        return Ok(None);
+    };
+    let resctrl = Resctrl::mounted().ok_or(IntelRdtError::Disabled)?;
+    resctrl.plan(wanted, id.as_str()).map(Some)
 }

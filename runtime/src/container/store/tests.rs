@@ -16,6 +16,7 @@ fn record(id: &str) -> Record {
         cgroup_paths: BTreeMap::from([("memory".into(), "/sys/fs/cgroup/memory/x".into())]),
         cgroup_manager: davit_cgroup::Manager::default(),
         root_mount: None,
+        intel_rdt: None,
         own_pids: true,
         keyring: true,
     }

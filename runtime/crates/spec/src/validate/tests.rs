@@ -30,16 +30,15 @@ fn nulls_where_go_writes_them_are_absence() {
 }
 
 #[test]
-fn what_is_not_built_is_refused_by_its_name() {
-    type Edit = fn(&mut Value);
-    let cases: [(Edit, &str); 1] = [(|c| c["linux"]["intelRdt"] = json!({}), "linux.intelRdt")];
-    for (edit, name) in cases {
-        let refusal = check(edit).unwrap_err();
-        assert!(
-            refusal.starts_with(name) && refusal.contains("not supported"),
-            "{refusal}"
-        );
+fn a_share_of_the_caches_has_a_class_that_is_one_name() {
+    let class = |class: &'static str| check(move |config| config["linux"]["intelRdt"] = json!({"closID": class}));
+    assert_eq!(class("gold"), Ok(()));
+    assert_eq!(class("/"), Ok(()));
+    for bad in ["..", ".", "a/b", "/a"] {
+        assert_eq!(class(bad).unwrap_err(), format!("invalid intelRdt.ClosID {bad:?}"));
     }
+    let two = check(|config| config["linux"]["intelRdt"] = json!({"schemata": ["L3:0=f\nMB:0=10"]}));
+    assert!(two.unwrap_err().contains("a newline"));
 }
 
 #[test]
