@@ -43,7 +43,7 @@ pub struct Visit {
     pub init_pid: i32,
     /// Its root directory, where the container has no mount namespace that begins with it.
     pub root: Option<OwnedFd>,
-    /// The container's own namespaces, but the pid namespace.
+    /// The container's own namespaces.
     pub namespaces: ThreadNameSpaceType,
     /// Whether the runtime is an ordinary user's.
     pub rootless: bool,
@@ -65,10 +65,10 @@ impl Visit {
     }
 }
 
-/// What a config's container has of its own, or shares with others than the runtime; the pid namespace is apart.
+/// What a config's container has of its own, or shares with others than the runtime.
 pub fn kinds(linux: &Linux) -> ThreadNameSpaceType {
     let kind = |kind| match kind {
-        NamespaceKind::Pid => ThreadNameSpaceType::empty(),
+        NamespaceKind::Pid => ThreadNameSpaceType::PROCESS_ID,
         NamespaceKind::Network => ThreadNameSpaceType::NETWORK,
         NamespaceKind::Ipc => ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION,
         NamespaceKind::Uts => ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME,
@@ -191,6 +191,8 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
 /// All at once, by the handle of the first process: no path, no moment between two of them, and those that the user
 /// namespace does not own are still within reach.
 fn enter_namespaces(init: &OwnedFd, own: ThreadNameSpaceType, rootless: bool) -> Result<(), CallError> {
+    // The process is in the pid namespace already: the next would be for its children.
+    let own = own - ThreadNameSpaceType::PROCESS_ID;
     let enter = |kinds| move_into_thread_name_spaces(init.as_fd(), kinds);
     if rootless {
         // The user namespace is entered already, and what belongs to the host cannot be.

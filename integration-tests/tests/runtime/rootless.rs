@@ -157,6 +157,27 @@ fn an_ordinary_user_has_containers_from_created_to_deleted() {
 }
 
 #[test]
+fn an_ordinary_users_container_may_share_the_machines_processes() {
+    let rootless = Rootless::new();
+    rootless.bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        let proc = mounts
+            .iter_mut()
+            .find(|mount| mount["destination"] == "/proc")
+            .expect("it has one");
+        *proc = json!({"destination": "/proc", "type": "none", "source": "/proc", "options": ["rbind"]});
+        config["process"]["args"] = json!(["sleep", "600"]);
+    });
+    rootless.detached(&["run", "--detach"]);
+    let entered = rootless.run_as_user(&["exec", rootless.bundle.id(), "readlink", "/proc/self/ns/pid"]);
+    let own = fs::read_link("/proc/self/ns/pid").expect("/proc is mounted");
+    assert_eq!(entered.ok(), own.to_str().expect("text"));
+    rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
+}
+
+#[test]
 fn more_ids_than_the_own_one_come_from_those_that_are_granted() {
     let rootless = Rootless::new();
     let more = |own: u32, count: u32| {

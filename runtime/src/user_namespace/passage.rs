@@ -166,7 +166,7 @@ fn pass_visitor(visit: &Visit, channel: &Channel) -> Result<(), InitError> {
     be_open_to_user()?;
     visit.cgroup.join_self()?;
     limits::oom_score(visit.process.oom_score_adj)?;
-    let kinds = ThreadNameSpaceType::USER | ThreadNameSpaceType::PROCESS_ID;
+    let kinds = ThreadNameSpaceType::USER | (visit.namespaces & ThreadNameSpaceType::PROCESS_ID);
     move_into_thread_name_spaces(visit.init.as_fd(), kinds).attempt("join namespace", "user")?;
     become_root(true)?;
     come_out(0, channel)
