@@ -2,6 +2,8 @@
 
 #[path = "runtime/bundle.rs"]
 mod bundle;
+#[path = "runtime/cgroups.rs"]
+mod cgroups;
 #[path = "runtime/checkpoint.rs"]
 mod checkpoint;
 #[path = "runtime/commands.rs"]
@@ -10,6 +12,8 @@ mod commands;
 mod crashes;
 #[path = "runtime/host_mounts.rs"]
 mod host_mounts;
+#[path = "runtime/events.rs"]
+mod events;
 #[path = "runtime/landlock.rs"]
 mod landlock;
 #[path = "runtime/mounts.rs"]
@@ -30,6 +34,8 @@ mod security;
 mod time_namespaces;
 #[path = "runtime/user_namespaces.rs"]
 mod user_namespaces;
+#[path = "runtime/update.rs"]
+mod update;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

@@ -305,19 +305,19 @@ pub struct Update {
     #[arg(long)]
     pub blkio_weight: Option<u16>,
     /// Microseconds of a period of the CPU quota
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_period: Option<String>,
     /// Microseconds of CPU time per period
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_quota: Option<String>,
     /// Microseconds that may be saved up
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_burst: Option<String>,
     /// Relative weight of CPU time
-    #[arg(long, value_name = "SHARES")]
+    #[arg(long, value_name = "SHARES", allow_hyphen_values = true)]
     pub cpu_share: Option<String>,
     /// Microseconds of a real-time period
-    #[arg(long, value_name = "MICROSECONDS")]
+    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
     pub cpu_rt_period: Option<String>,
     /// Microseconds of real-time work per period
     #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
@@ -347,7 +347,7 @@ pub struct Update {
     #[arg(long, allow_hyphen_values = true)]
     pub pids_limit: Option<i64>,
     /// 1: run only when nobody else wants to
-    #[arg(long, value_name = "0|1")]
+    #[arg(long, value_name = "0|1", allow_hyphen_values = true)]
     pub cpu_idle: Option<String>,
     /// Share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f
     #[arg(long, value_name = "SCHEMA")]

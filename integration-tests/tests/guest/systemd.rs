@@ -1,6 +1,18 @@
 //! systemd as the first process.
 
-use std::fs;
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixListener,
+    process::Command,
+    thread::spawn,
+    time::{Duration, Instant},
+};
+
+use davit_integration_tests::Run;
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
 
 #[test]
 fn the_first_process_is_systemd() {
@@ -8,4 +20,152 @@ fn the_first_process_is_systemd() {
         fs::read_to_string("/proc/1/comm").expect("/proc is mounted"),
         "systemd\n"
     );
+}
+
+/// A bundle whose container is to sleep as a scope of its own in `slice`.
+fn sleeper(slice: &str, change: impl FnOnce(&mut Value)) -> (Bundle, String) {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["cgroupsPath"] = json!(format!("{slice}:davit:{}", bundle.id()));
+        change(config);
+    });
+    let unit = format!("davit-{}.scope", bundle.id());
+    (bundle, unit)
+}
+
+fn start(bundle: &Bundle) {
+    let path = bundle.path();
+    let args = ["--systemd-cgroup", "run", "--detach", "--bundle", &path, bundle.id()];
+    bundle.runtime(&args).ok();
+}
+
+fn property(unit: &str, name: &str) -> String {
+    Command::new("systemctl")
+        .args(["show", "--value", "--property", name, unit])
+        .finish()
+        .ok()
+}
+
+#[test]
+fn a_container_is_a_scope_that_knows_its_limits() {
+    let (bundle, unit) = sleeper("system.slice", |config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 67108864}, "pids": {"limit": 20},
+            "cpu": {"shares": 1024, "quota": 50000, "period": 100000}});
+    });
+    start(&bundle);
+    let group = property(&unit, "ControlGroup");
+    assert_eq!(group, format!("/system.slice/{unit}"));
+    for (name, value) in [
+        ("Delegate", "yes"),
+        ("MemoryMax", "67108864"),
+        ("TasksMax", "20"),
+        ("CPUWeight", "100"),
+        ("CPUQuotaPerSecUSec", "500ms"),
+        ("DevicePolicy", "strict"),
+    ] {
+        assert_eq!(property(&unit, name), value, "{name}");
+    }
+    let file = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{group}/{name}")).expect("the cgroup is there");
+    assert_eq!(file("memory.max"), "67108864\n");
+
+    bundle
+        .runtime(&["update", "--memory", "48M", "--pids-limit", "-1", bundle.id()])
+        .ok();
+    // What systemd knows it writes again; what it did not know would be lost now.
+    Command::new("systemctl").arg("daemon-reload").finish().ok();
+    assert_eq!(
+        (property(&unit, "MemoryMax").as_str(), file("memory.max").as_str()),
+        ("50331648", "50331648\n")
+    );
+    assert_eq!(
+        (property(&unit, "TasksMax").as_str(), file("pids.max").as_str()),
+        ("infinity", "max\n")
+    );
+    bundle
+        .runtime(&["exec", bundle.id(), "sh", "-c", "echo > /dev/null"])
+        .ok();
+
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    assert_eq!(property(&unit, "ActiveState"), "inactive");
+    assert!(!fs::exists(format!("/sys/fs/cgroup{group}")).expect("it can be asked"));
+}
+
+#[test]
+fn slices_nest_and_annotations_are_properties() {
+    let (bundle, unit) = sleeper("davit-tests.slice", |config| {
+        config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "uint64 7",
+            "org.systemd.property.CollectMode": "'inactive-or-failed'"});
+    });
+    start(&bundle);
+    assert_eq!(
+        property(&unit, "ControlGroup"),
+        format!("/davit.slice/davit-tests.slice/{unit}")
+    );
+    assert_eq!(property(&unit, "TimeoutStopUSec"), "7s");
+    assert_eq!(property(&unit, "CollectMode"), "inactive-or-failed");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    Command::new("systemctl").args(["stop", "davit.slice"]).finish().ok();
+}
+
+#[test]
+fn a_path_or_a_property_that_is_none_is_refused() {
+    for (path, annotation, text) in [
+        ("/a/b", "true", "slice:prefix:name"),
+        ("a.mount:b:c", "true", "invalid slice name"),
+        (
+            "system.slice:davit:x",
+            "bare words",
+            "org.systemd.property.DefaultDependencies",
+        ),
+    ] {
+        let (bundle, _) = sleeper("system.slice", |config| {
+            config["linux"]["cgroupsPath"] = json!(path);
+            config["annotations"] = json!({"org.systemd.property.DefaultDependencies": annotation});
+        });
+        let args = ["--systemd-cgroup", "run", "--bundle", &bundle.path(), bundle.id()];
+        bundle.runtime(&args).code_is(1).says(text);
+        assert_eq!(bundle.ids(), Vec::<String>::new());
+    }
+}
+
+/// Runs a container over a bus that behaves like this; how it ends, and after what time.
+fn over_a_bus_that(behaves: fn(std::os::unix::net::UnixStream)) -> (String, Duration) {
+    let (bundle, unit) = sleeper("system.slice", |_| {});
+    let socket = bundle.file("bus");
+    let listener = UnixListener::bind(&socket).expect("the bundle is ours");
+    // Left behind with the test: it waits for whoever may still connect.
+    spawn(move || listener.incoming().flatten().for_each(behaves));
+    let begin = Instant::now();
+    let path = bundle.path();
+    let ended = bundle
+        .command(&["--systemd-cgroup", "run", "--bundle", &path, bundle.id()])
+        .env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={socket}"))
+        .finish()
+        .code_is(1);
+    let time = begin.elapsed();
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(property(&unit, "ActiveState"), "inactive");
+    (ended.stderr, time)
+}
+
+#[test]
+fn a_bus_that_closes_fails_the_container_and_leaves_nothing() {
+    let (text, _) = over_a_bus_that(drop);
+    assert!(text.contains("the bus has closed the connection"), "{text}");
+    let (text, _) = over_a_bus_that(|mut stream| {
+        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.write_all(b"OK 1234\r\n");
+        let _ = stream.read(&mut [0; 4096]);
+    });
+    assert!(text.contains("the bus has closed the connection"), "{text}");
+}
+
+#[test]
+fn a_bus_that_never_answers_fails_the_container_in_the_end() {
+    let (text, time) = over_a_bus_that(|mut stream| {
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    assert!(text.contains("no answer from the bus within 10 seconds"), "{text}");
+    assert!(time >= Duration::from_secs(9), "{time:?}");
 }

@@ -1,0 +1,104 @@
+//! Who makes a container's cgroup, and what is in it.
+
+use std::{fs, path::Path};
+
+use serde_json::json;
+
+use crate::{
+    bundle::Bundle,
+    update::{control_file, v2_alone},
+};
+
+#[test]
+fn names_of_limits_may_be_in_any_case() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["resources"] = json!({"CPU": {"Cpus": "0", "MEMS": "0"}, "Pids": {"limit": 9}});
+    });
+    let path = bundle.path();
+    bundle
+        .runtime(&["run", "--detach", "--bundle", &path, bundle.id()])
+        .ok();
+    assert_eq!(control_file(&bundle, "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
+    assert_eq!(control_file(&bundle, "pids", "pids.max", "pids.max"), "9");
+}
+
+#[test]
+fn without_a_manager_a_container_stays_in_its_makers_cgroup() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["resources"] = json!({"pids": {"limit": 9}});
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    });
+    let path = bundle.path();
+    let id = bundle.id();
+    bundle
+        .runtime(&["--cgroup-manager", "disabled", "run", "--detach", "--bundle", &path, id])
+        .ok();
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+    let pid = bundle.state()["pid"].to_string();
+    let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process is there");
+    assert_eq!(of(&pid), of("self"));
+    for command in [
+        &["pause", id][..],
+        &["ps", id],
+        &["events", "--stats", id],
+        &["update", "--pids-limit", "5", id],
+    ] {
+        bundle.runtime(command).code_is(1).says("no cgroup of its own");
+    }
+    bundle.runtime(&["exec", id, "true"]).ok();
+    bundle.runtime(&["delete", "--force", id]).ok();
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
+#[test]
+fn systemd_is_not_asked_where_it_does_not_run() {
+    if Path::new("/run/systemd/system").exists() {
+        eprintln!("skipped: systemd runs on this machine");
+        return;
+    }
+    let bundle = Bundle::new();
+    let path = bundle.path();
+    for flag in [&["--systemd-cgroup"][..], &["--cgroup-manager", "systemd"]] {
+        let command = [flag, &["run", "--bundle", &path, bundle.id()]].concat();
+        bundle
+            .runtime(&command)
+            .code_is(1)
+            .says("systemd support for managing cgroups is not available");
+    }
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    bundle.edit(|config| config["linux"]["cgroupsPath"] = json!("system.slice:davit:x"));
+    bundle.run_as_is().code_is(1).says("--systemd-cgroup");
+}
+
+#[test]
+fn unified_files_are_refused_where_v1_has_the_limits() {
+    if v2_alone() {
+        eprintln!("skipped: this machine has no v1 hierarchies");
+        return;
+    }
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["linux"]["resources"]["unified"] = json!({"memory.high": "1000000"}));
+    bundle.run_as_is().code_is(1).says("unified");
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+#[test]
+fn a_device_rule_names_what_may_be_done_or_is_refused() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwa"}]});
+    });
+    bundle.run(&["true"]).code_is(0);
+    bundle.edit(|config| config["linux"]["resources"] = json!({"devices": [{"allow": false}]}));
+    bundle
+        .run_as_is()
+        .code_is(1)
+        .says("device access at 0 field cannot be empty");
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}

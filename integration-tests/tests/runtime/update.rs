@@ -1,0 +1,136 @@
+//! `update`: limits that change while a container runs.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+/// Whether v2 is the machine's only hierarchy.
+pub fn v2_alone() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// The file of a running bundle's cgroup: `v1` of `controller`, or `v2`.
+pub fn control_file(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
+    let name = if v2_alone() { v2 } else { v1 };
+    let path = match v2_alone() {
+        true => PathBuf::from("/sys/fs/cgroup/davit-tests").join(bundle.id()),
+        false => Path::new("/sys/fs/cgroup")
+            .join(controller)
+            .join("davit-tests")
+            .join(bundle.id()),
+    };
+    let path = path.join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text.trim_end().to_owned()
+}
+
+fn sleeping(resources: serde_json::Value) -> Bundle {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["resources"] = resources;
+    });
+    let path = bundle.path();
+    bundle
+        .runtime(&["run", "--detach", "--bundle", &path, bundle.id()])
+        .ok();
+    bundle
+}
+
+fn quota_and_period(bundle: &Bundle) -> String {
+    match v2_alone() {
+        true => control_file(bundle, "", "", "cpu.max"),
+        false => ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+            .map(|name| control_file(bundle, "cpu", name, ""))
+            .join(" "),
+    }
+}
+
+fn memory(bundle: &Bundle) -> String {
+    control_file(bundle, "memory", "memory.limit_in_bytes", "memory.max")
+}
+
+#[test]
+fn updates_add_up() {
+    let bundle = sleeping(json!({"cpu": {"quota": 50000, "period": 100000}, "memory": {"limit": 33554432}}));
+    let update = |args: &[&str]| bundle.runtime(&[&["update"], args, &[bundle.id()]].concat()).ok();
+    update(&["--cpu-period", "200000"]);
+    assert_eq!(quota_and_period(&bundle), "50000 200000");
+    update(&["--cpu-quota", "70000"]);
+    assert_eq!(quota_and_period(&bundle), "70000 200000");
+    update(&["--memory", "64M", "--cpuset-cpus", ""]);
+    assert_eq!(memory(&bundle), "67108864");
+    assert_eq!(quota_and_period(&bundle), "70000 200000");
+    update(&["--pids-limit", "12"]);
+    assert_eq!(control_file(&bundle, "pids", "pids.max", "pids.max"), "12");
+    assert_eq!(memory(&bundle), "67108864");
+}
+
+#[test]
+fn limits_may_come_from_standard_input_with_names_in_any_case() {
+    let bundle = sleeping(json!({}));
+    let mut child = bundle
+        .command(&["update", "--resources", "-", bundle.id()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the runtime is built");
+    let mut input = child.stdin.take().expect("it was asked for");
+    input
+        .write_all(br#"{"Memory": {"LIMIT": 50331648}, "pids": {"limit": 20}}"#)
+        .expect("it reads");
+    drop(input);
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(memory(&bundle), "50331648");
+}
+
+#[test]
+fn half_of_an_update_is_taken_back() {
+    let bundle = sleeping(json!({"memory": {"limit": 33554432}}));
+    // v1 refuses the shares, v2 the processor; both after the memory was set, or before.
+    let update = [
+        "update",
+        "--memory",
+        "64M",
+        "--cpu-share",
+        "99999999",
+        "--cpuset-cpus",
+        "4000",
+    ];
+    bundle.runtime(&[&update[..], &[bundle.id()]].concat()).code_is(1);
+    bundle
+        .runtime(&["update", "--memory", "64M", "--cpuset-cpus", "4000", bundle.id()])
+        .code_is(1)
+        .says("cpuset.cpus");
+    assert_eq!(memory(&bundle), "33554432");
+    bundle.runtime(&["update", "--pids-limit", "5", bundle.id()]).ok();
+    assert_eq!(memory(&bundle), "33554432");
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_flag() {
+    let bundle = sleeping(json!({}));
+    for (flag, value) in [
+        ("--memory", "much"),
+        ("--memory-swap", "-2"),
+        ("--cpu-quota", "1.5"),
+        ("--cpu-share", "-1"),
+        ("--cpu-idle", "x"),
+    ] {
+        bundle
+            .runtime(&["update", flag, value, bundle.id()])
+            .code_is(1)
+            .says(flag.trim_start_matches('-'))
+            .says(value);
+    }
+    bundle
+        .runtime(&["update", "--kernel-memory", "1m", bundle.id()])
+        .code_is(0)
+        .says("Kernel memory settings are ignored");
+}
