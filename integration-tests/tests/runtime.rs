@@ -32,10 +32,10 @@ mod seccomp;
 mod security;
 #[path = "runtime/time_namespaces.rs"]
 mod time_namespaces;
-#[path = "runtime/user_namespaces.rs"]
-mod user_namespaces;
 #[path = "runtime/update.rs"]
 mod update;
+#[path = "runtime/user_namespaces.rs"]
+mod user_namespaces;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 

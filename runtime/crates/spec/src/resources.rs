@@ -68,9 +68,17 @@ fn spell_names(object: &mut Map<String, Value>) {
         })
         .collect();
     for (name, known) in odd {
-        let value = object.remove(&name);
-        if let Some(value) = value.filter(|_| !object.contains_key(known)) {
-            object.insert(known.into(), value);
+        let value = object.remove(&name).unwrap_or_default();
+        match (object.get_mut(known), value) {
+            (None, value) => drop(object.insert(known.into(), value)),
+            // Both are about the same: what the right spelling leaves open, the other one says.
+            (Some(Value::Object(right)), Value::Object(mut other)) => {
+                spell_names(&mut other);
+                other
+                    .into_iter()
+                    .for_each(|(name, value)| drop(right.entry(name).or_insert(value)));
+            }
+            (Some(_), _) => {}
         }
     }
 }
@@ -94,9 +102,12 @@ mod tests {
     }
 
     #[test]
-    fn the_right_spelling_wins_over_another() {
-        let resources = parse_resources(json!({"pids": {"limit": 1}, "PIDS": {"limit": 2}})).unwrap();
+    fn two_spellings_are_read_together_and_the_right_one_wins() {
+        let resources = json!({"pids": {"limit": 1}, "PIDS": {"limit": 2}, "cpu": {"shares": 3}, "CPU": {"Cpus": "0"}});
+        let resources = parse_resources(resources).unwrap();
         assert_eq!(resources.pids().unwrap().limit(), 1);
+        let cpu = resources.cpu().as_ref().unwrap();
+        assert_eq!((cpu.shares(), cpu.cpus().as_deref()), (Some(3), Some("0")));
     }
 
     #[test]
