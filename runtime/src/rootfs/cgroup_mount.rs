@@ -16,7 +16,7 @@ use super::{
     bind::set_attributes,
     filesystem::filesystem,
     gate::{Gate, Kind},
-    mount::{MountError, Setting, Step, attach, copy_of_host, finish},
+    mount::{MountError, Setting, Step, attach, copy_of_host, finish, refuse_proc},
     options::{MountOptions, Tree},
 };
 
@@ -45,6 +45,7 @@ pub fn mount(setting: &Setting, destination: &str, options: &MountOptions) -> Re
         .gate
         .ensure(destination, Kind::Directory)
         .step("make destination")?;
+    refuse_proc(place.as_fd(), destination)?;
     let namespace = setting.cgroups.namespace;
     let mut options = options.clone();
     if !namespace && !setting.cgroups.may_be_written {

@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::{
     fs::{
-        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, mkdirat, mknodat, openat, readlinkat,
-        statat, symlinkat,
+        AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, chownat, fchmod, fstat, mkdirat, mknodat, openat,
+        readlinkat, statat, symlinkat,
     },
     io::{Errno, read, write},
 };
@@ -54,12 +54,12 @@ fn copy_entry(from: BorrowedFd, to: BorrowedFd, name: &std::ffi::CStr, stat: &St
 }
 
 fn copy_file(from: BorrowedFd, to: BorrowedFd, name: &std::ffi::CStr) -> Result<(), Errno> {
-    let source = openat(
-        from,
-        name,
-        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?;
+    // Somebody may put a FIFO there meanwhile, at which an open would wait for ever.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let source = openat(from, name, flags, Mode::empty())?;
+    if FileType::from_raw_mode(fstat(&source)?.st_mode) != FileType::RegularFile {
+        return Err(Errno::AGAIN);
+    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let copy = openat(to, name, flags, Mode::RUSR | Mode::WUSR)?;
     let mut buffer = vec![0u8; CHUNK];

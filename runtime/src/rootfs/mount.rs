@@ -283,7 +283,8 @@ pub(super) fn guard_proc(gate: &Gate, tree: &OwnedFd, place: BorrowedFd, destina
     }
 }
 
-fn refuse_proc(place: BorrowedFd, destination: &str) -> Result<(), MountError> {
+/// Nothing but a bind may cover a part of /proc, and nothing but a proc all of it.
+pub(super) fn refuse_proc(place: BorrowedFd, destination: &str) -> Result<(), MountError> {
     let path = normal(destination);
     match path == "/proc" || path.starts_with("/proc/") || on_proc(place)? {
         true if path == "/proc" => Err(MountError::NotProc(destination.into())),

@@ -38,12 +38,18 @@ fn a_volume_over_proc_or_inside_of_it_is_refused() {
         });
         bundle.run(&["true"]).code_is(1).says(text);
         // Nor a file system of its own.
-        bundle.edit(|config| {
-            let mounts = config["mounts"].as_array_mut().expect("a list");
-            mounts.pop();
-            mounts.push(json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"}));
-        });
-        bundle.run(&["true"]).code_is(1).says(text);
+        for kind in ["tmpfs", "cgroup", "sysfs"] {
+            bundle.edit(|config| {
+                let mounts = config["mounts"].as_array_mut().expect("a list");
+                mounts.pop();
+                mounts.push(json!({"destination": destination, "type": kind, "source": kind}));
+            });
+            let finished = bundle.run(&["true"]).code_is(1);
+            let is_said = [text, "ordinary directory"]
+                .iter()
+                .any(|text| finished.stderr.contains(text));
+            assert!(is_said, "{kind} on {destination}: {finished:?}");
+        }
     }
 }
 
