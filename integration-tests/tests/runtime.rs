@@ -10,10 +10,10 @@ mod checkpoint;
 mod commands;
 #[path = "runtime/crashes.rs"]
 mod crashes;
-#[path = "runtime/host_mounts.rs"]
-mod host_mounts;
 #[path = "runtime/events.rs"]
 mod events;
+#[path = "runtime/host_mounts.rs"]
+mod host_mounts;
 #[path = "runtime/landlock.rs"]
 mod landlock;
 #[path = "runtime/mounts.rs"]

@@ -72,16 +72,21 @@ pub fn manager() -> Option<OsString> {
 /// Tells a container that is to be kept in `place` of the socket, where the caller has a manager, which is returned.
 pub fn announce(config: &mut Config, place: &Path) -> Option<OsString> {
     let manager = manager()?;
-    config.mounts.push(Mount {
-        destination: INSIDE.into(),
-        source: place.join(FOLDER).display().to_string(),
-        options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).into(),
-        ..Mount::default()
-    });
+    config.mounts.push(mount(place));
     if let Some(process) = &mut config.process {
         process.env.push(format!("NOTIFY_SOCKET={INSIDE}/{NAME}"));
     }
     Some(manager)
+}
+
+/// How a container that is kept in `place` sees the folder of the socket.
+pub fn mount(place: &Path) -> Mount {
+    Mount {
+        destination: INSIDE.into(),
+        source: place.join(FOLDER).display().to_string(),
+        options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(str::to_owned).into(),
+        ..Mount::default()
+    }
 }
 
 /// Makes the folder that was announced.

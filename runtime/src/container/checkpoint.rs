@@ -24,7 +24,7 @@ use crate::{
     },
     errno::{Attempt, CallError},
     init::inside,
-    log,
+    log, notify_socket,
     rootfs::gate::Gate,
 };
 
@@ -97,6 +97,8 @@ pub fn checkpoint(folder: &Folder, record: &Record, wish: &Checkpoint) -> Result
         .into_iter()
         .map(|mount| inside(mount, &record.rootfs))
         .collect();
+    // It is not in the config that the container was made from. Where nothing is mounted, the name means nothing.
+    config.mounts.push(notify_socket::mount(folder.path()));
     let cgroup = record.cgroup()?;
     let folders = wish.options.open(std::process::id() as i32)?;
     let mut opts = CriuOpts {

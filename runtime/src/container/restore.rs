@@ -7,7 +7,7 @@ use std::{
 };
 
 use davit_cgroup::{Cgroup, CgroupError};
-use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, InheritFd, Version};
+use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, ExtMountMap, InheritFd, Version};
 use davit_spec::{Config, NamespaceKind};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ use crate::{
     hooks::{self, HookError},
     inherited, init,
     intel_rdt::IntelRdtError,
-    log,
+    log, notify_socket,
     program::terminal::Console,
     state, talk,
 };
@@ -113,6 +113,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         folder: Some(&folder),
         cgroup: None,
     };
+    notify_socket::make_folder(&folder)?;
     let version = version()?;
     check_version(wish, version)?;
     let streams = streams(&wish.options.images)?;
@@ -217,6 +218,7 @@ impl Restoring<'_> {
         };
         let passed = give_namespaces(&mut opts, config, version)?;
         give_mounts(&mut opts, config, bundle, &places, &cgroup.mount_table(), &stage);
+        give_socket(&mut opts, self.folder);
         let worker = Worker::start(&Setting {
             ends_with_us: true,
             standard_streams: true,
@@ -311,6 +313,16 @@ fn with_time_namespace(json: &[u8]) -> Vec<u8> {
         namespaces.push(json!({"type": "time"}));
     }
     serde_json::to_vec(&config).expect("JSON is JSON")
+}
+
+/// The folder of a service's socket, where the image has one. Nobody listens there any more: the manager that the
+/// service was started by is another one's.
+fn give_socket(opts: &mut CriuOpts, folder: &Folder) {
+    let mount = notify_socket::mount(folder.path());
+    opts.ext_mnt.push(ExtMountMap {
+        key: mount.destination,
+        val: mount.source,
+    });
 }
 
 /// Our standard streams in the place of those pipes that were the container's.

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     env,
     ffi::OsString,
-    fs::File,
+    fs::{self, File},
     io::{Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -38,6 +38,9 @@ const PROGRAM: &str = "criu";
 pub const SOCKET_FD: i32 = 3;
 /// How long a question about criu itself may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a dump may go on without a tick of CPU time, and how often that is looked at.
+const IDLE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_secs(20);
 /// How long criu may take to undo what it began: it waits up to ten seconds itself for processes to stop.
 const FAREWELL: Duration = Duration::from_secs(60);
 
@@ -127,6 +130,7 @@ impl Worker {
         log::debug(format_args!("criu is asked: {request:?}"));
         self.say(request)?;
         loop {
+            self.watch(request)?;
             let (answer, fd) = self.connection.hear().map_err(CriuError::Talk)?;
             match (answer.success, answer.r#type()) {
                 (false, kind) => return Err(failed(kind, &answer).into()),
@@ -161,6 +165,25 @@ impl Worker {
             true => Ok(answer),
             false => Err(failed(answer.r#type(), &answer)),
         }
+    }
+
+    /// Waits until there is something to hear, but not for a criu that has stopped working while the container stands
+    /// still. A restore works in other processes, and a lazy dump waits for a reader: those may take their time.
+    fn watch(&self, request: &CriuReq) -> Result<(), CriuError> {
+        let is_lazy = request.opts.as_ref().and_then(|opts| opts.lazy_pages) == Some(true);
+        if is_lazy || !matches!(request.r#type(), CriuReqType::Dump | CriuReqType::PreDump) {
+            return Ok(());
+        }
+        let (mut used, mut idle) = (cpu_time(self.pid), Duration::ZERO);
+        while !self.connection.wait(LOOK)? {
+            let now = cpu_time(self.pid);
+            idle = if now == used { idle + LOOK } else { Duration::ZERO };
+            used = now;
+            if idle >= IDLE {
+                return Err(TalkError::Silent(idle).into());
+            }
+        }
+        Ok(())
     }
 
     fn say(&self, request: &CriuReq) -> Result<(), CriuError> {
@@ -220,6 +243,18 @@ impl Worker {
             }
         }
     }
+}
+
+/// The CPU time of a process and of its ended children, in ticks: fields 14 to 17 of /proc/PID/stat.
+fn cpu_time(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    fields
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum()
 }
 
 /// What the installed criu says that it is.
@@ -341,6 +376,17 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+
+    #[test]
+    fn work_is_seen_in_the_cpu_time() {
+        let me = std::process::id() as i32;
+        let before = cpu_time(me);
+        let begun = Instant::now();
+        while cpu_time(me) == before {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+        }
+        assert_eq!(cpu_time(-1), 0);
+    }
 
     #[test]
     fn criu_is_the_first_program_of_that_name_in_the_search_path() {
