@@ -124,14 +124,10 @@ fn a_symlinked_proc_does_not_swallow_an_apparmor_profile() {
     symlink("forged", bundle.rootfs().join("proc")).expect("the rootfs is ours");
     // A profile that is there wherever AppArmor is.
     bundle.edit(|config| config["process"]["apparmorProfile"] = json!("unconfined"));
-    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
-    let refusal = if enabled.starts_with('Y') {
-        "must be mounted on ordinary directory"
-    } else {
-        eprintln!("AppArmor is not enabled here: what is shown is that the profile is refused, not that it is applied");
-        "apparmor not supported"
-    };
-    bundle.run(&["true"]).code_is(1).says(refusal);
+    bundle
+        .run(&["true"])
+        .code_is(1)
+        .says("must be mounted on ordinary directory");
     assert!(is_untouched(&bundle, "forged", &files));
 
     // Without a /proc mount of the config the link is the image's affair; the profile still reaches the kernel.
@@ -143,8 +139,12 @@ fn a_symlinked_proc_does_not_swallow_an_apparmor_profile() {
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
     });
-    bundle
-        .run(&["true"])
-        .code_is(if enabled.starts_with('Y') { 0 } else { 1 });
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    if enabled.starts_with('Y') {
+        bundle.run(&["true"]).ok();
+    } else {
+        eprintln!("AppArmor is not enabled here: what is shown is that the profile is refused, not that it is applied");
+        bundle.run(&["true"]).code_is(1).says("apparmor not supported");
+    }
     assert!(is_untouched(&bundle, "forged", &files));
 }
