@@ -346,6 +346,10 @@ impl Cgroup {
             return Ok(());
         }
         if let Manager::Systemd(unit) = &self.manager {
+            // A creation that failed has killed its own process: whoever is here was faster with the same name.
+            if self.adopts && self.pids().is_ok_and(|pids| !pids.is_empty()) {
+                return Ok(());
+            }
             let stopped = systemd::stop(unit);
             let removed = on_layout!(self, layout => layout.destroy());
             // A systemd that does not answer forgets the unit by itself when its cgroup is gone.

@@ -74,9 +74,9 @@ fn spell_names(object: &mut Map<String, Value>) {
             // Both are about the same: what the right spelling leaves open, the other one says.
             (Some(Value::Object(right)), Value::Object(mut other)) => {
                 spell_names(&mut other);
-                other
-                    .into_iter()
-                    .for_each(|(name, value)| drop(right.entry(name).or_insert(value)));
+                for (name, value) in other {
+                    right.entry(name).or_insert(value);
+                }
             }
             (Some(_), _) => {}
         }
