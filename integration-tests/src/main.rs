@@ -14,7 +14,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
   quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
   test [ARG...]    check and run every test; ARGs go to `cargo test`
-  test vm [FILTER] run the tests of the virtual machine alone, or those of them whose names contain FILTER
+  test vm [FILTER...]  run the tests of the virtual machine alone, or those of them whose names contain a FILTER
   bench [NAME...]  measure ours against the originals: oci, engine, memory
   soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310)
   build [--debug]  build all programs into target/programs/release (or debug)
@@ -38,8 +38,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     };
     match (command.as_str(), rest) {
         ("quickstart", []) => quickstart::run(),
-        ("test", [name]) if name == "vm" => vm::test(""),
-        ("test", [name, filter]) if name == "vm" => vm::test(filter),
+        ("test", [name, filters @ ..]) if name == "vm" => vm::test(filters),
         ("in-guest", [phase]) => vm::guest::run(phase),
         ("test", arguments) => verify::test(arguments),
         ("bench", arguments) => bench::run(arguments),

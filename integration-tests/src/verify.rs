@@ -41,7 +41,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     test.extend(arguments.iter().map(String::as_str));
     cargo(&test)?;
     // Arguments choose among cargo's tests; all of it is all machines.
-    if arguments.is_empty() { vm::test("") } else { Ok(()) }
+    if arguments.is_empty() { vm::test(&[]) } else { Ok(()) }
 }
 
 /// Runs the races of the security tests for as long as their CVEs asked for; the tests alone run some rounds of each.

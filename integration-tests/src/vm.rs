@@ -18,14 +18,14 @@ use davit_integration_tests::packages;
 
 use self::plan::{Boot, Plan};
 
-/// Runs the tests whose names contain `filter`; fails unless every one of them ran and passed.
-pub fn test(filter: &str) -> Result<()> {
+/// Runs the tests whose names contain one of `filters`, or all; fails unless every one of them ran and passed.
+pub fn test(filters: &[String]) -> Result<()> {
     packages::install(packages::BUILD)?;
     packages::install(packages::RUN)?;
     packages::install(packages::TEST)?;
     let base = base::set_up()?;
-    let plan = Plan::build(filter)?;
-    ensure!(!plan.is_empty(), "no test of the virtual machine matches {filter:?}");
+    let plan = Plan::build(filters)?;
+    ensure!(!plan.is_empty(), "no test of the virtual machine matches {filters:?}");
     let disk = plan.disk(base.folder())?;
     let mut tally = Tally::default();
     for boot in Boot::ALL.into_iter().filter(|boot| plan.needs(*boot)) {

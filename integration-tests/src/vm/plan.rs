@@ -82,8 +82,9 @@ pub struct Plan(Vec<Step>);
 
 impl Plan {
     /// Builds the test programs and asks each for its tests.
-    pub fn build(filter: &str) -> Result<Self> {
+    pub fn build(filters: &[String]) -> Result<Self> {
         workspace::build_static("davit-runtime", "davit-runtime", Profile::Debug)?;
+        let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
         let mut steps = Vec::new();
         for (package, target, modules) in PROGRAMS {
             let program = build(package, target)?;
@@ -95,7 +96,7 @@ impl Plan {
             for phase in ["plain", "systemd", "selinux"] {
                 let now = |name: &String| {
                     let module = modules.iter().find(|(module, _)| name.starts_with(module));
-                    module.is_some_and(|(_, when)| *when == phase) && name.contains(filter)
+                    module.is_some_and(|(_, when)| *when == phase) && wanted(name)
                 };
                 let tests: Vec<_> = tests.iter().filter(|name| now(name)).cloned().collect();
                 if !tests.is_empty() {
