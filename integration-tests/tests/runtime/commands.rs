@@ -184,3 +184,10 @@ fn a_kept_container_stays_and_one_of_a_pid_file_is_named_in_it() {
     bundle.runtime(&["delete", bundle.id()]).ok();
     assert_eq!(bundle.ids(), Vec::<String>::new());
 }
+
+#[test]
+fn a_container_starts_under_a_memory_limit_of_512_kib() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["linux"]["resources"]["memory"] = json!({"limit": 512 * 1024}));
+    assert_eq!(bundle.run(&["echo", "small"]).ok(), "small");
+}
