@@ -428,8 +428,11 @@ fn bad_input_is_refused_with_its_name_and_leaves_nothing() {
     bundle
         .runtime(&["run", "--no-such-flag", bundle.id()])
         .code_is(1)
-        .says("--no-such-flag");
-    bundle.runtime(&["no-such-command"]).code_is(1).says("no-such-command");
+        .says("flag provided but not defined: -no-such-flag");
+    bundle
+        .runtime(&["no-such-command"])
+        .code_is(3)
+        .says("No help topic for 'no-such-command'");
     bundle
         .runtime(&["--systemd-cgroup", "--cgroup-manager", "disabled", "list"])
         .code_is(1)
