@@ -16,6 +16,7 @@ use crate::{
     errno::{Attempt, CallError},
     fail_point,
     init::{InitError, join_keyring},
+    log,
     program::{Inheritance, Prepared, affinity, apparmor, limits, selinux, terminal, terminal::Console},
     rootfs::{gate::Gate, pivot},
     talk::{Channel, FromChild, ToChild},
@@ -150,6 +151,8 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         rootless,
     } = visit;
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
+    log::relay_to(channel);
+    log::debug(format_args!("nsexec container setup"));
     if !passed {
         cgroup.join_self()?;
         limits::oom_score(process.oom_score_adj)?;
@@ -171,6 +174,7 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
     }
     fail_point::reach("exec.child-entered");
     drop((init, cgroup));
+    log::debug(format_args!("child process in init()"));
     setsid().attempt("begin", "session")?;
     if let Some(id) = keyring {
         join_keyring(&id)?;
@@ -185,7 +189,9 @@ fn prepare(visit: Visit, channel: &Channel) -> Result<Prepared, InitError> {
         .attempt("open", "/")?;
         terminal::set_up(&Gate::new(root), console, channel, process.console_size, &process.user)?;
     }
-    Ok(Prepared::new(&process, inheritance)?)
+    let prepared = Prepared::new(&process, inheritance)?;
+    log::debug(format_args!("setns_init: about to exec"));
+    Ok(prepared)
 }
 
 /// All at once, by the handle of the first process: no path, no moment between two of them, and those that the user

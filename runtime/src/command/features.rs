@@ -32,11 +32,17 @@ pub(super) fn run() -> Result<(), CommandError> {
                 "operators": names::operators(),
                 "archs": names::architectures(),
                 "knownFlags": names::flags(),
-                "supportedFlags": names::flags(),
+                // Those that any filter can be given: the kernel takes this one beside a listener alone.
+                "supportedFlags": names::flags().into_iter()
+                    .filter(|flag| flag.to_string() != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV").collect::<Vec<_>>(),
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": is_accepted("intelRdt", &json!({"closID": "guaranteed"}))},
+            "intelRdt": {
+                "enabled": is_accepted("intelRdt", &json!({"closID": "guaranteed"})),
+                "schemata": true,
+                "monitoring": true,
+            },
             "mountExtensions": {"idmap": {"enabled": true}},
             "memoryPolicy": {"modes": MEMORY_POLICY_MODES.map(|(name, _)| name), "flags": MEMORY_POLICY_FLAGS.map(|(name, _)| name)},
             "netDevices": {"enabled": is_accepted("netDevices", &json!({"eth0": {}}))},

@@ -18,16 +18,25 @@ pub enum AppArmorError {
     Apply(#[from] CallError),
 }
 
+/// Refuses a profile that nobody would enforce.
+pub fn check(profile: &str) -> Result<(), AppArmorError> {
+    if profile.is_empty() {
+        return Ok(());
+    }
+    let enabled = fs::read("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
+    match enabled.first() {
+        Some(b'Y') => Ok(()),
+        _ => Err(AppArmorError::Unsupported),
+    }
+}
+
 /// Asks the kernel to change to `profile` with the next execve. To be called while the host's /proc is still the one
 /// that is seen.
 pub fn change_on_exec(profile: &str) -> Result<(), AppArmorError> {
     if profile.is_empty() {
         return Ok(());
     }
-    let enabled = fs::read("/sys/module/apparmor/parameters/enabled").unwrap_or_default();
-    if enabled.first() != Some(&b'Y') {
-        return Err(AppArmorError::Unsupported);
-    }
+    check(profile)?;
     let order = format!("exec {profile}");
     let written = ProcFs::open().and_then(|proc| {
         let written = proc.write("self/attr/apparmor/exec", &order);

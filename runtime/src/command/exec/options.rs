@@ -43,17 +43,14 @@ pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
     Ok(process)
 }
 
-/// What a process.json leaves open is as in the container, no_new_privs and the identity excepted.
+/// What a process.json leaves open is as in the container; no_new_privs, the identity and, as with runc, the limits
+/// excepted.
 fn completed(process: Process, own: Process) -> Process {
     let or = |said: String, own: String| if said.is_empty() { own } else { said };
     Process {
         capabilities: process.capabilities.or(own.capabilities),
         apparmor_profile: or(process.apparmor_profile, own.apparmor_profile),
         selinux_label: or(process.selinux_label, own.selinux_label),
-        rlimits: match process.rlimits.is_empty() {
-            true => own.rlimits,
-            false => process.rlimits,
-        },
         io_priority: process.io_priority.or(own.io_priority),
         scheduler: process.scheduler.or(own.scheduler),
         exec_cpu_affinity: process.exec_cpu_affinity.or(own.exec_cpu_affinity),
@@ -112,7 +109,7 @@ mod tests {
             Process::parse(br#"{"args": ["true"], "oomScoreAdj": 6}"#).unwrap(),
             own.unwrap(),
         );
-        assert_eq!((process.oom_score_adj, process.rlimits.len()), (Some(6), 1));
+        assert_eq!((process.oom_score_adj, process.rlimits.len()), (Some(6), 0));
         assert_eq!((process.user.uid, process.user.umask), (0, Some(0o77)));
         assert_eq!(process.capabilities.unwrap().bounding.bits, 1 << 5);
         assert!(!process.no_new_privileges && process.env.is_empty());
