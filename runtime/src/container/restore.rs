@@ -226,6 +226,10 @@ impl Restoring<'_> {
             cgroup: Some(cgroup),
             stage: Some(&stage),
         })?;
+        // systemd makes a unit around a process: criu's, whose children are born there.
+        if cgroup.adopts() {
+            cgroup.adopt(worker.pid())?;
+        }
         opts.cg_root = cgroup_roots(worker.pid())?;
         let folders = wish.options.open(worker.pid())?;
         wish.options.add_to(&mut opts, &folders, &config.annotations, LOG);

@@ -1,6 +1,14 @@
 //! A container's cgroup, whatever the machine has mounted and whoever makes it.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use oci_spec::runtime::LinuxResources;
 
@@ -30,6 +38,9 @@ pub struct Cgroup {
     resources: LinuxResources,
     /// Whether systemd is still to make it, with the first process in it.
     adopts: bool,
+    /// Whether somebody else was faster to make a unit of the same name, which then is none of ours to remove; known to
+    /// all copies.
+    taken: Arc<AtomicBool>,
     /// For the unit of the systemd driver.
     annotations: BTreeMap<String, String>,
     /// Whom its inside belongs to.
@@ -78,6 +89,7 @@ impl Cgroup {
         };
         Ok(Cgroup {
             adopts: matches!(manager, Manager::Systemd(_)),
+            taken: Arc::default(),
             manager,
             layout,
             resources,
@@ -97,6 +109,7 @@ impl Cgroup {
         };
         Ok(Cgroup {
             adopts: false,
+            taken: Arc::default(),
             manager: manager.clone(),
             layout,
             resources: LinuxResources::default(),
@@ -176,7 +189,9 @@ impl Cgroup {
         let Manager::Systemd(unit) = &self.manager else {
             return Ok(());
         };
-        systemd::start(unit, pid, &self.resources, self.version(), &self.annotations)?;
+        systemd::start(unit, pid, &self.resources, self.version(), &self.annotations).inspect_err(|err| {
+            self.taken.store(systemd::is_taken(err), Ordering::Relaxed);
+        })?;
         match &self.layout {
             Layout::Hierarchies(hierarchies) => {
                 hierarchies.complete(&self.resources)?;
@@ -346,8 +361,7 @@ impl Cgroup {
             return Ok(());
         }
         if let Manager::Systemd(unit) = &self.manager {
-            // A creation that failed has killed its own process: whoever is here was faster with the same name.
-            if self.adopts && self.pids().is_ok_and(|pids| !pids.is_empty()) {
+            if self.taken.load(Ordering::Relaxed) {
                 return Ok(());
             }
             let stopped = systemd::stop(unit);

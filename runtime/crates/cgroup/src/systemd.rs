@@ -136,6 +136,16 @@ pub(crate) fn start(
     })
 }
 
+/// Whether a unit could not be started because there is one of its name.
+pub(crate) fn is_taken(err: &crate::CgroupError) -> bool {
+    match err {
+        crate::CgroupError::Systemd(SystemdError::Start { cause, .. }) => {
+            matches!(&**cause, SystemdError::Bus(err) if err.is(bus::UNIT_EXISTS))
+        }
+        _ => false,
+    }
+}
+
 /// What a unit is, limits aside.
 fn frame(unit: &Unit, pid: i32, version: Version) -> Vec<Property> {
     let mut frame = Vec::new();

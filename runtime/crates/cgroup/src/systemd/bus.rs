@@ -16,6 +16,9 @@ const PRIVATE_SOCKET: &str = "unix:path=/run/systemd/private";
 const JOB_REMOVED: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
                            interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
+/// What systemd says to a name that is taken.
+pub(super) const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
+
 /// What an overloaded bus or manager answers; the same call may succeed a moment later.
 const TRY_AGAIN: [&str; 2] = ["System.Error.EAGAIN", "org.freedesktop.DBus.Error.LimitsExceeded"];
 const PAUSE: Duration = Duration::from_millis(50);
@@ -105,7 +108,7 @@ impl Systemd {
             Value::Array("(sa(sv))".into(), Vec::new()),
         ];
         let mut answer = self.manager("StartTransientUnit", arguments.clone());
-        if matches!(&answer, Err(err) if err.is("org.freedesktop.systemd1.UnitExists")) {
+        if matches!(&answer, Err(err) if err.is(UNIT_EXISTS)) {
             // A failed unit of that name may be left; it goes away once it is reset.
             let _ = self.reset_failed(unit);
             answer = self.manager("StartTransientUnit", arguments);
