@@ -34,7 +34,7 @@ pub(super) fn run() -> Result<(), CommandError> {
                 "knownFlags": names::flags(),
                 // Those that any filter can be given: the kernel takes this one beside a listener alone.
                 "supportedFlags": names::flags().into_iter()
-                    .filter(|flag| flag.to_string() != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV").collect::<Vec<_>>(),
+                    .filter(|flag| flag != "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV").collect::<Vec<_>>(),
             },
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
