@@ -537,6 +537,9 @@ fn what_cannot_be_done_is_refused_before_criu_is_asked() {
             .code_is(1)
             .says(text);
     }
+    runtime(&["checkpoint", "--lazy-pages", "--status-fd", "99"])
+        .code_is(1)
+        .says("invalid --status-fd argument 99: bad file descriptor");
     runtime(&["delete", "--force"]).ok();
     runtime(&["restore", "--bundle", &bundle.path()])
         .code_is(1)

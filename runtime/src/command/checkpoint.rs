@@ -1,6 +1,11 @@
 //! `checkpoint`: a running container becomes an image.
 
-use rustix::process::geteuid;
+use std::os::fd::OwnedFd;
+
+use rustix::{
+    fs::{OFlags, fcntl_getfl},
+    process::geteuid,
+};
 
 use super::{CommandError, id};
 use crate::{
@@ -12,10 +17,13 @@ use crate::{
         store::Store,
     },
     criu::options::{Options, check_parent, make_folder, page_server},
+    errno::Errno,
     log,
 };
 
 pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
+    // Before anything of our own is open and could have that number.
+    let status = status_fd(args).map_err(CommandError::Usage)?;
     warn_if_rootless("checkpoint");
     let (folder, record) = store.find(&id(&args.id)?)?;
     match Status::of(&folder, &record) {
@@ -37,7 +45,6 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
         leave_running: args.leave_running,
         tcp_skip_in_flight: args.tcp_skip_in_flight,
         link_remap: args.link_remap,
-        status_fd: (args.status_fd != -1).then_some(args.status_fd),
         page_server: args
             .page_server
             .as_deref()
@@ -46,7 +53,7 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
             .map_err(CommandError::Usage)?,
         pre_dump: args.pre_dump,
     };
-    checkpoint(&folder, &record, &wish)?;
+    checkpoint(&folder, &record, &wish, status)?;
     if args.leave_running || args.pre_dump {
         return Ok(());
     }
@@ -55,6 +62,26 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
     let removed = destroy::kill(&record).and_then(|()| destroy::remove_with(&folder, &record, &hooks));
     removed.unwrap_or_else(|err| log::warn(&err.to_string()));
     Ok(())
+}
+
+/// The descriptor that is told of the page server, where there is to be one.
+fn status_fd(args: &Args) -> Result<Option<OwnedFd>, String> {
+    let number = args.status_fd;
+    if number == -1 || !args.criu.lazy_pages {
+        return Ok(None);
+    }
+    let refused = |why: String| format!("invalid --status-fd argument {number}: {why}");
+    let fd = match number {
+        // The standard streams stay open for others, too.
+        ..3 => davit_sys::fds::duplicate(number),
+        _ => davit_sys::fds::take(number),
+    };
+    let fd = fd.map_err(|err| refused(Errno::from(err).to_string()))?;
+    let flags = fcntl_getfl(&fd).map_err(|errno| refused(Errno::from(errno).to_string()))?;
+    match flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
+        true => Ok(Some(fd)),
+        false => Err(refused("not writable".into())),
+    }
 }
 
 /// criu can do some of it without privileges, and nobody has tried that here.

@@ -9,7 +9,7 @@ use std::{
 
 use davit_cgroup::{Cgroup, CgroupError, Version as Layout};
 use davit_criu::{CriuFeatures, CriuNotify, CriuOpts, CriuPageServerInfo, CriuReq, CriuReqType, Version};
-use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, openat};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{
     record::Record,
@@ -51,8 +51,6 @@ pub struct Checkpoint {
     pub tcp_skip_in_flight: bool,
     /// Give deleted open files a name.
     pub link_remap: bool,
-    /// Where the page server's readiness is told.
-    pub status_fd: Option<i32>,
     /// Where to send pages.
     pub page_server: Option<(String, i32)>,
     /// Take the memory only.
@@ -74,14 +72,16 @@ pub enum CheckpointError {
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// `--status-fd`.
-    #[error("invalid --status-fd argument {0}: {1}")]
-    StatusFd(i32, String),
 }
 
 /// Writes the image. On failure the container runs on as before; on success without `leave_running` or `pre_dump` its
-/// processes are gone.
-pub fn checkpoint(folder: &Folder, record: &Record, wish: &Checkpoint) -> Result<(), CheckpointError> {
+/// processes are gone. `status` is told when the page server of a lazy one listens.
+pub fn checkpoint(
+    folder: &Folder,
+    record: &Record,
+    wish: &Checkpoint,
+    status: Option<OwnedFd>,
+) -> Result<(), CheckpointError> {
     let version = version()?;
     if version < OLDEST {
         return Err(CriuError::TooOld {
@@ -123,7 +123,7 @@ pub fn checkpoint(folder: &Folder, record: &Record, wish: &Checkpoint) -> Result
         opts.track_mem = Some(true);
     }
     check_wanted_features(wish)?;
-    let mut status = Status::new(wish, version)?;
+    let mut status = Status::new(status, version);
     opts.status_fd = status.for_criu();
     let kind = match wish.pre_dump {
         true => CriuReqType::PreDump,
@@ -215,20 +215,12 @@ enum Status {
 }
 
 impl Status {
-    fn new(wish: &Checkpoint, version: Version) -> Result<Self, CheckpointError> {
-        let Some(number) = wish.status_fd.filter(|_| wish.options.lazy_pages) else {
-            return Ok(Status::Nobody);
-        };
-        let refused = |why: String| CheckpointError::StatusFd(number, why);
-        let fd = davit_sys::fds::take(number).map_err(|err| refused(crate::errno::Errno::from(err).to_string()))?;
-        let flags = fcntl_getfl(&fd).attempt("inspect", "--status-fd")?;
-        if !flags.intersects(OFlags::WRONLY | OFlags::RDWR) {
-            return Err(refused("not writable".into()));
+    fn new(fd: Option<OwnedFd>, version: Version) -> Self {
+        match fd {
+            None => Status::Nobody,
+            Some(fd) if version >= NOTIFIES_READY => Status::Ours(fd),
+            Some(fd) => Status::Criu(fd),
         }
-        Ok(match version >= NOTIFIES_READY {
-            true => Status::Ours(fd),
-            false => Status::Criu(fd),
-        })
     }
 
     fn for_criu(&self) -> Option<i32> {
