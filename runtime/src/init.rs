@@ -283,7 +283,6 @@ fn enter_namespaces(plan: &Plan) -> Result<(), InitError> {
 
 /// What is said of the process itself, through the host's /proc where there is a file for it.
 fn act_on_self(plan: &Plan, process: &Process) -> Result<(), InitError> {
-    apparmor::check(&process.apparmor_profile)?;
     setsid().attempt("begin", "session")?;
     if plan.record.keyring {
         selinux::label_keyrings(&process.selinux_label)?;

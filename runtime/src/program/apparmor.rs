@@ -19,7 +19,7 @@ pub enum AppArmorError {
 }
 
 /// Refuses a profile that nobody would enforce.
-pub fn check(profile: &str) -> Result<(), AppArmorError> {
+fn check(profile: &str) -> Result<(), AppArmorError> {
     if profile.is_empty() {
         return Ok(());
     }
