@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, Write},
     os::{fd::AsFd, unix::process::CommandExt},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus},
     time::Duration,
 };
 
@@ -58,12 +58,18 @@ pub fn run(point: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookE
 
 fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
     let failed = |err: io::Error| Failure::Io(err.into());
+    // Not a pipe either: a hook that does not read would keep us from minding its timeout when the state is large.
+    let mut input = memory().map_err(failed)?;
+    input
+        .write_all(state.as_bytes())
+        .and_then(|()| input.rewind())
+        .map_err(failed)?;
     // Not pipes: a hook that says much would wait for a reader, and one that leaves a daemon behind keep us waiting.
     let mut output = [memory().map_err(failed)?, memory().map_err(failed)?];
     let mut command = Command::new(&hook.path);
     command
         .env_clear()
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(output[0].try_clone().map_err(failed)?)
         .stderr(output[1].try_clone().map_err(failed)?);
     if let Some((name, args)) = hook.args.split_first() {
@@ -76,10 +82,6 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
     let mut child = command
         .spawn()
         .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook that does not read its input is in its rights.
-        let _ = stdin.write_all(state.as_bytes());
-    }
     let status = wait(&mut child, hook.timeout)?;
     if status.success() {
         return Ok(());

@@ -14,7 +14,7 @@ use davit_spec::{Config, NamespaceKind, Process};
 use rustix::{
     fs::Mode,
     io::Errno as Kernel,
-    process::{DumpableBehavior, set_dumpable_behavior, setsid, umask},
+    process::{DumpableBehavior, chdir, set_dumpable_behavior, setsid, umask},
     system::{setdomainname, sethostname},
 };
 
@@ -327,6 +327,8 @@ fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
         }
     }
     if !hooks.create_container.is_empty() {
+        // As runc has it: such hooks name what they add by paths below the root. It is entered soon after, anyway.
+        chdir(&plan.rootfs).attempt("enter", plan.rootfs.display())?;
         hooks::run(
             "createContainer",
             &hooks.create_container,

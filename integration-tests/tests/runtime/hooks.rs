@@ -1,0 +1,61 @@
+//! Hooks: where they run, what they read, and what their failure does.
+
+use std::fs;
+
+use davit_integration_tests::wait;
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+
+fn shell(script: &str) -> Value {
+    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+}
+
+#[test]
+fn a_create_container_hook_works_in_the_root_of_the_container_on_the_hosts_mounts() {
+    let bundle = Bundle::new();
+    let seen = bundle.file("seen");
+    bundle.edit(|config| config["hooks"]["createContainer"] = shell(&format!("pwd > {seen}; echo hello > ./tmp/made")));
+    assert_eq!(bundle.run(&["cat", "/tmp/made"]).ok(), "hello");
+    let rootfs = bundle.rootfs().display().to_string();
+    assert_eq!(fs::read_to_string(seen).expect("the hook wrote it").trim(), rootfs);
+}
+
+#[test]
+fn a_poststart_hook_runs_when_the_program_does_and_its_failure_ends_the_container() {
+    let bundle = Bundle::new();
+    let seen = bundle.file("seen");
+    let wait_for_program =
+        format!("pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); cat /proc/$pid/comm > {seen}; exit 3");
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["hooks"]["poststart"] = shell(&wait_for_program);
+    });
+    bundle.create_as(bundle.id()).ok();
+    bundle
+        .runtime(&["start", bundle.id()])
+        .code_is(1)
+        .says("poststart hook #0");
+    assert_eq!(fs::read_to_string(seen).expect("the hook wrote it").trim(), "sleep");
+    wait::until_true("the container has ended", 5, || bundle.state()["status"] == "stopped");
+    bundle.runtime(&["delete", bundle.id()]).ok();
+    bundle.run_as_is().code_is(1).says("poststart hook #0");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
+#[test]
+fn a_hook_that_reads_nothing_of_a_large_state_is_in_its_rights_and_one_without_end_is_killed() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["annotations"] = json!({"large": "x".repeat(300_000)});
+        config["hooks"]["createRuntime"] = shell("exec 0<&-; true");
+    });
+    assert_eq!(bundle.run(&["echo", "fine"]).ok(), "fine");
+    bundle.edit(|config| {
+        config["hooks"]["createRuntime"] = shell("exec sleep 600");
+        config["hooks"]["createRuntime"][0]["timeout"] = json!(1);
+    });
+    bundle.run(&["echo", "fine"]).code_is(1).says("timeout");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
