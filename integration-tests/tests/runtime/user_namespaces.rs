@@ -285,3 +285,25 @@ fn a_created_container_with_a_user_namespace_is_started_and_paused_and_its_hooks
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
 }
+
+#[test]
+fn a_hard_limit_above_the_runtimes_own_is_set_with_its_privileges() {
+    let below = ["--nofile=1000:1000"];
+    let can_raise = Command::new("prlimit")
+        .args(below)
+        .args(["prlimit", "--nofile=1000:4000", "true"])
+        .finish();
+    if can_raise.code != 0 {
+        eprintln!("not shown: without CAP_SYS_RESOURCE nobody can raise a hard limit here");
+        return;
+    }
+    let bundle = mapped();
+    bundle.edit(|config| {
+        config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1000, "hard": 4000}]);
+        config["process"]["args"] = json!(["sh", "-c", "ulimit -Hn"]);
+    });
+    let run = bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    let mut limited = Command::new("prlimit");
+    limited.args(below).arg(run.get_program()).args(run.get_args());
+    assert_eq!(limited.finish().ok(), "4000");
+}

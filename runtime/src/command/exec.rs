@@ -34,6 +34,7 @@ use crate::{
     program::{
         Inheritance, affinity, capabilities,
         landlock::{Landlock, LandlockError},
+        limits,
         selinux::{self, SelinuxError},
         terminal::Console,
     },
@@ -121,8 +122,11 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
     let visit = visit(store, args, &config, process, &record, init)?;
     let agent = Agent::of(&config.linux, visit.inheritance.seccomp.as_ref())?;
-    if visit.has_user_namespace() && !args.detach {
-        streams::hand_over(record.init.pid, &visit.process.user);
+    if visit.has_user_namespace() {
+        limits::raise_hard(&visit.process.rlimits);
+        if !args.detach {
+            streams::hand_over(record.init.pid, &visit.process.user);
+        }
     }
     if !args.detach {
         foreground::hold_signals()?;

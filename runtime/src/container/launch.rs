@@ -32,7 +32,7 @@ use crate::{
     log, namespaces,
     net_devices::{self, NetDeviceError},
     notify_socket::{self, NotifySocket},
-    program::{landlock::LandlockError, selinux::SelinuxError},
+    program::{landlock::LandlockError, limits, selinux::SelinuxError},
     rootfs::{
         host_mount,
         planned::{self, PlanError, Planned},
@@ -340,6 +340,9 @@ fn start_init(
 
 fn fork_init(plan: &Plan, cgroup: Option<BorrowedFd>) -> Result<Fork, LaunchError> {
     if plan.has_user_namespace() {
+        if let Some(process) = &plan.config.process {
+            limits::raise_hard(&process.rlimits);
+        }
         return Ok(passage::fork_init(plan, cgroup)?);
     }
     let linux = &plan.config.linux;

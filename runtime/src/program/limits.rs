@@ -46,6 +46,23 @@ pub fn apply(process: &Process) -> Result<(), LimitError> {
     Ok(())
 }
 
+/// Raises the caller's hard limits to what the process is to have, where the caller may. Its child in a user namespace inherits
+/// them, and could not raise them itself: that takes CAP_SYS_RESOURCE in the host's.
+pub fn raise_hard(rlimits: &[Rlimit]) {
+    for limit in rlimits {
+        let Some(resource) = resource(&limit.kind) else {
+            continue;
+        };
+        let own = getrlimit(resource);
+        let wanted = (limit.hard != RLIM_INFINITY).then_some(limit.hard);
+        let lower = own.maximum.is_some_and(|own| wanted.is_none_or(|wanted| own < wanted));
+        if lower {
+            // Refused is no matter yet: the child says what it cannot have.
+            let _ = setrlimit(resource, Limits { maximum: wanted, ..own });
+        }
+    }
+}
+
 /// Sets the score adjustment of the out-of-memory killer, through the host's /proc.
 pub fn oom_score(adjustment: Option<i32>) -> Result<(), LimitError> {
     match adjustment {
