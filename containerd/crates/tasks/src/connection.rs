@@ -1,10 +1,11 @@
 //! The connection to a shim's socket.
 
 use std::{
+    future::{Future, poll_fn},
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     task::{Context, Poll},
@@ -73,6 +74,8 @@ pub(crate) struct Connection {
     namespace: Namespace,
     version: Arc<AtomicU32>,
     closed: CancellationToken,
+    /// Held while a request gets its number and its place in the queue.
+    order: Arc<Mutex<()>>,
 }
 
 impl Connection {
@@ -89,6 +92,7 @@ impl Connection {
             namespace: namespace.clone(),
             version: Arc::new(AtomicU32::new(endpoint.version)),
             closed,
+            order: Arc::default(),
         })
     }
 
@@ -122,10 +126,26 @@ impl Connection {
         let request = self.request(method, request)?;
         let reply = tokio::select! {
             biased;
-            reply = self.client.request(request) => reply.map_err(|error| refusal(method, error))?,
+            reply = self.send(request) => reply.map_err(|error| refusal(method, error))?,
             () = self.closed.cancelled() => return Err(CallError::Closed),
         };
         A::parse_from_bytes(&reply.payload).map_err(|error| malformed(method, error))
+    }
+
+    /// Sends a request when nobody else is at it. The client numbers a request and puts it into its queue in the first poll, but not in
+    /// one step; containerd's shim refuses numbers that come out of order ("StreamID cannot be re-used and must increment"). Only
+    /// behind a full queue (100 requests that a shim does not read) may numbers change places.
+    async fn send(&self, request: ttrpc::Request) -> ttrpc::Result<ttrpc::Response> {
+        // Unconstrained: a task that has used up its turn would let go between the two.
+        let mut reply = pin!(tokio::task::unconstrained(self.client.request(request)));
+        let first = poll_fn(|context| {
+            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            Poll::Ready(reply.as_mut().poll(context))
+        });
+        match first.await {
+            Poll::Ready(reply) => reply,
+            Poll::Pending => reply.await,
+        }
     }
 
     /// A call that must be answered within `limit`.
@@ -210,5 +230,50 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use davit_shim_api::task_v3::shim::{StateRequest, StateResponse};
+    use tokio::{io::AsyncReadExt, net::UnixListener};
+
+    use super::*;
+
+    const ROUNDS: usize = 50;
+    /// Fewer than the client's queue holds.
+    const CALLS: usize = 90;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn requests_arrive_in_the_order_of_their_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shim.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let endpoint = Endpoint {
+            version: NEWEST,
+            address: format!("unix://{}", path.display()),
+            protocol: "ttrpc".into(),
+        };
+        let connection = Connection::open(&endpoint, &"default".parse().unwrap()).await.unwrap();
+        let (mut shim, _) = listener.accept().await.unwrap();
+        let mut last = 0;
+        for _ in 0..ROUNDS {
+            for _ in 0..CALLS {
+                let connection = connection.clone();
+                tokio::spawn(async move {
+                    let request = StateRequest::new();
+                    let _ = connection.call::<_, StateResponse>("State", &request).await;
+                });
+            }
+            for _ in 0..CALLS {
+                // Length, stream id, type, flags: the header of ttrpc.
+                let length = shim.read_u32().await.unwrap();
+                let stream = shim.read_u32().await.unwrap();
+                let mut rest = vec![0; length as usize + 2];
+                shim.read_exact(&mut rest).await.unwrap();
+                assert!(stream > last, "{stream} after {last}");
+                last = stream;
+            }
+        }
     }
 }
