@@ -134,3 +134,18 @@ fn a_bad_value_is_named_with_its_flag() {
         .code_is(0)
         .says("Kernel memory settings are ignored");
 }
+
+/// As in runc, which keeps the rules too, but does not say so.
+#[test]
+fn device_rules_are_left_alone_and_that_is_said() {
+    let bundle = sleeping(json!({}));
+    let file = bundle.file("resources.json");
+    let wanted = json!({"devices": [{"allow": false, "access": "rwm"}], "memory": {"limit": 50331648}});
+    fs::write(&file, wanted.to_string()).expect("the bundle is ours");
+    bundle
+        .runtime(&["update", "--resources", &file, bundle.id()])
+        .code_is(0)
+        .says("devices in --resources are ignored");
+    assert_eq!(memory(&bundle), "50331648");
+    bundle.runtime(&["exec", bundle.id(), "cat", "/dev/null"]).ok();
+}

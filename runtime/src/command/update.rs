@@ -26,7 +26,16 @@ use crate::{
 pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
     let wanted = match args.resources.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        Some(path) => from_file(path)?,
+        Some(path) => {
+            let wanted = from_file(path)?;
+            // As in runc: the rules may be somebody else's by now, who has let the container at a device.
+            if wanted.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+                log::warn(
+                    "update: devices in --resources are ignored: device rules are set when a container is created",
+                );
+            }
+            wanted
+        }
         None => flags::resources(args)?,
     };
     if Status::of(&folder, &record) == Status::Stopped {
