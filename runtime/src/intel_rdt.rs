@@ -3,6 +3,8 @@
 //! A container is in one group, which it makes or finds. It takes the group along at its end only if it has made it and
 //! nobody has named it: a class of service with a name may have other members.
 
+mod stats;
+
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
@@ -37,6 +39,9 @@ pub enum IntelRdtError {
     /// A class that is there is not what the config says.
     #[error("intelRdt: the schemata of {0:?} differ from the config's line {1:?}")]
     Mismatch(PathBuf, String),
+    /// A counter or limit that cannot be told.
+    #[error("intelrdt: {0:?} has no number but {1:?}")]
+    NotANumber(PathBuf, String),
     /// The kernel refused, for its own reason.
     #[error("intelrdt: unable to {action} {path:?}: {cause}{status}")]
     Kernel {

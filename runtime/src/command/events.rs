@@ -43,9 +43,17 @@ pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
     }
     let cgroup = record.cgroup()?;
     match args.stats {
-        true => Ok(show(&record, "stats", Some(cgroup.stats()?))?),
+        true => Ok(show(&record, "stats", Some(stats(&record, &cgroup)?))?),
         false => watch(&record, &cgroup, interval),
     }
+}
+
+fn stats(record: &Record, cgroup: &Cgroup) -> Result<Stats, CommandError> {
+    let mut stats = cgroup.stats()?;
+    if let Some(membership) = &record.intel_rdt {
+        stats.intel_rdt = membership.stats()?;
+    }
+    Ok(stats)
 }
 
 /// Until the container ends.
@@ -67,7 +75,7 @@ fn watch(record: &Record, cgroup: &Cgroup, interval: Duration) -> Result<(), Com
             return Ok(());
         }
         if Instant::now() >= next {
-            match cgroup.stats() {
+            match stats(record, cgroup) {
                 Ok(stats) => show(record, "stats", Some(stats))?,
                 Err(err) => log::error(&err.to_string()),
             }

@@ -30,6 +30,7 @@ mod delegation;
 mod devices;
 mod error;
 mod host;
+mod intel_rdt;
 mod mount_table;
 mod oom;
 mod path;
@@ -44,13 +45,12 @@ mod walk;
 
 pub use cgroup::{Cgroup, Version};
 pub use error::CgroupError;
+pub use intel_rdt::{CmtStats, IntelRdt, L3CacheInfo, MbmStats, MemBwInfo};
 pub use mount_table::{HierarchyMount, MountTable};
 pub use oom::{OomNews, OomWatch};
 pub use pressure::{Pressure, Stall};
 pub use request::{Driver, Manager, Request};
-pub use stats::{
-    Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, IntelRdt, Memory, MemoryEntry, Pids, Stats, Throttling,
-};
+pub use stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Cpuset, Hugetlb, Memory, MemoryEntry, Pids, Stats, Throttling};
 pub use systemd::{SystemdError, Unit};
 
 type Result<T> = std::result::Result<T, CgroupError>;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Pressure;
+use crate::{IntelRdt, Pressure};
 
 /// Everything about one cgroup at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct Stats {
     pub blkio: Blkio,
     /// Huge pages by page size (`2MB`).
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Cache allocation, which is not read here.
+    /// Shares of caches and memory bandwidth, which are not read here.
     pub intel_rdt: IntelRdt,
     /// Always null: interfaces are not a matter of cgroups.
     pub network_interfaces: Option<()>,
@@ -227,11 +227,7 @@ pub struct Hugetlb {
     pub failcnt: u64,
 }
 
-/// Cache allocation; an empty object.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct IntelRdt {}
-
-fn is_zero(value: &u64) -> bool {
+pub(crate) fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
