@@ -79,7 +79,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
         let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
         command.env(name, value);
     }
-    let mut child = command
+    let mut child = davit_sys::signals::unblocked(&mut command)
         .spawn()
         .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
     let status = wait(&mut child, hook.timeout)?;

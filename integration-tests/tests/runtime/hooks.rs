@@ -59,3 +59,13 @@ fn a_hook_that_reads_nothing_of_a_large_state_is_in_its_rights_and_one_without_e
     assert_eq!(bundle.ids(), Vec::<String>::new());
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
 }
+
+#[test]
+fn a_hook_of_a_foreground_run_hears_signals_though_the_runtime_keeps_its_own() {
+    let bundle = Bundle::new();
+    let seen = bundle.file("seen");
+    bundle.edit(|config| config["hooks"]["prestart"] = shell(&format!("grep SigBlk /proc/self/status > {seen}")));
+    bundle.run(&["true"]).ok();
+    let blocked = fs::read_to_string(seen).expect("the hook wrote it");
+    assert_eq!(blocked.trim(), "SigBlk:\t0000000000000000");
+}

@@ -95,11 +95,13 @@ fn ask(tool: &'static str, map: &'static str, pid: i32, table: String) -> Result
         return Err(MapError::NoTool { map, table, tool });
     };
     log::debug(format_args!("{} writes {map} of process {pid}", path.display()));
-    let output = Command::new(path)
+    let mut command = Command::new(path);
+    command
         .arg(pid.to_string())
         .args(table.split_ascii_whitespace())
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    let output = davit_sys::signals::unblocked(&mut command)
         .output()
         .attempt("execute", tool)?;
     match output.status.success() {

@@ -22,6 +22,14 @@ pub fn unblock_all() -> io::Result<()> {
     })
 }
 
+/// Lets a command begin with no signal blocked, whatever its caller has blocked for itself: a child inherits the mask.
+pub fn unblocked(command: &mut std::process::Command) -> &mut std::process::Command {
+    use std::os::unix::process::CommandExt;
+
+    // SAFETY: between fork and execve only async-signal-safe calls are made: sigemptyset and sigprocmask are such.
+    unsafe { command.pre_exec(unblock_all) }
+}
+
 /// Gives every signal its default action back: an ignored one stays so across execve. Rust's start-up ignores SIGPIPE, a
 /// caller may ignore others (nohup), and a C library that posix_spawn was not careful with even its own 32 and 33.
 pub fn default_all() {
