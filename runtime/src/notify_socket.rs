@@ -22,6 +22,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use davit_spec::{Config, Mount};
@@ -29,7 +30,10 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, Mode, OFlags, openat},
     io::Errno as Kernel,
-    net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recv, socket_with},
+    net::{
+        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recv, socket_with,
+        sockopt::{Timeout, set_socket_timeout},
+    },
     pipe::{PipeFlags, pipe_with},
 };
 
@@ -56,6 +60,9 @@ const STATES: [&str; 8] = [
 const LONGEST_MESSAGE: usize = 4096;
 /// How long a manager may take to say that it has read everything.
 const BARRIER_PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+
+/// How long a manager may leave a message unread.
+const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The socket of one container, and the one of its manager.
 #[derive(Debug)]
@@ -105,14 +112,18 @@ impl NotifySocket {
             Err(Kernel::NOENT) => return Ok(None),
             directory => directory.attempt("open", place.display())?,
         };
-        // A socket's path has at most 107 bytes, a folder's may have more.
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{NAME}", directory.as_raw_fd()));
+        // A socket's path has at most 107 bytes, a folder's may have more. Made under a name of its own and then moved: a `start` that
+        // died, or gave a frozen container up, has left its socket behind.
+        let own = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let path = PathBuf::from(format!("{own}/.{NAME}.{}", std::process::id()));
+        let _ = fs::remove_file(&path);
         let inside = datagram_socket().attempt("make", NAME)?;
         SocketAddrUnix::new(&path)
             .and_then(|address| bind(&inside, &address))
             .attempt("listen at", place.join(NAME).display())?;
         // Whoever the service runs as.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).attempt("open up", place.join(NAME).display())?;
+        fs::rename(&path, format!("{own}/{NAME}")).attempt("put in place", place.join(NAME).display())?;
         Ok(Some(NotifySocket { inside, manager }))
     }
 
@@ -175,6 +186,8 @@ impl NotifySocket {
 
     fn tell(&self, message: &[u8], fd: Option<BorrowedFd>) -> Result<(), Kernel> {
         let socket = datagram_socket()?;
+        // A manager that does not read must not keep us from hearing signals.
+        set_socket_timeout(&socket, Timeout::Send, Some(MANAGER_PATIENCE))?;
         let address = match self.manager.as_bytes().strip_prefix(b"@") {
             Some(name) => SocketAddrUnix::new_abstract_name(name)?,
             None => SocketAddrUnix::new(self.manager.as_os_str())?,

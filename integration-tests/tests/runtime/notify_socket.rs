@@ -98,6 +98,13 @@ fn start_waits_for_the_service_of_a_created_container() {
         .command(&["create", "--bundle", &bundle.path(), bundle.id()])
         .status()
         .expect("the runtime is built");
+    // A start that is killed leaves its socket behind, which the next must not stumble over.
+    let killed = service
+        .command(&["start", bundle.id()])
+        .env("DAVIT_FAIL_POINT", "start.connected")
+        .status()
+        .expect("the runtime is built");
+    assert!(!killed.success());
     let mut start = service
         .command(&["start", bundle.id()])
         .spawn()

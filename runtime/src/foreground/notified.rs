@@ -18,6 +18,9 @@ use crate::{
     notify_socket::NotifySocket,
 };
 
+/// How many messages of a service that has ended are still passed on, of those that its socket keeps.
+const MOST_LAST_WORDS: usize = 16;
+
 /// Passes signals in and notifications out until the process has ended.
 pub(super) fn wait(pid: i32, pidfd: &OwnedFd, notifications: &NotifySocket) -> Result<i32, CallError> {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
@@ -31,13 +34,12 @@ pub(super) fn wait(pid: i32, pidfd: &OwnedFd, notifications: &NotifySocket) -> R
             Ok(_) | Err(Kernel::INTR) => {}
             Err(errno) => return Err(errno).attempt("poll", "signals and notifications"),
         }
-        // First: the last word of a service that has ended is still passed on.
-        if !fds[1].revents().is_empty() {
-            pass_on(notifications);
-            continue;
-        }
+        // One at a time: a service that says much must not keep signals from being heard.
+        pass_on(notifications);
         while let Ok(Some(info)) = signals.read_signal() {
             if let Some(code) = after_signal(info.ssi_signo as i32, pid, pidfd) {
+                // The last words of a service that has ended are still passed on.
+                (0..MOST_LAST_WORDS).for_each(|_| pass_on(notifications));
                 return Ok(code);
             }
         }
