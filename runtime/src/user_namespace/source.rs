@@ -53,13 +53,26 @@ impl Sources {
                     Some((path, planned)) => open_beside(init, path, planned),
                     None => Err(Kernel::INVAL),
                 };
-                let _ = channel.send_source(source.map_err(Kernel::raw_os_error));
-                exit_now(0)
+                let sent = channel.send_source(source.map_err(Kernel::raw_os_error));
+                exit_now(i32::from(sent.is_err()))
             }
-            Fork::Parent { pidfd, .. } => {
-                let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-                Ok(())
-            }
+            Fork::Parent { pidfd, .. } => match has_answered(&pidfd) {
+                true => Ok(()),
+                // Killed, maybe for want of memory: the first process must not wait for ever.
+                false => channel
+                    .send_source(Err(Kernel::IO.raw_os_error()))
+                    .attempt("answer", "container init"),
+            },
+        }
+    }
+}
+
+/// Whether the helper came to its end.
+fn has_answered(pidfd: &OwnedFd) -> bool {
+    loop {
+        match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Err(Kernel::INTR) => {}
+            ended => return matches!(ended, Ok(Some(status)) if status.exit_status() == Some(0)),
         }
     }
 }
