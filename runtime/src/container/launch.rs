@@ -229,8 +229,8 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     cgroup.apply()?;
     fail_point::reach("create.limited");
     if let (Some(membership), Some(wanted)) = (intel_rdt, &config.linux.intel_rdt) {
+        undo.intel_rdt = Some(membership.clone());
         membership.make(&wanted.lines())?;
-        undo.intel_rdt = Some(membership);
     }
     if let Some(mount) = root_mount {
         undo.root_mount = Some((rootfs.clone(), mount.id));
