@@ -48,11 +48,27 @@ impl Boot {
 /// A module of tests, and the moment at which it runs.
 type Moments = &'static [(&'static str, &'static str)];
 
+/// No moment of the machine: these run outside of it alone.
+const HOST: &str = "host";
+
 /// The test programs: package, target, and for each module of tests (`""` for all) the moment at which it runs.
 const PROGRAMS: &[(&str, &str, Moments)] = &[
     ("davit-cgroup", "on_this_machine", &[("", "plain")]),
     ("davit-cgroup", "against_cgroups_rs", &[("", "plain")]),
-    ("davit-integration-tests", "runtime", &[("", "plain")]),
+    (
+        "davit-integration-tests",
+        "runtime",
+        &[
+            // They read the runtime's sources, which are not there, and kill it several hundred times.
+            ("crashes::", HOST),
+            // They compile programs for the container, and ask for more than the Landlock of this kernel.
+            ("landlock::", HOST),
+            ("notify_socket::", HOST),
+            // The connection has been seen not to come back within 20 s under emulation, which is not explained yet.
+            ("checkpoint::connections_in_a_shared_network_namespace", HOST),
+            ("", "plain"),
+        ],
+    ),
     (
         "davit-integration-tests",
         "guest",
