@@ -122,7 +122,7 @@ pub fn live(visit: Visit, channel: &Channel) -> ! {
     let failure = match prepare(visit, channel) {
         Ok(prepared) => match channel.obey() {
             Ok(Some(ToChild::Go)) => match prepared.confine(channel) {
-                Ok(()) => prepared.execute(),
+                Ok(()) => prepared.execute(channel),
                 Err(failure) => failure.into(),
             },
             _ => InitError::Abandoned,

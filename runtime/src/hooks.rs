@@ -3,15 +3,20 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, Write},
-    os::{fd::AsFd, unix::process::CommandExt},
+    iter,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
     process::{Child, Command, ExitStatus},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use davit_spec::Hook;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{MemfdFlags, memfd_create},
+    io::Errno as Kernel,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
@@ -40,6 +45,8 @@ enum Failure {
     Io(Errno),
     #[error("hook ran past specified timeout of {0:.1}s")]
     Timeout(f64),
+    #[error("container init was killed meanwhile")]
+    Abandoned,
     #[error("{status}, stdout: {stdout}, stderr: {stderr}")]
     Exit {
         status: String,
@@ -50,13 +57,23 @@ enum Failure {
 
 /// Runs the hooks of one point in order, until one fails.
 pub fn run(point: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookError> {
+    run_all(point, hooks, state, None)
+}
+
+/// The same for as long as a process lives: for what dies meanwhile nothing needs to be done any more. So a creation whose
+/// hook does not end can be ended by killing the container.
+pub fn run_for(process: BorrowedFd, point: &'static str, hooks: &[Hook], state: &str) -> Result<(), HookError> {
+    run_all(point, hooks, state, Some(process))
+}
+
+fn run_all(point: &'static str, hooks: &[Hook], state: &str, process: Option<BorrowedFd>) -> Result<(), HookError> {
     for (number, hook) in hooks.iter().enumerate() {
-        run_one(hook, state).map_err(|failure| HookError { point, number, failure })?;
+        run_one(hook, state, process).map_err(|failure| HookError { point, number, failure })?;
     }
     Ok(())
 }
 
-fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
+fn run_one(hook: &Hook, state: &str, process: Option<BorrowedFd>) -> Result<(), Failure> {
     let failed = |err: io::Error| Failure::Io(err.into());
     // Not a pipe either: a hook that does not read would keep us from minding its timeout when the state is large.
     let mut input = memory().map_err(failed)?;
@@ -82,7 +99,7 @@ fn run_one(hook: &Hook, state: &str) -> Result<(), Failure> {
     let mut child = davit_sys::signals::unblocked(&mut command)
         .spawn()
         .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
-    let status = wait(&mut child, hook.timeout)?;
+    let status = wait(&mut child, hook.timeout, process)?;
     if status.success() {
         return Ok(());
     }
@@ -107,26 +124,49 @@ fn text(output: &mut File) -> String {
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
-fn wait(child: &mut Child, timeout: Option<i64>) -> Result<ExitStatus, Failure> {
-    if let Some(seconds) = timeout.and_then(|seconds| u64::try_from(seconds).ok())
-        && !exits_within(child, Duration::from_secs(seconds)).map_err(Failure::Io)?
-    {
-        let _ = child.kill();
-        let _ = child.wait();
-        return Err(Failure::Timeout(seconds as f64));
+fn wait(child: &mut Child, timeout: Option<i64>, process: Option<BorrowedFd>) -> Result<ExitStatus, Failure> {
+    let limit = timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    if limit.is_some() || process.is_some() {
+        let failure = match first_end(child, process, limit.map(Duration::from_secs)).map_err(Failure::Io)? {
+            End::Hook => None,
+            End::Process => Some(Failure::Abandoned),
+            End::Time => Some(Failure::Timeout(limit.unwrap_or_default() as f64)),
+        };
+        if let Some(failure) = failure {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(failure);
+        }
     }
     child.wait().map_err(|err| Failure::Io(err.into()))
 }
 
-fn exits_within(child: &Child, limit: Duration) -> Result<bool, Errno> {
-    let pid = Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let limit = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: 0,
-    };
-    let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-    Ok(poll(&mut fds, Some(&limit))? > 0)
+/// What comes to its end first.
+enum End {
+    Hook,
+    Process,
+    Time,
+}
+
+fn first_end(child: &Child, process: Option<BorrowedFd>, limit: Option<Duration>) -> Result<End, Errno> {
+    let hook = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let end = limit.map(|limit| Instant::now() + limit);
+    let fds = iter::once(hook.as_fd()).chain(process);
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let left = left.map(|left| Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        });
+        match poll(&mut fds, left.as_ref()) {
+            Err(Kernel::INTR) => continue,
+            Ok(0) => return Ok(End::Time),
+            Ok(_) if fds[0].revents().is_empty() => return Ok(End::Process),
+            Ok(_) => return Ok(End::Hook),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 fn describe(status: ExitStatus) -> String {

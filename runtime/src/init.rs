@@ -154,7 +154,7 @@ pub fn live(plan: Plan, channel: Channel) -> ! {
     log::debug(format_args!("init: closing the pipe to signal completion"));
     let (listener, word) = wait_for_word(waiting.start.take(), channel);
     match word.and_then(|()| before_execution(&waiting, &listener)) {
-        Ok(()) => waiting.prepared.execute(),
+        Ok(()) => waiting.prepared.execute(&listener),
         Err(failure) => give_up(&listener, &failure),
     }
 }
@@ -200,6 +200,7 @@ fn wait_for_word(start: Option<StartGate>, channel: Channel) -> (Channel, Result
 
 /// The hooks that run in the container are confined like the program.
 fn before_execution(waiting: &Waiting, listener: &Channel) -> Result<(), InitError> {
+    fail_point::reach("run.init-released");
     if !waiting.prepared.has_agent() {
         waiting.prepared.confine(listener)?;
     }

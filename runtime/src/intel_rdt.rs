@@ -25,9 +25,6 @@ pub enum IntelRdtError {
     /// No resctrl is mounted.
     #[error("intelRdt is specified in config, but Intel RDT is not enabled (no resctrl file system is mounted)")]
     Disabled,
-    /// criu brings the processes back wherever it is itself.
-    #[error("restore: linux.intelRdt is not supported for a restored container: take it out of config.json")]
-    NotRestored,
     /// The hardware does not share this out, or the kernel was told not to.
     #[error("{0} is not enabled")]
     Missing(&'static str),

@@ -187,9 +187,10 @@ impl Prepared {
     }
 
     /// Executes the program. What the kernel does not take (a damaged file, an absent interpreter) is the program's own
-    /// failure, as with runc: said on its standard error, with an exit code.
-    pub fn execute(self) -> ! {
+    /// failure, as with runc: said on its standard error, with an exit code. The runtime counts it as executed.
+    pub fn execute(self, channel: &Channel) -> ! {
         let Err(errno) = nix::unistd::execve(&self.path, &self.args, &self.env);
+        let _ = channel.tell(FromChild::Unexecutable);
         let path = self.path.to_string_lossy();
         // Standard error is the program's, and may be closed.
         let _ = writeln!(std::io::stderr(), "exec {path}: {}", Errno::from(errno));

@@ -42,6 +42,8 @@ pub enum FromChild {
     Listener(Listener),
     /// All is set up; only the program is not executed yet.
     Ready,
+    /// The kernel does not take the program, which is said on the program's own standard error.
+    Unexecutable,
     /// It gave up, and why.
     Failed(String),
 }
@@ -72,6 +74,12 @@ impl From<OwnedFd> for Channel {
     }
 }
 
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Channel {
     /// Both ends.
     pub fn pair() -> Result<(Channel, Channel), Kernel> {
@@ -90,6 +98,7 @@ impl Channel {
             FromChild::Listener(Listener::Sent(fd)) => send(self.0.as_fd(), b"l", Some(fd.as_fd())),
             FromChild::Listener(Listener::Number(fd)) => self.write(&numbered(b'l', fd as u32)),
             FromChild::Ready => self.write(b"r"),
+            FromChild::Unexecutable => self.write(b"x"),
             FromChild::Failed(text) => {
                 let mut bytes = vec![b'f'];
                 bytes.extend(text.as_bytes().iter().take(MAX_TEXT));
@@ -149,6 +158,7 @@ impl Channel {
             (Some((b'l', _)), Some(fd)) => Some(FromChild::Listener(Listener::Sent(fd))),
             (Some((b'l', fd)), None) => Some(FromChild::Listener(Listener::Number(number(fd) as RawFd))),
             (Some((b'r', _)), _) => Some(FromChild::Ready),
+            (Some((b'x', _)), _) => Some(FromChild::Unexecutable),
             (Some((_, text)), _) => Some(FromChild::Failed(String::from_utf8_lossy(text).into_owned())),
         })
     }

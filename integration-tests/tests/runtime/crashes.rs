@@ -48,6 +48,29 @@ fn a_start_that_is_killed_at_any_step_leaves_a_container_that_can_be_removed() {
 }
 
 #[test]
+fn a_first_process_that_dies_on_its_way_to_the_program_is_not_taken_for_one_that_executed_it() {
+    let bundle = sleeper();
+    for point in fail_points("run.") {
+        for command in ["create", "run"] {
+            let mut args = vec![command, "--bundle"];
+            let path = bundle.path();
+            args.extend([path.as_str(), bundle.id()]);
+            if command == "run" {
+                args.insert(1, "--detach");
+            }
+            let made = bundle.command(&args).env(FAIL_POINT, &point).finish();
+            let refused = match command {
+                "create" => bundle.runtime(&["start", bundle.id()]),
+                _ => made,
+            };
+            refused.code_is(1).says("died without a word");
+            nothing_is_left_of(&bundle, &point);
+        }
+    }
+    works(&bundle);
+}
+
+#[test]
 fn an_exec_that_is_killed_at_any_step_does_not_harm_the_container() {
     let bundle = sleeper();
     for point in fail_points("exec.") {
@@ -80,6 +103,7 @@ fn every_fail_point_belongs_to_a_command_that_is_tested() {
     let tested = [
         "create.",
         "start.",
+        "run.",
         "exec.",
         "delete.",
         "checkpoint.",

@@ -6,7 +6,7 @@ use crate::{
     container::{
         cgroup::CgroupChoice,
         destroy,
-        launch::{Launch, launch},
+        launch::{CONFIG, Launch, launch},
         store::Store,
     },
     pidfd_socket,
@@ -14,9 +14,11 @@ use crate::{
 
 /// What the options of `create` and `run` have in common.
 pub(super) fn launch_of(args: &Create, cgroup: CgroupChoice) -> Result<Launch, CommandError> {
+    let bundle = absolute(&args.bundle)?;
     Ok(Launch {
         id: id(&args.id)?,
-        bundle: absolute(&args.bundle)?,
+        config: args.config.clone().unwrap_or_else(|| bundle.join(CONFIG)),
+        bundle,
         console_socket: args.console_socket.clone(),
         preserve_fds: args.preserve_fds,
         no_pivot: args.no_pivot,

@@ -21,6 +21,7 @@ use crate::{
         destroy,
         id::InvalidId,
         launch,
+        process::has_executed,
         record::Record,
         status::Status,
         store::{Store, StoreError},
@@ -102,6 +103,9 @@ pub enum ExecError {
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
+    /// The new process is gone without a word.
+    #[error("unable to start container process: it died without a word (killed, or out of memory?)")]
+    Died,
 }
 
 pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
@@ -252,7 +256,9 @@ impl Visitor {
                 Some(FromChild::Terminal(master)) => terminal = Some(master),
                 Some(FromChild::Listener(listener)) => self.introduce(listener, record, agent)?,
                 Some(FromChild::Failed(text)) => return Err(ExecError::Child(text)),
+                Some(FromChild::Unexecutable) => return Ok(terminal),
                 Some(_) => {}
+                None if has_executed(self.pid) == Some(false) => return Err(ExecError::Died),
                 None => return Ok(terminal),
             }
         }

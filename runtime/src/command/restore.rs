@@ -8,7 +8,7 @@ use crate::{
     container::{
         cgroup::CgroupChoice,
         destroy,
-        launch::Launch,
+        launch::{CONFIG, Launch},
         restore::{Restore, restore},
         store::Store,
     },
@@ -19,10 +19,12 @@ use crate::{
 
 pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8, CommandError> {
     warn_if_rootless("restore");
+    let bundle = absolute(&args.bundle)?;
     let wish = Restore {
         launch: Launch {
             id: id(&args.id)?,
-            bundle: absolute(&args.bundle)?,
+            config: bundle.join(CONFIG),
+            bundle,
             console_socket: args.console_socket.clone(),
             preserve_fds: 0,
             no_pivot: args.no_pivot,

@@ -7,7 +7,9 @@ use crate::{
     cli::Target,
     container::record::Record,
     container::{
-        destroy, start_gate,
+        destroy,
+        process::has_executed,
+        start_gate,
         status::Status,
         store::{Folder, Store},
     },
@@ -25,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(250);
 
 const ALREADY_RUNNING: &str = "cannot start an already running container";
+const DIED: &str = "container init died without a word (killed, or out of memory?)";
 const HAS_STOPPED: &str = "cannot start a container that has stopped";
 
 pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
@@ -70,6 +73,7 @@ fn open(connection: &Channel, record: &Record) -> Result<(), CommandError> {
     }
     match hear(connection, record)? {
         Some(FromChild::Failed(text)) => Err(CommandError::Start(text)),
+        None if has_executed(record.init.pid) == Some(false) => Err(CommandError::Start(DIED.into())),
         _ => Ok(()),
     }
 }

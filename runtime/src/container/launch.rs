@@ -10,14 +10,14 @@ use std::{
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
-use davit_spec::{Config, NamespaceKind, NetDevice, SpecError};
+use davit_spec::{Config, Hook, NamespaceKind, NetDevice, SpecError};
 use davit_sys::clone::{Fork, fork};
 
 use super::{
     cgroup::{self, CgroupChoice},
     destroy,
     id::ContainerId,
-    process::ProcessKey,
+    process::{ProcessKey, has_executed},
     record::{Record, VERSION},
     start_gate::StartGate,
     store::{Claim, Folder, Store, StoreError},
@@ -48,16 +48,21 @@ use crate::{
 };
 
 pub use inputs::filter;
-pub(super) use inputs::{console, read_config, rootfs};
-use inputs::{inheritance, membership, notifications};
+pub(super) use inputs::{console, membership, read_config, rootfs};
+use inputs::{inheritance, notifications};
+
+/// What a config is called in its bundle (runtime-spec, bundle.md).
+pub const CONFIG: &str = "config.json";
 
 /// What the command line says about a new container.
 #[derive(Clone, Debug)]
 pub struct Launch {
     /// Its id.
     pub id: ContainerId,
-    /// The folder of config.json.
+    /// The folder that the config's paths begin at.
     pub bundle: PathBuf,
+    /// The config, which need not lie in there.
+    pub config: PathBuf,
     /// Where to send the terminal's master.
     pub console_socket: Option<PathBuf>,
     /// How many fds from 3 on the program inherits.
@@ -171,7 +176,7 @@ pub struct Launched {
 
 /// Makes a container. On failure nothing of it is left.
 pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
-    let (mut config, json) = read_config(&launch.bundle)?;
+    let (mut config, json) = read_config(&launch.config)?;
     inherited::close_others(launch.preserve_fds);
     let console = console(&config, launch)?;
     let rootfs = rootfs(&config, &launch.bundle)?;
@@ -373,8 +378,9 @@ fn converse(
             Some(FromChild::HooksDue) => {
                 net_devices::relocate(&aid.devices, launched.record.init.pid)?;
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
-                hooks::run("prestart", &launched.hooks.prestart, &state)?;
-                hooks::run("createRuntime", &launched.hooks.create_runtime, &state)?;
+                let run = |point, hooks: &[Hook]| hooks::run_for(launched.pidfd.as_fd(), point, hooks, &state);
+                run("prestart", &launched.hooks.prestart)?;
+                run("createRuntime", &launched.hooks.create_runtime)?;
                 fail_point::reach("create.hooks-run");
                 go()?;
                 if !wait {
@@ -394,11 +400,10 @@ fn converse(
                 let state = state::for_agent(record, "creating", record.init.pid, &agent.metadata);
                 agent.hand_over(&listener, &state)?;
             }
-            Some(FromChild::Ready) => return Ok(()),
+            Some(FromChild::Ready | FromChild::Unexecutable) => return Ok(()),
             Some(FromChild::Failed(text)) => return Err(LaunchError::Init(text)),
             Some(FromChild::UserNamespaceDue | FromChild::Init(..)) => return Err(LaunchError::Died),
-            None if wait => return Err(LaunchError::Died),
-            // Executed, unless it was killed on the way there.
+            None if wait || has_executed(launched.record.init.pid) == Some(false) => return Err(LaunchError::Died),
             None => return Ok(()),
         }
     }

@@ -49,18 +49,34 @@ impl ProcessKey {
     }
 }
 
+/// Whether a process has executed a program since it was forked, be it alive or a zombie; `None` when nothing is left of
+/// it.
+///
+/// The end of a connection that closes on execution does not say it: a process that is killed closes it as well.
+pub fn has_executed(pid: i32) -> Option<bool> {
+    /// `PF_FORKNOEXEC`, which execve clears before it closes any descriptor.
+    const FORKED_ONLY: u64 = 0x40;
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let flags: u64 = fields(&stat)?.nth(6)?.parse().ok()?;
+    Some(flags & FORKED_ONLY == 0)
+}
+
 fn stat(pid: i32) -> Option<(char, u64)> {
     parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// State and start time. The command's name, in parentheses, may contain any bytes: a process chooses its own, and one
-/// that is no text must not make it look gone.
+/// State and start time.
 fn parse(stat: &[u8]) -> Option<(char, u64)> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(stat.get(end + 2..)?).ok()?;
-    let mut fields = fields.split(' ');
+    let mut fields = fields(stat)?;
     let state = fields.next()?.chars().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+/// From the third field on, which is the state. The command's name, in parentheses, may contain any bytes: a process chooses its own, and one
+/// that is no text must not make it look gone.
+fn fields(stat: &[u8]) -> Option<std::str::Split<'_, char>> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(std::str::from_utf8(stat.get(end + 2..)?).ok()?.split(' '))
 }
 
 #[cfg(test)]
@@ -78,6 +94,16 @@ mod tests {
         let stat = b"7 (\xff\xfe) S 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
         assert_eq!(parse(stat), Some(('S', 4711)));
         assert_eq!(parse(b"7 (\xff)"), None);
+    }
+
+    #[test]
+    fn a_program_that_was_executed_is_told_from_a_fork_also_when_it_has_ended() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as i32;
+        while ProcessKey::of(pid).unwrap().is_alive() {}
+        assert_eq!(has_executed(pid), Some(true));
+        child.wait().unwrap();
+        assert_eq!(has_executed(pid), None);
     }
 
     #[test]

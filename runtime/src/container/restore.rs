@@ -32,7 +32,7 @@ use crate::{
     errno::{Attempt, CallError},
     hooks::{self, HookError},
     inherited, init,
-    intel_rdt::IntelRdtError,
+    intel_rdt::Membership,
     log, notify_socket,
     program::terminal::Console,
     state, talk,
@@ -95,11 +95,8 @@ pub enum RestoreError {
 /// Restores a container. On failure nothing of it is left.
 pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> {
     let launch = &wish.launch;
-    let (mut config, json) = launch::read_config(&launch.bundle)?;
+    let (mut config, json) = launch::read_config(&launch.config)?;
     inherited::close_others(0);
-    if config.linux.intel_rdt.is_some() {
-        return Err(LaunchError::IntelRdt(IntelRdtError::NotRestored).into());
-    }
     let console = launch::console(&config, launch)?;
     let rootfs = launch::rootfs(&config, &launch.bundle)?;
     config.mounts = config
@@ -108,22 +105,32 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         .map(|mount| init::inside(mount, &rootfs))
         .collect();
     let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
+    let intel_rdt = launch::membership(&config, &launch.id).map_err(LaunchError::IntelRdt)?;
     let (folder, _claim) = store.reserve(&launch.id, &json)?;
     let mut undo = Undo {
         folder: Some(&folder),
         cgroup: None,
+        intel_rdt: None,
     };
     notify_socket::make_folder(&folder)?;
     let version = version()?;
     check_version(wish, version)?;
     let streams = streams(&wish.options.images)?;
-    folder.save_plan(&record(&config, launch, &rootfs, &cgroup))?;
+    let record = |cgroup: &Cgroup| Record {
+        intel_rdt: intel_rdt.clone(),
+        ..record(&config, launch, &rootfs, cgroup)
+    };
+    folder.save_plan(&record(&cgroup))?;
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
-    let record = record(&config, launch, &rootfs, &cgroup);
+    let record = record(&cgroup);
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
     cgroup.apply()?;
+    if let (Some(membership), Some(wanted)) = (&intel_rdt, &config.linux.intel_rdt) {
+        undo.intel_rdt = Some(membership.clone());
+        membership.make(&wanted.lines()).map_err(LaunchError::IntelRdt)?;
+    }
     let mut restoring = Restoring {
         folder: &folder,
         config: &config,
@@ -142,6 +149,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let launched = restoring.finish()?;
     undo.folder = None;
     undo.cgroup = None;
+    undo.intel_rdt = None;
     Ok(launched)
 }
 
@@ -226,9 +234,9 @@ impl Restoring<'_> {
             cgroup: Some(cgroup),
             stage: Some(&stage),
         })?;
-        // systemd makes a unit around a process: criu's, whose children are born there.
-        if cgroup.adopts() {
-            cgroup.adopt(worker.pid())?;
+        // criu's children are born in its group.
+        if let Some(membership) = &self.record.intel_rdt {
+            membership.adopt(worker.pid()).map_err(LaunchError::IntelRdt)?;
         }
         opts.cg_root = cgroup_roots(worker.pid())?;
         let folders = wish.options.open(worker.pid())?;
@@ -356,6 +364,7 @@ fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>, CallError> {
 struct Undo<'a> {
     folder: Option<&'a Folder>,
     cgroup: Option<Cgroup>,
+    intel_rdt: Option<Membership>,
 }
 
 impl Drop for Undo<'_> {
@@ -366,6 +375,9 @@ impl Drop for Undo<'_> {
                 .and_then(|()| cgroup.thaw())
                 .and_then(|()| cgroup.destroy());
             undone.unwrap_or_else(|err| log::warn(&err.to_string()));
+        }
+        if let Some(membership) = &self.intel_rdt {
+            membership.remove().unwrap_or_else(|err| log::warn(&err.to_string()));
         }
         if let Some(folder) = self.folder {
             folder.remove().unwrap_or_else(|err| log::warn(&err.to_string()));

@@ -5,13 +5,15 @@
 //! A `start` that dies before its word leaves the container created; one that dies after it leaves it started.
 
 use std::{
-    fs,
-    os::fd::{AsRawFd, OwnedFd},
+    collections::VecDeque,
+    fs, iter,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     fs::{CWD, Mode, OFlags, openat},
-    io::Errno as Kernel,
+    io::{Errno as Kernel, retry_on_intr},
     net::{
         AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, listen, socket_with,
     },
@@ -23,6 +25,8 @@ use crate::talk::{Channel, FromChild};
 const NAME: &str = "start.sock";
 /// Lookers that the container has not seen yet, since it is stopped or has no time: enough for all that there will be.
 const BACKLOG: i32 = 1024;
+/// Those who may be connected without saying anything; of more, the eldest is given up.
+const CALLERS: usize = 64;
 
 /// The container's side.
 #[derive(Debug)]
@@ -39,17 +43,42 @@ impl StartGate {
 
     /// Waits for the word; from then on the container counts as started. Returns the connection to answer on.
     pub fn wait(self) -> Result<Channel, Kernel> {
+        // Whoever connects and is then stopped, or only looks whether the gate is there, holds up nobody else.
+        let mut callers = VecDeque::new();
         loop {
-            let connection = match acceptfrom_with(&self.0, SocketFlags::CLOEXEC) {
-                Err(Kernel::INTR | Kernel::CONNABORTED) => continue,
-                result => Channel::from(result?.0),
-            };
-            // Silence is somebody who only looked whether the gate is there, and who cannot be answered has gone away.
-            if let Ok(Some(_)) = connection.obey()
-                && connection.tell(FromChild::Ready).is_ok()
-            {
-                return Ok(connection);
+            let (mut speakers, another) = self.watch(&callers)?;
+            while let Some(caller) = speakers.pop().and_then(|index| callers.remove(index)) {
+                // Who cannot be answered has gone away.
+                if let Ok(Some(_)) = caller.obey()
+                    && caller.tell(FromChild::Ready).is_ok()
+                {
+                    return Ok(caller);
+                }
             }
+            if another && let Some(caller) = self.accept()? {
+                callers.push_back(caller);
+                if callers.len() > CALLERS {
+                    callers.pop_front();
+                }
+            }
+        }
+    }
+
+    /// Waits until one of the callers speaks or goes away, or another comes: the places of those in their order, and
+    /// whether another is there.
+    fn watch(&self, callers: &VecDeque<Channel>) -> Result<(Vec<usize>, bool), Kernel> {
+        let all = iter::once(self.0.as_fd()).chain(callers.iter().map(Channel::as_fd));
+        let mut all: Vec<_> = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        retry_on_intr(|| poll(&mut all, None))?;
+        let speaks = |poll: &PollFd| !poll.revents().is_empty();
+        let speakers = all[1..].iter().enumerate().filter(|(_, poll)| speaks(poll));
+        Ok((speakers.map(|(index, _)| index).collect(), speaks(&all[0])))
+    }
+
+    fn accept(&self) -> Result<Option<Channel>, Kernel> {
+        match acceptfrom_with(&self.0, SocketFlags::CLOEXEC) {
+            Err(Kernel::INTR | Kernel::CONNABORTED) => Ok(None),
+            accepted => Ok(Some(Channel::from(accepted?.0))),
         }
     }
 }

@@ -35,7 +35,8 @@ pub fn is_cgroup(mount: &Mount) -> bool {
 
 /// What a bind shows, on the host.
 pub fn source(mount: &Mount, bundle: &Path) -> PathBuf {
-    bundle.join(&mount.source)
+    // By its components, that is without any "." in between: criu looks for this very text among the mounts.
+    bundle.join(&mount.source).components().collect()
 }
 
 /// Names the external mounts of a running container, of which `gate` is the root.

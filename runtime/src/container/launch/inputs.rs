@@ -27,14 +27,16 @@ use crate::{
     rootless::{self, is_rootless},
 };
 
-pub(in crate::container) fn read_config(bundle: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
-    let path = bundle.join("config.json");
-    let json = match fs::read(&path) {
-        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(LaunchError::NoConfig(path)),
+pub(in crate::container) fn read_config(path: &Path) -> Result<(Config, Vec<u8>), LaunchError> {
+    let json = match fs::read(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(LaunchError::NoConfig(path.into())),
         json => json.attempt("read", path.display())?,
     };
     let config = Config::parse(&json).and_then(|config| config.validate().map(|()| config));
-    let config = config.map_err(|cause| LaunchError::Config { path, cause })?;
+    let config = config.map_err(|cause| LaunchError::Config {
+        path: path.into(),
+        cause,
+    })?;
     rootless::check(&config)?;
     if let Some(process) = &config.process {
         selinux::check(&process.selinux_label)?;
@@ -115,7 +117,7 @@ pub(super) fn notifications(
 }
 
 /// The container's place in resctrl, if it is to have one.
-pub(super) fn membership(config: &Config, id: &ContainerId) -> Result<Option<Membership>, IntelRdtError> {
+pub(in crate::container) fn membership(config: &Config, id: &ContainerId) -> Result<Option<Membership>, IntelRdtError> {
     let Some(wanted) = &config.linux.intel_rdt else {
         return Ok(None);
     };
