@@ -32,6 +32,8 @@ mod rootless;
 mod seccomp;
 #[path = "runtime/security.rs"]
 mod security;
+#[path = "runtime/states.rs"]
+mod states;
 #[path = "runtime/time_namespaces.rs"]
 mod time_namespaces;
 #[path = "runtime/update.rs"]

@@ -64,6 +64,7 @@ const PROGRAMS: &[(&str, &str, Moments)] = &[
             // They compile programs for the container, and ask for more than the Landlock of this kernel.
             ("landlock::", HOST),
             ("notify_socket::", HOST),
+            ("states::a_first_thread", HOST),
             // The connection has been seen not to come back within 20 s under emulation, which is not explained yet.
             ("checkpoint::connections_in_a_shared_network_namespace", HOST),
             ("", "plain"),

@@ -133,6 +133,20 @@ impl Bundle {
             .collect()
     }
 
+    /// Puts a static program of C into the container's /bin, where busybox has none such. What links the tests can link it.
+    pub fn compile(&self, name: &str, source: &str) {
+        let file = self.file(&format!("{name}.c"));
+        fs::write(&file, source).expect("the bundle is ours");
+        let program = self.rootfs().join("bin").join(name);
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-static", "-pthread", "-o"])
+            .arg(program)
+            .arg(file)
+            .finish()
+            .ok();
+    }
+
     /// A copy of the runtime that a test may fear for.
     pub fn private_runtime(&self) -> PathBuf {
         let copy = self.scratch.join("runtime-copy");

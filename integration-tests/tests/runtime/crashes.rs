@@ -3,7 +3,11 @@
 //! The steps are the fail points of the runtime's source, which a debug build obeys: a new one is tested without being
 //! named here.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use davit_integration_tests::{Finished, Run, sweep, wait, workspace};
 use serde_json::json;
@@ -51,21 +55,27 @@ fn a_start_that_is_killed_at_any_step_leaves_a_container_that_can_be_removed() {
 fn a_first_process_that_dies_on_its_way_to_the_program_is_not_taken_for_one_that_executed_it() {
     let bundle = sleeper();
     for point in fail_points("run.") {
-        for command in ["create", "run"] {
-            let mut args = vec![command, "--bundle"];
-            let path = bundle.path();
-            args.extend([path.as_str(), bundle.id()]);
-            if command == "run" {
-                args.insert(1, "--detach");
-            }
-            let made = bundle.command(&args).env(FAIL_POINT, &point).finish();
-            let refused = match command {
-                "create" => bundle.runtime(&["start", bundle.id()]),
-                _ => made,
-            };
-            refused.code_is(1).says("died without a word");
-            nothing_is_left_of(&bundle, &point);
-        }
+        killed_at(
+            &bundle,
+            &point,
+            &["run", "--detach", "--bundle", &bundle.path(), bundle.id()],
+        );
+        let refusal = fs::read_to_string(bundle.file("killed")).expect("the bundle is ours");
+        assert!(refusal.contains("died without a word"), "{refusal}");
+        nothing_is_left_of(&bundle, &point);
+
+        let mut create = bundle.command(&["create", "--bundle", &bundle.path(), bundle.id()]);
+        create
+            .env(FAIL_POINT, &point)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        assert!(create.status().expect("the runtime is built").success());
+        bundle
+            .runtime(&["start", bundle.id()])
+            .code_is(1)
+            .says("died without a word");
+        nothing_is_left_of(&bundle, &point);
     }
     works(&bundle);
 }
@@ -127,9 +137,9 @@ fn a_forced_deletion_waits_for_a_creation_that_has_only_just_begun() {
         let mut create = bundle.command(&["create", "--bundle", &bundle.path(), bundle.id()]);
         let mut create = create
             .env(FAIL_POINT, format!("{point}:stop"))
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("the runtime is built");
         wait::until_true("the creation is stopped", 10, || is_stopped(create.id()));
@@ -350,8 +360,8 @@ fn killed_at(bundle: &Bundle, point: &str, args: &[&str]) {
     let status = bundle
         .command(args)
         .env(FAIL_POINT, point)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .stderr(log)
         .status()
         .expect("the runtime is built");

@@ -2,7 +2,6 @@
 
 use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
 
-use davit_integration_tests::Run;
 use serde_json::json;
 
 use crate::Bundle;
@@ -61,15 +60,7 @@ fn install_sender(bundle: &Bundle) {
             int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
             return sendto(fd, words[1], strlen(words[1]), 0, (struct sockaddr *)&to, sizeof to) < 0;
         }"#;
-    let source = bundle.file("say.c");
-    std::fs::write(&source, SOURCE).expect("the bundle is ours");
-    let program = bundle.rootfs().join("bin/say");
-    Command::new("cc")
-        .args(["-static", "-o"])
-        .arg(program)
-        .arg(source)
-        .finish()
-        .ok();
+    bundle.compile("say", SOURCE);
 }
 
 #[test]

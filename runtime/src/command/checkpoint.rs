@@ -27,7 +27,7 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
     warn_if_rootless("checkpoint");
     let (folder, record) = store.find(&id(&args.id)?)?;
     match Status::of(&folder, &record) {
-        status @ (Status::Created | Status::Stopped) => {
+        status @ (Status::Creating | Status::Created | Status::Stopped) => {
             return Err(CommandError::State(format!(
                 "Container cannot be checkpointed in {status} state"
             )));

@@ -116,6 +116,11 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     inherited::close_others(args.preserve_fds);
     let init = match Status::of(&folder, &record) {
         Status::Stopped => None,
+        Status::Creating => {
+            return Err(ExecError::State(
+                "cannot exec in a container that is still being created",
+            ));
+        }
         Status::Paused if !args.ignore_paused => {
             return Err(ExecError::State(
                 "cannot exec in a paused container (use --ignore-paused to override)",

@@ -34,6 +34,11 @@ pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
     match Status::of(&folder, &record) {
         Status::Created => {}
+        Status::Creating => {
+            return Err(CommandError::State(
+                "cannot start a container that is still being created".into(),
+            ));
+        }
         Status::Stopped => return Err(CommandError::State(HAS_STOPPED.into())),
         Status::Running => return Err(CommandError::State(ALREADY_RUNNING.into())),
         Status::Paused => {

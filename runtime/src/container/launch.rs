@@ -267,6 +267,11 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     };
     let mut launched = start_init(plan, folder.clone(), &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
+    fail_point::reach("create.complete");
+    if let Err(err) = folder.container_is_made() {
+        destroy::kill_child(&launched.pidfd);
+        return Err(err.into());
+    }
     undo.folder = None;
     undo.cgroup = None;
     undo.root_mount = None;

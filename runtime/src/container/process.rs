@@ -21,18 +21,20 @@ pub struct ProcessKey {
 impl ProcessKey {
     /// The key of a process that exists.
     pub fn of(pid: i32) -> Option<Self> {
-        let (_, start_time) = stat(pid)?;
+        let start_time = stat(pid)?.start_time;
         Some(ProcessKey { pid, start_time })
     }
 
-    /// Whether that process still runs. A zombie does not.
+    /// Whether that process still runs. A zombie does not, unless only its first thread has ended.
     pub fn is_alive(self) -> bool {
-        stat(self.pid).is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, 'Z' | 'X'))
+        stat(self.pid).is_some_and(|stat| {
+            stat.start_time == self.start_time && (!matches!(stat.state, 'Z' | 'X') || stat.threads > 1)
+        })
     }
 
     /// Whether it is kept from running by a signal or a tracer.
     pub fn is_stopped(self) -> bool {
-        stat(self.pid).is_some_and(|(state, _)| matches!(state, 'T' | 't'))
+        stat(self.pid).is_some_and(|stat| matches!(stat.state, 'T' | 't'))
     }
 
     /// A handle on that very process; `None` when it is gone.
@@ -61,15 +63,26 @@ pub fn has_executed(pid: i32) -> Option<bool> {
     Some(flags & FORKED_ONLY == 0)
 }
 
-fn stat(pid: i32) -> Option<(char, u64)> {
+/// What is asked of /proc/PID/stat.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    threads: u64,
+    start_time: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     parse(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// State and start time.
-fn parse(stat: &[u8]) -> Option<(char, u64)> {
+/// Fields 3, 20 and 22.
+fn parse(stat: &[u8]) -> Option<Stat> {
     let mut fields = fields(stat)?;
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        threads: fields.nth(16)?.parse().ok()?,
+        start_time: fields.nth(1)?.parse().ok()?,
+    })
 }
 
 /// From the third field on, which is the state. The command's name, in parentheses, may contain any bytes: a process chooses its own, and one
@@ -86,13 +99,14 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_confuse_the_fields() {
         let stat = b"7 (a) S (b) R 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
-        assert_eq!(parse(stat), Some(('R', 4711)));
+        let parsed = parse(stat).unwrap();
+        assert_eq!((parsed.state, parsed.threads, parsed.start_time), ('R', 1, 4711));
     }
 
     #[test]
     fn a_name_that_is_no_text_does_not_hide_the_process() {
         let stat = b"7 (\xff\xfe) S 1 7 7 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 4711 1000 10 184467";
-        assert_eq!(parse(stat), Some(('S', 4711)));
+        assert_eq!(parse(stat).unwrap().start_time, 4711);
         assert_eq!(parse(b"7 (\xff)"), None);
     }
 

@@ -124,6 +124,8 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
     let record = record(&cgroup);
+    folder.save_plan(&record)?;
+    folder.cgroup_is_made()?;
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
     cgroup.apply()?;
@@ -147,6 +149,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
             other => other,
         })?;
     let launched = restoring.finish()?;
+    folder.container_is_made()?;
     undo.folder = None;
     undo.cgroup = None;
     undo.intel_rdt = None;

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use super::{record::Record, start_gate, store::Folder};
+use super::{process::has_executed, record::Record, start_gate, store::Folder};
 
 /// The state machine of the OCI runtime specification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// Somebody still sets it up: nothing but an end can be made of it yet.
+    Creating,
     /// Set up, and waiting for `start`.
     Created,
     /// Its program runs.
@@ -23,6 +25,10 @@ impl Status {
         if !record.init.is_alive() {
             return Status::Stopped;
         }
+        // Until then whoever entered its namespaces could be among the host's files: its root comes late.
+        if folder.is_being_made() && has_executed(record.init.pid) != Some(true) {
+            return Status::Creating;
+        }
         match record.cgroup().and_then(|cgroup| cgroup.frozen()) {
             Ok(true) => Status::Paused,
             _ if start_gate::is_there(folder) => Status::Created,
@@ -34,6 +40,7 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",

@@ -6,6 +6,7 @@
 //! <root>/<id>/start.sock    there until the container is started
 //! <root>/<id>/.planned.json the record before there is a process: its cgroup may be there, and may be another's
 //! <root>/<id>/.made.json    the same when the cgroup was made: it and whoever is in it are this container's
+//! <root>/<id>/.done.json    the same when the container is made
 //! <root>/.seccomp/          compiled filters
 //! ```
 //!
@@ -34,6 +35,7 @@ pub use claim::Claim;
 const RECORD: &str = "state.json";
 const PLANNED: &str = ".planned.json";
 const MADE: &str = ".made.json";
+const DONE: &str = ".done.json";
 const CONFIG: &str = "config.json";
 
 /// Why a container cannot be found, kept or read.
@@ -192,10 +194,22 @@ impl Folder {
         Ok(fs::rename(&path, self.path.join(MADE)).attempt("rename", path.display())?)
     }
 
+    /// Keeps that the container is made.
+    pub fn container_is_made(&self) -> Result<(), StoreError> {
+        let path = self.path.join(MADE);
+        Ok(fs::rename(&path, self.path.join(DONE)).attempt("rename", path.display())?)
+    }
+
+    /// Whether somebody is making the container. Who was killed before the end is not.
+    pub fn is_being_made(&self) -> bool {
+        [MADE, PLANNED].iter().any(|name| self.path.join(name).exists()) && Claim::is_held(&self.path)
+    }
+
     /// What was planned, and whether the cgroup is the container's; for when there is no whole record.
     pub fn plan(&self) -> Option<(Record, bool)> {
         let read = |name| read(&self.path.join(name)).ok();
-        read(MADE)
+        read(DONE)
+            .or_else(|| read(MADE))
             .map(|record| (record, true))
             .or_else(|| read(PLANNED).map(|record| (record, false)))
     }

@@ -29,9 +29,14 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// Whether somebody has it now.
+    pub(super) fn is_held(folder: &Path) -> bool {
+        open(folder)
+            .is_ok_and(|directory| flock(directory, FlockOperation::NonBlockingLockShared) == Err(Kernel::AGAIN))
+    }
+
     pub(super) fn of(folder: &Path) -> Result<Option<Claim>, StoreError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let directory = match openat(CWD, folder, flags, Mode::empty()) {
+        let directory = match open(folder) {
             Err(Kernel::NOENT) => return Ok(None),
             directory => directory.attempt("open", folder.display())?,
         };
@@ -56,4 +61,9 @@ impl Claim {
                 .map_err(StoreError::Call),
         }
     }
+}
+
+fn open(folder: &Path) -> Result<OwnedFd, Kernel> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(CWD, folder, flags, Mode::empty())
 }
