@@ -1,5 +1,7 @@
 //! The OCI runtime by its command line, on bundles of busybox.
 
+#[path = "runtime/as_runc.rs"]
+mod as_runc;
 #[path = "runtime/bundle.rs"]
 mod bundle;
 #[path = "runtime/cgroups.rs"]

@@ -19,6 +19,7 @@ pub use usage::parse;
     name = "davit-runtime",
     version,
     disable_help_subcommand = true,
+    args_override_self = true,
     disable_version_flag = true
 )]
 pub struct Cli {
@@ -44,6 +45,9 @@ pub struct Cli {
     /// Ignore cgroup permission errors: true, false or auto
     #[arg(long, default_value = "auto")]
     pub rootless: String,
+    /// Which criu: as with runc, that of $PATH is used
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub criu: Option<PathBuf>,
     /// Print the version
     #[arg(short, long, action = ArgAction::Version)]
     version: Option<bool>,

@@ -20,10 +20,12 @@ mod update;
 use std::{
     fs,
     io::{self, Write},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
 use davit_cgroup::Driver;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::{
     cli::{CgroupManager, Cli, Command, version},
@@ -162,6 +164,13 @@ fn id(text: &str) -> Result<ContainerId, CommandError> {
 /// A path that means the same from any directory.
 fn absolute(path: &Path) -> Result<PathBuf, CallError> {
     std::path::absolute(path).attempt("resolve", path.display())
+}
+
+/// A bundle's own path, whatever links and detours lead there.
+fn bundle(path: &Path) -> Result<PathBuf, CallError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, path, flags, Mode::empty()).attempt("chdir", path.display())?;
+    fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).attempt("resolve", path.display())
 }
 
 /// Writes a pid for others to read: whole or not there.

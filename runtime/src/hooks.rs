@@ -85,16 +85,18 @@ fn run_one(hook: &Hook, state: &str, process: Option<BorrowedFd>) -> Result<(), 
     let mut output = [memory().map_err(failed)?, memory().map_err(failed)?];
     let mut command = Command::new(&hook.path);
     command
-        .env_clear()
         .stdin(input)
         .stdout(output[0].try_clone().map_err(failed)?)
         .stderr(output[1].try_clone().map_err(failed)?);
     if let Some((name, args)) = hook.args.split_first() {
         command.arg0(name).args(args);
     }
-    for variable in &hook.env {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        command.env(name, value);
+    if let Some(env) = &hook.env {
+        command.env_clear();
+        for variable in env {
+            let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+            command.env(name, value);
+        }
     }
     let mut child = davit_sys::signals::unblocked(&mut command)
         .spawn()
@@ -186,7 +188,7 @@ mod tests {
         Hook {
             path: "/bin/sh".into(),
             args: vec!["sh".into(), "-c".into(), script.into()],
-            env: vec!["GREETING=hello".into()],
+            env: Some(vec!["GREETING=hello".into()]),
             timeout,
         }
     }

@@ -208,8 +208,8 @@ fn before_execution(waiting: &Waiting, listener: &Channel) -> Result<(), InitErr
     if !hooks.is_empty() {
         let mut hooks = hooks.clone();
         // Alone of all hooks these may rely on the program's environment.
-        for hook in hooks.iter_mut().filter(|hook| hook.env.is_empty()) {
-            hook.env = waiting.prepared.environment();
+        for hook in &mut hooks {
+            hook.env.get_or_insert_with(|| waiting.prepared.environment());
         }
         hooks::run("startContainer", &hooks, &own_state(&waiting.record, "created"))?;
     }
@@ -220,7 +220,7 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
     let mut process = plan.config.process.take().expect("validation has asked for a process");
     process.user.umask.get_or_insert(DEFAULT_UMASK);
     davit_sys::signals::unblock_all().attempt("unblock", "signals")?;
-    umask(Mode::empty());
+    let caller_mask = umask(Mode::empty());
     fail_point::reach("create.init-alone");
     log::relay_to(channel);
     log::debug(format_args!("nsexec container setup"));
@@ -239,7 +239,10 @@ fn set_up(mut plan: Plan, channel: &Channel) -> Result<Waiting, InitError> {
         terminal::bind_console(&root.gate, &slave)?;
     }
     fail_point::reach("create.init-mounted");
+    // Hooks make files as their caller would.
+    umask(caller_mask);
     run_hooks(&plan, channel)?;
+    umask(Mode::empty());
     // Not earlier: a hook is executed, too, and is the host's. Not later: the host's /proc is out of sight then.
     apparmor::change_on_exec(&process.apparmor_profile)?;
     selinux::change_on_exec(&process.selinux_label)?;

@@ -63,6 +63,9 @@ pub fn run() -> ExitCode {
         log::error(&err.to_string());
         return ExitCode::from(FAILURE);
     }
+    if cli.criu.is_some() {
+        log::warn("--criu is ignored: the criu of $PATH is used");
+    }
     match command::run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(err) => {

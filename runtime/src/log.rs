@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     fs::{File, OpenOptions},
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::OnceLock,
 };
@@ -52,7 +53,7 @@ pub fn begin(path: Option<&Path>, format: LogFormat, debug: bool) -> Result<(), 
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    OpenOptions::new().append(true).create(true).mode(0o644).open(path)
 }
 
 /// Says what made the command fail. A person at a terminal sees it too, where the log is a file.

@@ -37,7 +37,7 @@ fn a_runtime_that_stands_in_for_runc_answers_to_its_name() {
             .starts_with("runc version ")
     );
     let missing = Command::new(&link).args(["run", "--bundle", "/nowhere", "x"]).finish();
-    missing.code_is(1).says("runc run failed: JSON specification file");
+    missing.code_is(1).says("runc run failed: chdir /nowhere: no such file");
 }
 
 #[test]

@@ -1,28 +1,14 @@
 //! Flags as Go programs take them, in the form that clap takes: `-root DIR`, `--debug=false`, `--b DIR`.
 //!
-//! runc's callers may use any of these. They are rare, and the table of all commands costs: so it is only made for an
-//! argument that looks like one of them.
+//! runc's callers may use any of these. Nor does Go look for flags behind a command's first argument, or mind a flag
+//! that is given twice, or an empty value, which is as good as none: a script's `--pid-file "$FILE"`.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt};
+use std::ffi::OsString;
 
 use clap::{Arg, Command};
 
-/// The arguments in clap's form; `None` where they are that already.
-pub(super) fn translated(args: &[OsString], table: impl FnOnce() -> Command) -> Option<Vec<OsString>> {
-    args.iter().skip(1).any(is_foreign).then(|| translate(args, &table()))
-}
-
-/// `-xyz`, `--x` or `--x=y`. Some of them are clap's own, too.
-fn is_foreign(arg: &OsString) -> bool {
-    match arg.as_bytes() {
-        [b'-', b'-', _] => true,
-        [b'-', b'-', rest @ ..] => rest.contains(&b'='),
-        [b'-', _, _, ..] => true,
-        _ => false,
-    }
-}
-
-fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
+/// The arguments in clap's form.
+pub(super) fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
     let mut command = table;
     let mut args = args.iter();
     let mut translated: Vec<OsString> = args.next().cloned().into_iter().collect();
@@ -34,26 +20,33 @@ fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
             }
             Some(text) if text.len() > 1 && text.starts_with('-') => {
                 if flag(command, text, &mut translated) {
-                    translated.extend(args.next().cloned());
+                    value(args.next(), &mut translated);
                 }
             }
-            text => {
-                translated.push(arg.clone());
-                let sub = text.and_then(|name| command.find_subcommand(name));
-                // What follows the id may be another program's flags.
-                if sub.is_none() && passes_on(command) {
+            text => match text.and_then(|name| command.find_subcommand(name)) {
+                Some(sub) => {
+                    translated.push(arg.clone());
+                    command = sub;
+                }
+                // The word of a command that there is not is clap's to complain of.
+                None if command.has_subcommands() => translated.push(arg.clone()),
+                None => {
+                    translated.extend(["--".into(), arg.clone()]);
                     break;
                 }
-                command = sub.unwrap_or(command);
-            }
+            },
         }
     }
     translated.extend(args.cloned());
     translated
 }
 
-fn passes_on(command: &Command) -> bool {
-    command.get_positionals().any(Arg::is_trailing_var_arg_set)
+/// The value of the flag that was pushed last, or no flag where the value is empty.
+fn value(value: Option<&OsString>, translated: &mut Vec<OsString>) {
+    match value {
+        Some(value) if value.is_empty() => drop(translated.pop()),
+        value => translated.extend(value.cloned()),
+    }
 }
 
 /// Pushes one flag; true when its value is the next argument.
@@ -68,9 +61,12 @@ fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
     };
     let dashes = if name.chars().count() == 1 { "-" } else { "--" };
     if arg.get_action().takes_values() {
-        let value = value.map_or(String::new(), |value| format!("={value}"));
-        translated.push(format!("{dashes}{name}{value}").into());
-        return value.is_empty();
+        match value {
+            Some("") => {}
+            Some(value) => translated.push(format!("{dashes}{name}={value}").into()),
+            None => translated.push(format!("{dashes}{name}").into()),
+        }
+        return value.is_none();
     }
     match value.map(go_bool) {
         Some(Some(false)) => {}
@@ -106,24 +102,49 @@ mod tests {
     #[track_caller]
     fn check(args: &str, expected: &str) {
         let args: Vec<OsString> = args.split(' ').map(OsString::from).collect();
-        let translated = translated(&args, Cli::command).unwrap_or(args);
+        let translated = translate(&args, &Cli::command());
         let translated: Vec<_> = translated.iter().map(|arg| arg.to_str().unwrap()).collect();
         assert_eq!(translated.join(" "), expected);
     }
 
     #[test]
     fn flags_are_taken_as_go_takes_them() {
-        check("r run -d x", "r run -d x");
-        check("r -root /x -debug run -detach x", "r --root /x --debug run --detach x");
+        check("r run -d x", "r run -d -- x");
+        check(
+            "r -root /x -debug run -detach x",
+            "r --root /x --debug run --detach -- x",
+        );
         check(
             "r --debug=true --rootless=true list -q=0",
             "r --debug --rootless=true list",
         );
-        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y id");
+        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y -- id");
         check(
-            "r exec -cap CAP_KILL id ls -color=1",
-            "r exec --cap CAP_KILL id ls -color=1",
+            "r update --cpu-quota -1 -nope id",
+            "r update --cpu-quota -1 -nope -- id",
         );
-        check("r update --cpu-quota -1 -nope id", "r update --cpu-quota -1 -nope id");
+    }
+
+    #[test]
+    fn what_follows_the_first_argument_is_no_flag() {
+        check("r exec -cap CAP_KILL id -t -- x", "r exec --cap CAP_KILL -- id -t -- x");
+        check("r ps id -f", "r ps -- id -f");
+        check("r kill id -9", "r kill -- id -9");
+        check("r nope -x", "r nope -x");
+    }
+
+    #[test]
+    fn an_empty_value_is_none() {
+        check("r --root  run --pid-file  --bundle= id ", "r run -- id ");
+        check("r exec id sh -c ", "r exec -- id sh -c ");
+    }
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_counts() {
+        use clap::Parser;
+        let cli = Cli::try_parse_from([
+            "r", "--root", "/a", "--root", "/b", "--debug", "--debug", "list", "-q", "-q",
+        ]);
+        assert_eq!(cli.unwrap().root, Some("/b".into()));
     }
 }

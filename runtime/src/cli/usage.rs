@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{
-    Command, CommandFactory, Parser,
+    Command, CommandFactory, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -23,8 +23,12 @@ const NO_SUCH_COMMAND: u8 = 3;
 /// The command line, or the exit code where all has been said.
 pub fn parse() -> Result<Cli, u8> {
     let args: Vec<OsString> = env::args_os().collect();
-    let args = go_flags::translated(&args, Cli::command).unwrap_or(args);
-    Cli::try_parse_from(&args).map_err(|err| answer(&args, &err))
+    let mut table = Cli::command();
+    let args = go_flags::translate(&args, &table);
+    table
+        .try_get_matches_from_mut(&args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|err| answer(&args, &err))
 }
 
 fn answer(args: &[OsString], err: &clap::Error) -> u8 {

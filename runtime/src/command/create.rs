@@ -1,6 +1,6 @@
 //! `create`: everything but the program.
 
-use super::{CommandError, absolute, id, write_pid_file};
+use super::{CommandError, bundle, id, write_pid_file};
 use crate::{
     cli::Create,
     container::{
@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// What the options of `create` and `run` have in common.
-pub(super) fn launch_of(args: &Create, cgroup: CgroupChoice) -> Result<Launch, CommandError> {
-    let bundle = absolute(&args.bundle)?;
+pub(super) fn launch_of(command: &'static str, args: &Create, cgroup: CgroupChoice) -> Result<Launch, CommandError> {
+    let bundle = bundle(&args.bundle).map_err(|err| CommandError::Launch(command, err.into()))?;
     Ok(Launch {
         id: id(&args.id)?,
         config: args.config.clone().unwrap_or_else(|| bundle.join(CONFIG)),
@@ -30,7 +30,8 @@ pub(super) fn launch_of(args: &Create, cgroup: CgroupChoice) -> Result<Launch, C
 }
 
 pub(super) fn run(store: &Store, args: &Create, cgroup: CgroupChoice) -> Result<(), CommandError> {
-    let launched = launch(store, &launch_of(args, cgroup)?).map_err(|err| CommandError::Launch("create", err))?;
+    let launched =
+        launch(store, &launch_of("create", args, cgroup)?).map_err(|err| CommandError::Launch("create", err))?;
     let handed_over = args
         .pid_file
         .as_ref()

@@ -11,8 +11,8 @@ const SIGRTMIN: i32 = 34;
 const SIGRTMAX: i32 = 64;
 
 pub(super) fn run(store: &Store, args: &Kill) -> Result<(), CommandError> {
-    let signal =
-        signal(&args.signal).ok_or_else(|| CommandError::Usage(format!("unknown signal {:?}", args.signal)))?;
+    let signal = signal(if args.signal.is_empty() { "TERM" } else { &args.signal })
+        .ok_or_else(|| CommandError::Usage(format!("unknown signal {:?}", args.signal)))?;
     let (_, record) = store.find(&id(&args.id)?)?;
     let cgroup = record.cgroup()?;
     let init = record.init.open().attempt("open", "container init")?;

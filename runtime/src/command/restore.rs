@@ -2,7 +2,7 @@
 
 use rustix::process::{getpid, set_child_subreaper};
 
-use super::{CommandError, absolute, checkpoint::warn_if_rootless, id, write_pid_file};
+use super::{CommandError, bundle, checkpoint::warn_if_rootless, id, write_pid_file};
 use crate::{
     cli::Restore as Args,
     container::{
@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8, CommandError> {
     warn_if_rootless("restore");
-    let bundle = absolute(&args.bundle)?;
+    let bundle = bundle(&args.bundle)?;
     let wish = Restore {
         launch: Launch {
             id: id(&args.id)?,

@@ -19,7 +19,7 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
     let how = Launch {
         wait_for_start: false,
         foreground: !args.detach,
-        ..launch_of(&args.create, cgroup)?
+        ..launch_of("run", &args.create, cgroup)?
     };
     if !args.detach {
         foreground::hold_signals()?;

@@ -23,10 +23,7 @@ pub(super) fn run(args: &Spec) -> Result<(), CommandError> {
     let path = args.bundle.join("config.json");
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(CommandError::State(format!(
-                "File {} exists. Remove it first",
-                path.display()
-            )));
+            return Err(CommandError::State("File config.json exists. Remove it first".into()));
         }
         file => file.attempt("make", path.display())?,
     };

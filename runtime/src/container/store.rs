@@ -55,6 +55,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// Another runtime's, whose processes and cgroups are known to that alone.
+    #[error("{0:?} was written by another runtime (runc?): only that can act on the container")]
+    Foreign(PathBuf),
     /// Somebody else makes or removes it, and does not come to an end.
     #[error("container is being made or removed by another process (a hook that does not end?): {0:?} is locked")]
     Claimed(PathBuf),
@@ -267,10 +270,18 @@ fn read(path: &Path) -> Result<Record, StoreError> {
         }
         json => json.attempt("read", path.display())?,
     };
-    serde_json::from_slice(&json).map_err(|err| StoreError::Damaged {
-        path: path.to_owned(),
-        problem: err.to_string(),
+    serde_json::from_slice(&json).map_err(|err| match is_foreign(&json) {
+        true => StoreError::Foreign(path.to_owned()),
+        false => StoreError::Damaged {
+            path: path.to_owned(),
+            problem: err.to_string(),
+        },
     })
+}
+
+/// By the field that runc has in place of our `pid`.
+fn is_foreign(json: &[u8]) -> bool {
+    serde_json::from_slice(json).is_ok_and(|record: serde_json::Value| record.get("init_process_pid").is_some())
 }
 
 #[cfg(test)]

@@ -33,9 +33,12 @@ pub fn warn(wanted: &Capabilities) {
     }
 }
 
-/// Takes out of the bounding set what the program may never get. Needs the privileges that [`apply`] gives up.
+/// Takes out of the bounding set what the program may never get; all of it stays where nothing is said. Needs the
+/// privileges that [`apply`] gives up.
 pub fn limit_bounding_set(wanted: Option<&Capabilities>) -> Result<(), CallError> {
-    let keep = wanted.map_or(0, |sets| sets.bounding.bits);
+    let Some(keep) = wanted.map(|sets| sets.bounding.bits) else {
+        return Ok(());
+    };
     for number in 0..u64::BITS {
         if keep & (1 << number) != 0 {
             continue;
@@ -51,15 +54,17 @@ pub fn limit_bounding_set(wanted: Option<&Capabilities>) -> Result<(), CallError
     Ok(())
 }
 
-/// Sets the other sets, as far as the process has the capabilities at all.
+/// Sets the other sets, as far as the process has the capabilities at all. Where nothing is said, the program keeps what
+/// its user has: runc leaves them alone, and its users' configs rely on that.
 ///
 /// `keep_admin` keeps CAP_SYS_ADMIN in force until execve, which a seccomp filter without no_new_privs needs. The
 /// program does not get it: execve computes the new sets from the bounding, inheritable and ambient sets alone.
 pub fn apply(wanted: Option<&Capabilities>, keep_admin: bool) -> Result<(), CallError> {
+    let Some(wanted) = wanted else {
+        return Ok(());
+    };
     let had = capabilities(None).attempt("get", "capabilities")?.permitted;
     let bits = |list: u64| CapabilitySet::from_bits_retain(list) & had;
-    let none = Capabilities::default();
-    let wanted = wanted.unwrap_or(&none);
     let admin = if keep_admin {
         CapabilitySet::SYS_ADMIN & had
     } else {

@@ -93,7 +93,8 @@ pub fn own_standard_streams(user: &User) -> Result<(), IdentityError> {
         if stat.st_uid == user.uid {
             continue;
         }
-        match fchown(stream, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid))) {
+        // The group stays: a terminal's is that of all terminals.
+        match fchown(stream, Some(Uid::from_raw(user.uid)), None) {
             // A pipe of another user namespace or a file on a read-only mount: as good as it gets.
             Ok(()) | Err(Kernel::INVAL | Kernel::PERM | Kernel::ROFS) => {}
             Err(errno) => Err(errno).attempt("change owner of", "standard stream")?,

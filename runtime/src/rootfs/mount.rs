@@ -140,6 +140,9 @@ fn of_kind(setting: &Setting, planned: &Planned) -> Result<Option<OwnedFd>, Moun
     let is_tmpfs = mount.kind == "tmpfs";
     let existed = is_tmpfs && gate.place(destination).is_ok();
     let place = gate.ensure(destination, Kind::Directory).step("make destination")?;
+    if !is_directory(place.as_fd()).step("inspect destination")? {
+        return Err(MountError::Mismatch("the destination of a file system is a file"));
+    }
     refuse_proc(place.as_fd(), destination)?;
     let mut options = planned.options.clone();
     if existed && !options.data.iter().any(|option| option.starts_with("mode=")) {
@@ -298,7 +301,7 @@ fn on_proc(place: BorrowedFd) -> Result<bool, MountError> {
 }
 
 /// A path without its empty parts and dots; a `..` goes up by the text alone.
-fn normal(path: &str) -> String {
+pub(super) fn normal(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {

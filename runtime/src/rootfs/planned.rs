@@ -7,6 +7,7 @@ use rustix::process::geteuid;
 
 use super::{
     idmap::{IdMap, IdMaps},
+    mount::normal,
     options::{MountOptions, Tree, propagation},
 };
 use crate::{errno::CallError, log};
@@ -112,6 +113,8 @@ fn plan_one<'c>(
     if is_root(&mount.destination) {
         return Err(refused("its mountpoint is on the top of rootfs"));
     }
+    // As runc has it: a detour need not exist.
+    planned.mount.destination = normal(&mount.destination);
     // The kernel would ignore them without a word.
     if planned.is_bind() && !planned.options.data.is_empty() {
         return Err(refused(

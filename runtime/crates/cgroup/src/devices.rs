@@ -15,14 +15,15 @@ use crate::{CgroupError, Result};
 const ALWAYS: &[(Kind, Option<u32>, Option<u32>, Access)] = &[
     (Kind::Char, None, None, Access::MKNOD),
     (Kind::Block, None, None, Access::MKNOD),
-    (Kind::Char, Some(1), Some(3), Access::ALL), // null
-    (Kind::Char, Some(1), Some(5), Access::ALL), // zero
-    (Kind::Char, Some(1), Some(7), Access::ALL), // full
-    (Kind::Char, Some(1), Some(8), Access::ALL), // random
-    (Kind::Char, Some(1), Some(9), Access::ALL), // urandom
-    (Kind::Char, Some(5), Some(0), Access::ALL), // tty
-    (Kind::Char, Some(5), Some(2), Access::ALL), // ptmx
-    (Kind::Char, Some(136), None, Access::ALL),  // pts
+    (Kind::Char, Some(1), Some(3), Access::ALL),    // null
+    (Kind::Char, Some(1), Some(5), Access::ALL),    // zero
+    (Kind::Char, Some(1), Some(7), Access::ALL),    // full
+    (Kind::Char, Some(1), Some(8), Access::ALL),    // random
+    (Kind::Char, Some(1), Some(9), Access::ALL),    // urandom
+    (Kind::Char, Some(5), Some(0), Access::ALL),    // tty
+    (Kind::Char, Some(5), Some(2), Access::ALL),    // ptmx
+    (Kind::Char, Some(136), None, Access::ALL),     // pts
+    (Kind::Char, Some(10), Some(200), Access::ALL), // net/tun
 ];
 
 /// Block or character device.

@@ -44,9 +44,9 @@ pub struct Hook {
     /// Its arguments, the first being its name; the path where empty.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
-    /// Its whole environment.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
-    pub env: Vec<String>,
+    /// Its whole environment; that of whoever runs it where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
     /// Seconds after which it is killed and has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

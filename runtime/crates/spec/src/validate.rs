@@ -1,6 +1,6 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, IntelRdt, NamespaceKind, Process, id_mapping, net_device, priorities, sysctl, time_offset};
+use crate::{Config, IntelRdt, NamespaceKind, Process, User, id_mapping, net_device, priorities, sysctl, time_offset};
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,14 @@ pub enum SpecError {
         value: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// An id that means to the kernel: leave it as it is, which is root.
+    #[error("unable to setup user: cannot set{kind} to unmapped {kind} {id} in user namespace")]
+    UnmappedId {
+        /// `uid` or `gid`.
+        kind: &'static str,
+        /// The id.
+        id: u32,
     },
     /// Two namespaces of one kind.
     #[error("malformed spec file: duplicated ns {0}")]
@@ -146,6 +154,7 @@ impl Config {
 impl Process {
     /// Refuses what cannot be done, with the name of the field.
     pub fn validate(&self) -> Result<(), SpecError> {
+        self.user.validate()?;
         if self.args.is_empty() {
             return Err(SpecError::Shape("args must not be empty"));
         }
@@ -171,6 +180,18 @@ impl Process {
             }
         }
         priorities::validate(self)
+    }
+}
+
+impl User {
+    fn validate(&self) -> Result<(), SpecError> {
+        let unmapped = |kind, id| Err(SpecError::UnmappedId { kind, id });
+        match (self.uid, self.gid) {
+            (u32::MAX, _) => unmapped("uid", u32::MAX),
+            (_, u32::MAX) => unmapped("gid", u32::MAX),
+            _ if self.additional_gids.contains(&u32::MAX) => unmapped("gid", u32::MAX),
+            _ => Ok(()),
+        }
     }
 }
 
