@@ -15,7 +15,7 @@ use davit_sys::clone::{Fork, fork};
 
 use super::{
     cgroup::{self, CgroupChoice},
-    destroy,
+    destroy::{self, DestroyError},
     id::ContainerId,
     process::{ProcessKey, has_executed},
     record::{Record, VERSION},
@@ -30,7 +30,7 @@ use crate::{
     init::{self, Plan},
     intel_rdt::{IntelRdtError, Membership},
     log, namespaces,
-    net_devices::{self, NetDeviceError},
+    net_devices::{self, NetDeviceError, Relocation},
     notify_socket::{self, NotifySocket},
     program::{landlock::LandlockError, limits, selinux::SelinuxError},
     rootfs::{
@@ -172,6 +172,24 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// Where its service speaks to the caller's manager.
     pub notifications: Option<NotifySocket>,
+    /// The interfaces that it was given, for as long as they may have to be taken back.
+    pub net_devices: Option<Relocation>,
+}
+
+impl Launched {
+    /// Nothing can go wrong any more that the container would have to be taken back for.
+    pub fn settle(&mut self) {
+        if let Some(net_devices) = self.net_devices.take() {
+            net_devices.keep();
+        }
+    }
+
+    /// Ends and removes the container, where something goes wrong after it was made.
+    pub fn take_back(self) -> Result<(), DestroyError> {
+        destroy::kill_child(&self.pidfd);
+        drop(self.net_devices);
+        destroy::remove_with(&self.folder, &self.record, &self.hooks)
+    }
 }
 
 /// Makes a container. On failure nothing of it is left.
@@ -318,6 +336,7 @@ fn start_init(
         pidfd,
         terminal: None,
         notifications: None,
+        net_devices: None,
     };
     let made = ProcessKey::of(pid).ok_or(LaunchError::Died).and_then(|key| {
         record.init = key;
@@ -366,8 +385,7 @@ fn converse(
     sources: Option<&Sources>,
     aid: &Aid,
 ) -> Result<(), LaunchError> {
-    let hooks = &launched.hooks;
-    let hooks_due = hooks.await_runtime() || !aid.devices.is_empty();
+    let hooks_due = launched.hooks.await_runtime() || !aid.devices.is_empty();
     let go = || channel.order(ToChild::Go).map_err(|_| LaunchError::Died);
     // The word may be said before it is waited for: one wake-up less.
     if !wait && !hooks_due {
@@ -376,7 +394,7 @@ fn converse(
     loop {
         match channel.hear().attempt("hear", "container init")? {
             Some(FromChild::HooksDue) => {
-                net_devices::relocate(&aid.devices, launched.record.init.pid)?;
+                launched.net_devices = net_devices::relocate(&aid.devices, launched.record.init.pid)?;
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
                 let run = |point, hooks: &[Hook]| hooks::run_for(launched.pidfd.as_fd(), point, hooks, &state);
                 run("prestart", &launched.hooks.prestart)?;

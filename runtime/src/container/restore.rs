@@ -308,6 +308,7 @@ impl Restoring<'_> {
             pidfd: self.init.ok_or(RestoreError::Nameless)?,
             terminal: self.terminal,
             notifications: None,
+            net_devices: None,
         })
     }
 }
