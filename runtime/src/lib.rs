@@ -38,6 +38,7 @@ pub mod seccomp_agent;
 pub mod state;
 pub mod talk;
 pub mod timestamp;
+pub mod unix_socket;
 pub mod user_namespace;
 
 use std::{env, ffi::OsStr, process::ExitCode};
