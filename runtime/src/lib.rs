@@ -20,6 +20,7 @@ pub mod errno;
 pub mod fail_point;
 pub mod foreground;
 pub mod hooks;
+pub mod host_program;
 pub mod inherited;
 pub mod init;
 pub mod intel_rdt;
