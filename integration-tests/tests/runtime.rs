@@ -327,6 +327,30 @@ fn limits_of_the_process_and_of_its_cgroup_hold() {
 }
 
 #[test]
+fn no_parameter_of_the_host_is_set_by_way_of_a_path_to_the_hosts_own_namespace() {
+    let bundle = Bundle::new();
+    for (kind, file, parameter, place) in [
+        ("network", "net", "net.ipv4.ip_forward", "network"),
+        ("ipc", "ipc", "kernel.shmmax", "ipc"),
+        ("uts", "uts", "kernel.domainname", "uts"),
+    ] {
+        let value = fs::read_to_string(format!("/proc/sys/{}", parameter.replace('.', "/"))).expect("a parameter");
+        bundle.edit(|config| {
+            // What it is already, in case that somebody sets it.
+            config["linux"]["sysctl"] = json!({parameter: value.trim()});
+            config["hostname"] = json!("");
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+            namespaces.retain(|namespace| namespace["type"] != kind);
+            namespaces.push(json!({"type": kind, "path": format!("/proc/{}/ns/{file}", std::process::id())}));
+        });
+        let refusal = bundle.run(&["true"]).code_is(1);
+        refusal.says(&format!("is not allowed in the hosts {place} namespace"));
+        bundle.edit(|config| config["linux"]["sysctl"] = json!({}));
+        bundle.run(&["true"]).ok();
+    }
+}
+
+#[test]
 fn a_filter_refuses_what_it_names() {
     let bundle = Bundle::new();
     bundle.edit(|config| {

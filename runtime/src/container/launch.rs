@@ -202,7 +202,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let mounts = planned::plan(&config)?;
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
-    let shared = namespaces::open_shared(&config.linux)?;
+    let shared = inputs::shared(&config, launch)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
     let intel_rdt = membership(&config, &launch.id)?;
