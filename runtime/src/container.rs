@@ -12,3 +12,4 @@ pub mod restore;
 pub mod start_gate;
 pub mod status;
 pub mod store;
+mod undo;

@@ -124,8 +124,9 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     Ok(())
 }
 
-/// A first process without a runtime ends by itself, but it may just be on its way into the cgroup.
-fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
+/// Kills whoever is in a cgroup that is the container's, and removes it. A first process without a runtime ends by itself,
+/// but it may just be on its way in.
+pub(super) fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let end = Instant::now() + PATIENCE;
     loop {
         let killed = match cgroup.exists() {

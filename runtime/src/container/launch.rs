@@ -21,6 +21,7 @@ use super::{
     record::{Record, VERSION},
     start_gate::StartGate,
     store::{Claim, Folder, Store, StoreError},
+    undo::Undo,
 };
 use crate::{
     errno::{Attempt, CallError},
@@ -28,7 +29,7 @@ use crate::{
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
-    intel_rdt::{IntelRdtError, Membership},
+    intel_rdt::IntelRdtError,
     log, namespaces,
     net_devices::{self, NetDeviceError, Relocation},
     notify_socket::{self, NotifySocket},
@@ -209,12 +210,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
 
     let (folder, claim) = store.reserve(&launch.id, &json)?;
     let mut claim = Some(claim);
-    let mut undo = Undo {
-        folder: Some(&folder),
-        cgroup: None,
-        root_mount: None,
-        intel_rdt: None,
-    };
+    let mut undo = Undo::new(&folder);
     fail_point::reach("create.claimed");
     let notifications = notifications(manager, &folder, launch)?;
     let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
@@ -249,6 +245,8 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         folder.save_plan(&record)?;
     }
     folder.cgroup_is_made()?;
+    // What systemd is still to make may come to be somebody else's.
+    undo.owns_cgroup = !cgroup.adopts();
     cgroup.apply()?;
     fail_point::reach("create.limited");
     if let (Some(membership), Some(wanted)) = (intel_rdt, &config.linux.intel_rdt) {
@@ -265,6 +263,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         false => None,
     };
     let hooks = config.hooks.clone();
+    undo.poststop = Some((record.clone(), hooks.clone()));
     let aid = Aid {
         agent,
         devices: config.linux.net_devices.clone(),
@@ -283,12 +282,9 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         owns_streams: launch.foreground,
         rootless: is_rootless(),
     };
-    let mut launched = start_init(plan, folder.clone(), &mut claim, hooks, aid, launch.wait_for_start)?;
+    let mut launched = start_init(plan, &mut undo, &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
-    undo.folder = None;
-    undo.cgroup = None;
-    undo.root_mount = None;
-    undo.intel_rdt = None;
+    undo.disarm();
     Ok(launched)
 }
 
@@ -303,7 +299,7 @@ struct Aid {
 /// Forks the first process and talks with it until it is set up, or has executed the program.
 fn start_init(
     plan: Plan,
-    folder: Folder,
+    undo: &mut Undo,
     claim: &mut Option<Claim>,
     hooks: davit_spec::Hooks,
     aid: Aid,
@@ -330,7 +326,7 @@ fn start_init(
         channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
     }
     let mut launched = Launched {
-        folder,
+        folder: undo.folder().clone(),
         record: record.clone(),
         hooks,
         pidfd,
@@ -345,6 +341,7 @@ fn start_init(
         fail_point::reach("create.recorded");
         if place.adopts() {
             place.adopt(pid)?;
+            undo.owns_cgroup = true;
             channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
         }
         if let Some(membership) = &launched.record.intel_rdt {
@@ -356,7 +353,6 @@ fn start_init(
         Ok(()) => Ok(launched),
         Err(err) => {
             destroy::kill_child(&launched.pidfd);
-            destroy::run_poststop(&launched.record, &launched.hooks);
             Err(err)
         }
     }
@@ -434,38 +430,5 @@ fn warn_of_strays(config: &Config, cgroup: &Cgroup, launch: &Launch) {
             "creating a rootless container with no cgroup and no private pid namespace. \
              Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)",
         );
-    }
-}
-
-/// What a failed creation must take back.
-struct Undo<'a> {
-    folder: Option<&'a Folder>,
-    cgroup: Option<Cgroup>,
-    root_mount: Option<(PathBuf, u64)>,
-    intel_rdt: Option<Membership>,
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.cgroup
-            && let Err(err) = cgroup.destroy()
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some((rootfs, id)) = &self.root_mount
-            && let Err(err) = host_mount::remove(rootfs, *id)
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some(membership) = &self.intel_rdt
-            && let Err(err) = membership.remove()
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some(folder) = self.folder
-            && let Err(err) = folder.remove()
-        {
-            log::warn(&err.to_string());
-        }
     }
 }

@@ -1,0 +1,66 @@
+//! A creation that fails: it comes to its end whatever anybody does meanwhile, and leaves nothing.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+};
+
+use davit_integration_tests::{sweep, wait};
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+
+/// A hook of the host.
+fn shell(script: &str) -> Value {
+    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+}
+
+/// Begins to create the container.
+fn creation(bundle: &Bundle) -> Child {
+    let log = fs::File::create(bundle.file("creation.err")).expect("the bundle is ours");
+    let mut create = bundle.command(&["create", "--bundle", &bundle.path(), bundle.id()]);
+    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    create.spawn().expect("the runtime is built")
+}
+
+#[track_caller]
+fn nothing_is_left(bundle: &Bundle) {
+    assert!(!bundle.root().join(bundle.id()).exists(), "a folder is left");
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+#[test]
+fn the_container_is_gone_when_its_poststop_hooks_run() {
+    let bundle = Bundle::new();
+    let (seen, go) = (bundle.file("seen"), bundle.file("go"));
+    bundle.edit(|config| {
+        config["hooks"]["createRuntime"] = shell("exit 3");
+        config["hooks"]["poststop"] = shell(&format!(
+            "cat > {seen}.new; mv {seen}.new {seen}; until [ -e {go} ]; do sleep 0.1; done"
+        ));
+    });
+    let mut create = creation(&bundle);
+    wait::until_true("the hook runs", 20, || fs::exists(&seen).is_ok_and(|exists| exists));
+    nothing_is_left(&bundle);
+    assert!(create.try_wait().expect("it is a child").is_none());
+    fs::write(go, "").expect("the bundle is ours");
+    assert!(!create.wait().expect("it is a child").success());
+    let state: Value = serde_json::from_str(&fs::read_to_string(seen).expect("the hook wrote it")).expect("JSON");
+    assert_eq!(state["status"], "stopped");
+}
+
+#[test]
+fn what_a_hook_has_left_in_the_cgroup_of_a_failed_creation_is_killed() {
+    let bundle = Bundle::new();
+    let cwd = bundle.path();
+    bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        config["hooks"]["createContainer"] =
+            shell(&format!("cd {cwd}; sleep 600 > /dev/null 2>&1 < /dev/null & exit 3"));
+    });
+    bundle.create_as(bundle.id()).code_is(1).says("createContainer hook #0");
+    nothing_is_left(&bundle);
+    let folder = bundle.rootfs().parent().expect("the bundle").to_owned();
+    wait::until_true("no process is left", 5, || sweep::processes_of(&folder, &[]).is_empty());
+}
