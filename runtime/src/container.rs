@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod checkpoint;
 pub mod destroy;
+pub mod hearing;
 pub mod id;
 pub mod launch;
 pub mod limits;

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Stdio},
 };
 
 use davit_integration_tests::{sweep, wait};
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, shell_words};
 
 /// A hook of the host.
 fn shell(script: &str) -> Value {
@@ -63,4 +64,60 @@ fn what_a_hook_has_left_in_the_cgroup_of_a_failed_creation_is_killed() {
     nothing_is_left(&bundle);
     let folder = bundle.rootfs().parent().expect("the bundle").to_owned();
     wait::until_true("no process is left", 5, || sweep::processes_of(&folder, &[]).is_empty());
+}
+
+#[test]
+fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
+    let bundle = Bundle::new();
+    let pause = bundle.command(&["pause", bundle.id()]);
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&format!("{} && exit 3", shell_words(&pause))));
+    let mut create = creation(&bundle);
+    wait::until_true("create has ended", 20, || {
+        create.try_wait().expect("it is a child").is_some()
+    });
+    let said = fs::read_to_string(bundle.file("creation.err")).expect("the bundle is ours");
+    assert!(said.contains("createRuntime hook #0: exit status 3"), "{said}");
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_does_not_wait_for_ever_for_a_container_that_is_frozen() {
+    let bundle = Bundle::new();
+    let pause = bundle.command(&["pause", bundle.id()]);
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&shell_words(&pause)));
+    let mut create = creation(&bundle);
+    wait::until_true("create has ended", 40, || {
+        create.try_wait().expect("it is a child").is_some()
+    });
+    let said = fs::read_to_string(bundle.file("creation.err")).expect("the bundle is ours");
+    assert!(said.contains("has been frozen for 10 seconds"), "{said}");
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_whose_processes_cannot_be_killed_keeps_what_it_takes_to_do_it_later() {
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.exists() {
+        eprintln!("not tested here: on v2 a frozen process can be killed");
+        return;
+    }
+    let bundle = Bundle::new();
+    let parent = format!("/davit-tests/{}", bundle.id());
+    let state = format!("{}{parent}/freezer.state", freezer.display());
+    bundle.edit(|config| {
+        config["linux"]["cgroupsPath"] = json!(format!("{parent}/inner"));
+        config["hooks"]["createRuntime"] = shell(&format!("echo FROZEN > {state}; exit 3"));
+    });
+    bundle
+        .create_as(bundle.id())
+        .code_is(1)
+        .says("delete --force removes what is left of the container");
+    assert!(bundle.root().join(bundle.id()).exists());
+    fs::write(state, "THAWED").expect("the cgroup is ours");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    for cgroup in bundle.cgroups() {
+        // What was above the container's own is not the runtime's to remove.
+        fs::remove_dir(cgroup).expect("nothing is left in it");
+    }
+    nothing_is_left(&bundle);
 }

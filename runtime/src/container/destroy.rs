@@ -29,6 +29,8 @@ use crate::{
 /// How long the kernel may take to be done with a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a killed process is waited for before its cgroup is thawed again.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a container is still there.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +152,22 @@ pub fn run_poststop(record: &Record, hooks: &Hooks) {
     if let Err(err) = hooks::run("poststop", &hooks.poststop, &state) {
         log::warn(&err.to_string());
     }
+}
+
+/// Kills a container's first process, a child of ours, and takes its exit status. On v1 one that is frozen in its `cgroup`
+/// dies only when that is thawed; one that does not die is left.
+pub fn kill_init(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
+    let _ = send_kill(pidfd);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // Again and again: it may be frozen anew.
+        let _ = cgroup.map(Cgroup::thaw);
+        if gone_within(pidfd, LOOK).unwrap_or(true) || Instant::now() > end {
+            break;
+        }
+    }
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), options);
 }
 
 /// Kills a child of ours and takes its exit status.

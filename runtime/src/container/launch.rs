@@ -16,6 +16,7 @@ use davit_sys::clone::{Fork, fork};
 use super::{
     cgroup::{self, CgroupChoice},
     destroy::{self, DestroyError},
+    hearing::{self, HearError},
     id::ContainerId,
     process::{ProcessKey, has_executed},
     record::{Record, VERSION},
@@ -150,6 +151,9 @@ pub enum LaunchError {
     /// A descriptor to pass on is not open.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
+    /// The first process says nothing.
+    #[error("unable to start container process: {0}")]
+    Unheard(#[from] HearError),
     /// The first process gave up, in its own words.
     #[error("unable to start container process: error during container init: {0}")]
     Init(String),
@@ -187,7 +191,7 @@ impl Launched {
 
     /// Ends and removes the container, where something goes wrong after it was made.
     pub fn take_back(self) -> Result<(), DestroyError> {
-        destroy::kill_child(&self.pidfd);
+        destroy::kill_init(&self.pidfd, self.record.cgroup().ok().as_ref());
         drop(self.net_devices);
         destroy::remove_with(&self.folder, &self.record, &self.hooks)
     }
@@ -352,7 +356,7 @@ fn start_init(
     match made {
         Ok(()) => Ok(launched),
         Err(err) => {
-            destroy::kill_child(&launched.pidfd);
+            destroy::kill_init(&launched.pidfd, undo.own_cgroup());
             Err(err)
         }
     }
@@ -388,7 +392,7 @@ fn converse(
         let _ = go();
     }
     loop {
-        match channel.hear().attempt("hear", "container init")? {
+        match hearing::hear(channel, &launched.record)? {
             Some(FromChild::HooksDue) => {
                 launched.net_devices = net_devices::relocate(&aid.devices, launched.record.init.pid)?;
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");

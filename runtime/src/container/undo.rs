@@ -52,11 +52,16 @@ impl<'a> Undo<'a> {
         self.is_armed = false;
     }
 
+    /// The cgroup, where it is the container's.
+    pub fn own_cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref().filter(|_| self.owns_cgroup)
+    }
+
     fn remove_cgroup(&self) -> Result<(), CgroupError> {
-        match &self.cgroup {
-            Some(cgroup) if self.owns_cgroup => destroy::empty_and_remove(cgroup),
-            Some(cgroup) => cgroup.destroy(),
-            None => Ok(()),
+        match (self.own_cgroup(), &self.cgroup) {
+            (Some(own), _) => destroy::empty_and_remove(own),
+            (None, Some(other)) => other.destroy(),
+            (None, None) => Ok(()),
         }
     }
 
