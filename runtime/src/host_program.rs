@@ -49,8 +49,8 @@ pub fn text(output: &mut File) -> String {
     String::from_utf8_lossy(&bytes).trim_end().to_owned()
 }
 
-/// Waits for a program, for a limited time perhaps, and perhaps for as long only as a process lives. What has not ended by
-/// then is killed.
+/// Waits for a program, for a limited time perhaps, and perhaps for as long only as a process lives. What has not ended
+/// by then is killed.
 pub fn wait(child: &mut Child, limit: Option<Duration>, process: Option<BorrowedFd>) -> Result<End, Errno> {
     let first = match limit.is_some() || process.is_some() {
         true => first_end(child, limit, process),

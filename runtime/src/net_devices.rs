@@ -1,8 +1,8 @@
 //! Moving interfaces of the runtime's network namespace into the container's.
 //!
 //! The kernel drops the addresses of an interface that moves, so they are read before and given again; those that will
-//! not last or are of a narrower scope belong to the old place. While the container is being made, that can be taken back:
-//! when a namespace ends, the kernel returns what is hardware, without its addresses, and removes what is virtual.
+//! not last or are of a narrower scope belong to the old place. While the container is being made, that can be taken
+//! back: when a namespace ends, the kernel returns what is hardware, without its addresses, and removes what is virtual.
 
 use std::{
     collections::BTreeMap,

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::Path,
     process::{Child, Stdio},
+    time::Duration,
 };
 
 use davit_integration_tests::{sweep, wait};
@@ -18,10 +19,16 @@ fn shell(script: &str) -> Value {
 
 /// Begins to create the container.
 fn creation(bundle: &Bundle) -> Child {
+    begin(bundle, "create", "no point")
+}
+
+/// Begins to make the container, up to a point.
+fn begin(bundle: &Bundle, command: &str, point: &str) -> Child {
     let log = fs::File::create(bundle.file("creation.err")).expect("the bundle is ours");
-    let mut create = bundle.command(&["create", "--bundle", &bundle.path(), bundle.id()]);
-    create.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    create.spawn().expect("the runtime is built")
+    let mut command = bundle.command(&[command, "--bundle", &bundle.path(), bundle.id()]);
+    command.env("DAVIT_FAIL_POINT", point);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the runtime is built")
 }
 
 #[track_caller]
@@ -119,5 +126,45 @@ fn a_creation_whose_processes_cannot_be_killed_keeps_what_it_takes_to_do_it_late
         // What was above the container's own is not the runtime's to remove.
         fs::remove_dir(cgroup).expect("nothing is left in it");
     }
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_that_hangs_is_ended_by_a_forced_deletion() {
+    let bundle = Bundle::new();
+    for point in ["create.planned", "create.limited", "create.recorded"] {
+        let mut create = begin(&bundle, "create", &format!("{point}:stop"));
+        wait::until_true("the creation hangs", 20, || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", create.id()));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        });
+        let delete = bundle.runtime(&["delete", "--force", bundle.id()]);
+        delete.code_is(0).says("does not come to an end");
+        wait::until_true(&format!("the creation has ended at {point}"), 5, || {
+            create.try_wait().expect("it is a child").is_some()
+        });
+        nothing_is_left(&bundle);
+    }
+}
+
+#[test]
+fn who_runs_a_container_in_the_foreground_is_not_taken_for_who_makes_it() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let mut run = begin(&bundle, "run", "no point");
+    let folder = bundle.root().join(bundle.id());
+    wait::until_true("it runs", 20, || {
+        folder.join("state.json").exists() && bundle.state()["status"] == "running"
+    });
+    // Somebody else takes the time to remove something.
+    let held = fs::File::open(&folder).expect("the store is ours");
+    held.lock().expect("nobody makes the container any more");
+    let mut delete = bundle.command(&["delete", "--force", bundle.id()]);
+    let mut delete = delete.spawn().expect("the runtime is built");
+    std::thread::sleep(Duration::from_secs(5));
+    drop(held);
+    assert!(delete.wait().expect("it is a child").success());
+    // The container was killed, and the runtime says so: it was not killed itself.
+    assert_eq!(run.wait().expect("it is a child").code(), Some(128 + 9));
     nothing_is_left(&bundle);
 }

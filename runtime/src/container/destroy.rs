@@ -104,11 +104,12 @@ pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Res
 
 /// Removes what a creation that was killed has left: a folder without a record, and perhaps a cgroup with processes.
 pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
-    let Some((record, cgroup_is_made)) = folder.plan() else {
+    let Some(plan) = folder.plan() else {
         return Ok(folder.remove()?);
     };
+    let record = plan.record;
     let cgroup = record.cgroup()?;
-    if cgroup_is_made {
+    if plan.cgroup_is_made {
         empty_and_remove(&cgroup)?;
     } else if let Err(err) = cgroup.destroy() {
         // Made or not, nobody of ours is in it; and with somebody in it it is not ours.
@@ -123,6 +124,29 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
     folder.remove()?;
     run_poststop(&record, &hooks);
+    Ok(())
+}
+
+/// Kills whoever makes a container and does not come to an end, and what is there of it.
+pub fn end_making(folder: &Folder) -> Result<(), DestroyError> {
+    let Some(plan) = folder.plan() else {
+        return Ok(());
+    };
+    if let Some(key) = plan.maker
+        && let Some(maker) = key.open().attempt("open", "maker of container")?
+    {
+        log::warn(&format!(
+            "process {} makes the container and does not come to an end: it is killed",
+            key.pid
+        ));
+        send_kill(&maker)?;
+    }
+    // One of its children may hold the claim as well, until it runs and sees that its maker is gone.
+    let cgroup = plan.record.cgroup()?;
+    if plan.cgroup_is_made && cgroup.exists() {
+        cgroup.kill_all(Signal::KILL.as_raw())?;
+        cgroup.thaw()?;
+    }
     Ok(())
 }
 

@@ -182,6 +182,13 @@ pub struct Launched {
 }
 
 impl Launched {
+    /// The container is made, and we stay: from now on nobody may take us for who makes it. The claim must still be held.
+    pub(super) fn outlive_making(&self) {
+        if let Err(err) = self.folder.forget_maker(&self.record) {
+            log::warn(&err.to_string());
+        }
+    }
+
     /// Nothing can go wrong any more that the container would have to be taken back for.
     pub fn settle(&mut self) {
         if let Some(net_devices) = self.net_devices.take() {
@@ -288,6 +295,9 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     };
     let mut launched = start_init(plan, &mut undo, &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
+    if launch.foreground {
+        launched.outlive_making();
+    }
     undo.disarm();
     Ok(launched)
 }

@@ -25,6 +25,11 @@ impl ProcessKey {
         Some(ProcessKey { pid, start_time })
     }
 
+    /// The key of the calling process; `None` where /proc says nothing of it.
+    pub fn own() -> Option<Self> {
+        Self::of(std::process::id() as i32)
+    }
+
     /// Whether that process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|(state, start_time)| start_time == self.start_time && !matches!(state, 'Z' | 'X'))

@@ -121,6 +121,8 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     // What systemd is still to make may come to be somebody else's.
     undo.owns_cgroup = !cgroup.adopts();
     let record = record(&cgroup);
+    folder.save_plan(&record)?;
+    folder.cgroup_is_made()?;
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
     cgroup.apply()?;
@@ -143,7 +145,11 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
             RestoreError::Criu(failure) => excerpt::explain(failure, wish.options.log_folder().join(LOG)).into(),
             other => other,
         })?;
-    restoring.finish()
+    let launched = restoring.finish()?;
+    if launch.foreground {
+        launched.outlive_making();
+    }
+    Ok(launched)
 }
 
 fn check_version(wish: &Restore, version: Version) -> Result<(), CriuError> {
