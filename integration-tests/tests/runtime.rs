@@ -14,6 +14,8 @@ mod commands;
 mod crashes;
 #[path = "runtime/events.rs"]
 mod events;
+#[path = "runtime/failures.rs"]
+mod failures;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]
@@ -328,6 +330,30 @@ fn limits_of_the_process_and_of_its_cgroup_hold() {
                   /proc/sys/kernel/shmmax; cat /sys/fs/cgroup/pids/pids.max || cat /sys/fs/cgroup/pids.max";
     let output = bundle.run(&["sh", "-c", script]).ok();
     assert_eq!(output, "50\n60\n0027\n500\n1\n65536\n20");
+}
+
+#[test]
+fn no_parameter_of_the_host_is_set_by_way_of_a_path_to_the_hosts_own_namespace() {
+    let bundle = Bundle::new();
+    for (kind, file, parameter, place) in [
+        ("network", "net", "net.ipv4.ip_forward", "network"),
+        ("ipc", "ipc", "kernel.shmmax", "ipc"),
+        ("uts", "uts", "kernel.domainname", "uts"),
+    ] {
+        let value = fs::read_to_string(format!("/proc/sys/{}", parameter.replace('.', "/"))).expect("a parameter");
+        bundle.edit(|config| {
+            // What it is already, in case that somebody sets it.
+            config["linux"]["sysctl"] = json!({parameter: value.trim()});
+            config["hostname"] = json!("");
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+            namespaces.retain(|namespace| namespace["type"] != kind);
+            namespaces.push(json!({"type": kind, "path": format!("/proc/{}/ns/{file}", std::process::id())}));
+        });
+        let refusal = bundle.run(&["true"]).code_is(1);
+        refusal.says(&format!("is not allowed in the hosts {place} namespace"));
+        bundle.edit(|config| config["linux"]["sysctl"] = json!({}));
+        bundle.run(&["true"]).ok();
+    }
 }
 
 #[test]

@@ -1,25 +1,18 @@
-//! The other program's socket that a terminal's master is sent to.
+//! The other program's socket that a terminal's master is sent to, or a listener, or a process.
 
-use std::{
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::Path,
+use std::{os::fd::OwnedFd, path::Path, time::Duration};
+
+use rustix::net::SocketType;
+
+use crate::{
+    errno::{Attempt, CallError},
+    unix_socket,
 };
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_to, socket_with};
-
-use crate::errno::{Attempt, CallError};
+/// How long the other program may leave us waiting: meanwhile nobody else can remove the container.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to a listening stream socket; `@name` is one of the abstract names.
 pub fn connect(path: &Path) -> Result<OwnedFd, CallError> {
-    let attempt = || {
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        let address = match path.as_os_str().as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddrUnix::new_abstract_name(name)?,
-            None => SocketAddrUnix::new(path)?,
-        };
-        connect_to(&socket, &address)?;
-        Ok(socket)
-    };
-    let connected: Result<OwnedFd, rustix::io::Errno> = attempt();
-    connected.attempt("connect to", path.display())
+    unix_socket::connect(SocketType::STREAM, path.as_os_str(), PATIENCE).attempt("connect to", path.display())
 }

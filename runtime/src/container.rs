@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod checkpoint;
 pub mod destroy;
+pub mod hearing;
 pub mod id;
 pub mod launch;
 pub mod limits;
@@ -12,3 +13,4 @@ pub mod restore;
 pub mod start_gate;
 pub mod status;
 pub mod store;
+mod undo;

@@ -1,29 +1,18 @@
 //! Running hooks: programs that get the container's state on their standard input.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, Write},
-    iter,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::process::CommandExt,
-    },
-    process::{Child, Command, ExitStatus},
-    time::{Duration, Instant},
+    io::{self, Seek, Write},
+    os::{fd::BorrowedFd, unix::process::CommandExt},
+    process::{Command, ExitStatus},
+    time::Duration,
 };
 
 use davit_spec::Hook;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::{MemfdFlags, memfd_create},
-    io::Errno as Kernel,
-    process::{Pid, PidfdFlags, pidfd_open},
+
+use crate::{
+    errno::Errno,
+    host_program::{End, memory, text, wait},
 };
-
-use crate::errno::Errno;
-
-/// How much of a failed hook's output is repeated, per stream.
-const MAX_OUTPUT: u64 = 4096;
 
 /// A hook that failed: which one, and how.
 #[derive(Debug, thiserror::Error)]
@@ -75,13 +64,11 @@ fn run_all(point: &'static str, hooks: &[Hook], state: &str, process: Option<Bor
 
 fn run_one(hook: &Hook, state: &str, process: Option<BorrowedFd>) -> Result<(), Failure> {
     let failed = |err: io::Error| Failure::Io(err.into());
-    // Not a pipe either: a hook that does not read would keep us from minding its timeout when the state is large.
     let mut input = memory().map_err(failed)?;
     input
         .write_all(state.as_bytes())
         .and_then(|()| input.rewind())
         .map_err(failed)?;
-    // Not pipes: a hook that says much would wait for a reader, and one that leaves a daemon behind keep us waiting.
     let mut output = [memory().map_err(failed)?, memory().map_err(failed)?];
     let mut command = Command::new(&hook.path);
     command
@@ -101,74 +88,19 @@ fn run_one(hook: &Hook, state: &str, process: Option<BorrowedFd>) -> Result<(), 
     let mut child = davit_sys::signals::unblocked(&mut command)
         .spawn()
         .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
-    let status = wait(&mut child, hook.timeout, process)?;
-    if status.success() {
-        return Ok(());
-    }
+    let limit = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    let status = match wait(&mut child, limit.map(Duration::from_secs), process).map_err(Failure::Io)? {
+        End::Exited(status) if status.success() => return Ok(()),
+        End::Exited(status) => status,
+        End::TimedOut => return Err(Failure::Timeout(limit.unwrap_or_default() as f64)),
+        End::Abandoned => return Err(Failure::Abandoned),
+    };
     let [stdout, stderr] = output.each_mut().map(text);
     Err(Failure::Exit {
         status: describe(status),
         stdout,
         stderr,
     })
-}
-
-fn memory() -> io::Result<File> {
-    Ok(memfd_create("hook", MemfdFlags::CLOEXEC)?.into())
-}
-
-/// The beginning of what a hook has said; a diagnosis that cannot be read is none.
-fn text(output: &mut File) -> String {
-    let mut bytes = Vec::new();
-    let _ = output
-        .rewind()
-        .and_then(|()| output.take(MAX_OUTPUT).read_to_end(&mut bytes));
-    String::from_utf8_lossy(&bytes).trim_end().to_owned()
-}
-
-fn wait(child: &mut Child, timeout: Option<i64>, process: Option<BorrowedFd>) -> Result<ExitStatus, Failure> {
-    let limit = timeout.and_then(|seconds| u64::try_from(seconds).ok());
-    if limit.is_some() || process.is_some() {
-        let failure = match first_end(child, process, limit.map(Duration::from_secs)).map_err(Failure::Io)? {
-            End::Hook => None,
-            End::Process => Some(Failure::Abandoned),
-            End::Time => Some(Failure::Timeout(limit.unwrap_or_default() as f64)),
-        };
-        if let Some(failure) = failure {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(failure);
-        }
-    }
-    child.wait().map_err(|err| Failure::Io(err.into()))
-}
-
-/// What comes to its end first.
-enum End {
-    Hook,
-    Process,
-    Time,
-}
-
-fn first_end(child: &Child, process: Option<BorrowedFd>, limit: Option<Duration>) -> Result<End, Errno> {
-    let hook = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let end = limit.map(|limit| Instant::now() + limit);
-    let fds = iter::once(hook.as_fd()).chain(process);
-    let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match poll(&mut fds, left.as_ref()) {
-            Err(Kernel::INTR) => continue,
-            Ok(0) => return Ok(End::Time),
-            Ok(_) if fds[0].revents().is_empty() => return Ok(End::Process),
-            Ok(_) => return Ok(End::Hook),
-            Err(errno) => return Err(errno.into()),
-        }
-    }
 }
 
 fn describe(status: ExitStatus) -> String {

@@ -20,6 +20,7 @@ pub mod errno;
 pub mod fail_point;
 pub mod foreground;
 pub mod hooks;
+pub mod host_program;
 pub mod inherited;
 pub mod init;
 pub mod intel_rdt;
@@ -38,6 +39,7 @@ pub mod seccomp_agent;
 pub mod state;
 pub mod talk;
 pub mod timestamp;
+pub mod unix_socket;
 pub mod user_namespace;
 
 use std::{env, ffi::OsStr, process::ExitCode};

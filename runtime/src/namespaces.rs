@@ -8,7 +8,7 @@ use std::{
 use davit_spec::{Linux, Namespace, NamespaceKind};
 use davit_sys::clone::Fork;
 use rustix::{
-    fs::{CWD, Mode, OFlags, openat},
+    fs::{CWD, Mode, OFlags, fstat, openat, stat},
     io::Errno as Kernel,
     thread::{LinkNameSpaceType, move_into_link_name_space},
 };
@@ -56,6 +56,20 @@ fn open(namespace: &Namespace) -> Result<Shared, CallError> {
         kind: namespace.kind,
         fd,
     })
+}
+
+/// The kinds of those in which the calling process is itself: a path can lead there, too.
+pub fn own_among(shared: &[Shared]) -> Result<Vec<NamespaceKind>, CallError> {
+    let mut kinds = Vec::new();
+    for Shared { kind, fd } in shared {
+        let name = kind.proc_name();
+        let there = fstat(fd).attempt("inspect namespace", name)?;
+        let own = stat(format!("/proc/self/ns/{name}")).attempt("inspect namespace", name)?;
+        if (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino) {
+            kinds.push(*kind);
+        }
+    }
+    Ok(kinds)
 }
 
 /// Moves the calling process into those namespaces; the mount namespace last, since it changes what paths mean.

@@ -1,8 +1,8 @@
 //! Moving interfaces of the runtime's network namespace into the container's.
 //!
 //! The kernel drops the addresses of an interface that moves, so they are read before and given again; those that will
-//! not last or are of a narrower scope belong to the old place. Nothing is moved back on failure: when the container's
-//! namespace ends the kernel itself returns what is hardware, and removes what is virtual.
+//! not last or are of a narrower scope belong to the old place. While the container is being made, that can be taken
+//! back: when a namespace ends, the kernel returns what is hardware, without its addresses, and removes what is virtual.
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +18,8 @@ use rustix::{
 
 use crate::{
     errno::{Attempt, CallError},
-    netlink::Netlink,
+    log,
+    netlink::{Address, Netlink},
 };
 
 /// An interface that was not moved.
@@ -30,47 +31,140 @@ pub struct NetDeviceError {
     cause: CallError,
 }
 
-/// Moves `devices` into the network namespace that the process `init` is in.
-pub fn relocate(devices: &BTreeMap<String, NetDevice>, init: i32) -> Result<(), NetDeviceError> {
+/// Interfaces that are in a container's network namespace. Dropped, they go back to where they were, as they were.
+#[derive(Debug)]
+pub struct Relocation {
+    here: Place,
+    /// It lasts as long as this, be there processes in it or not.
+    there: Place,
+    moved: Vec<Moved>,
+}
+
+/// A network namespace.
+#[derive(Debug)]
+struct Place {
+    namespace: OwnedFd,
+    /// A socket in there.
+    netlink: Netlink,
+}
+
+#[derive(Debug)]
+struct Moved {
+    name_here: String,
+    index_there: u32,
+    addresses: Vec<Address>,
+    was_up: bool,
+}
+
+/// Moves `devices`, if there are any, into the network namespace that the process `init` is in.
+pub fn relocate(devices: &BTreeMap<String, NetDevice>, init: i32) -> Result<Option<Relocation>, NetDeviceError> {
+    let Some(first) = devices.keys().next() else {
+        return Ok(None);
+    };
+    let failed = |name: &str| {
+        let name = name.to_owned();
+        |cause| NetDeviceError { name, cause }
+    };
+    let mut relocation = Relocation::between("self", &init.to_string()).map_err(failed(first))?;
     for (name, device) in devices {
-        relocate_one(name, device, init).map_err(|cause| NetDeviceError {
-            name: name.clone(),
-            cause,
-        })?;
+        relocation.relocate(name, device).map_err(failed(name))?;
     }
-    Ok(())
+    Ok(Some(relocation))
 }
 
-fn relocate_one(name: &str, device: &NetDevice, init: i32) -> Result<(), CallError> {
-    let inside = match device.name.is_empty() {
-        true => name,
-        false => &device.name,
-    };
-    let here = Netlink::open().attempt("open", "netlink socket")?;
-    let index = here.index(name).attempt("find", "link")?;
-    here.set_up(index, false).attempt("set", "link down")?;
-    let addresses = here.addresses(index).attempt("get", "ip addresses")?;
-    here.relocate(index, inside, init)
-        .attempt("move link, which is to be called", inside)?;
-
-    let there = open_in(init)?;
-    let index = there.index(inside).attempt("find moved link", inside)?;
-    for address in &addresses {
-        there.add_address(index, address).attempt("add address to", inside)?;
+impl Relocation {
+    fn between(here: &str, there: &str) -> Result<Self, CallError> {
+        let (here, there) = (namespace_of(here)?, namespace_of(there)?);
+        let enter = |namespace: &OwnedFd| {
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .attempt("join namespace", "net")
+        };
+        let open = || Netlink::open().attempt("open", "netlink socket");
+        // The process has one thread, which goes there and comes back.
+        enter(&there)?;
+        let netlink_there = open();
+        enter(&here)?;
+        Ok(Relocation {
+            here: Place {
+                namespace: here,
+                netlink: open()?,
+            },
+            there: Place {
+                namespace: there,
+                netlink: netlink_there?,
+            },
+            moved: Vec::new(),
+        })
     }
-    there.set_up(index, true).attempt("set up link", inside)
+
+    /// Leaves them where they are.
+    pub fn keep(mut self) {
+        self.moved.clear();
+    }
+
+    fn relocate(&mut self, name: &str, device: &NetDevice) -> Result<(), CallError> {
+        let inside = match device.name.is_empty() {
+            true => name,
+            false => &device.name,
+        };
+        let (here, there) = (&self.here.netlink, &self.there.netlink);
+        let index = here.index(name).attempt("find", "link")?;
+        let was_up = here.is_up(index).attempt("inspect", "link")?;
+        let addresses = here.addresses(index).attempt("get", "ip addresses")?;
+        let asked = here.relocate(index, inside, &self.there.namespace);
+        let has_left = asked.is_ok() || here.index(name) != Ok(index);
+        if has_left {
+            let name_there = if asked.is_ok() { inside } else { name };
+            self.moved.push(Moved {
+                name_here: name.to_owned(),
+                index_there: there.index(name_there).attempt("find moved link", name_there)?,
+                addresses: addresses.clone(),
+                was_up,
+            });
+        }
+        asked.attempt("move link, which is to be called", inside)?;
+
+        let index = there.index(inside).attempt("find moved link", inside)?;
+        for address in addresses.iter().filter_map(Address::elsewhere) {
+            there.add_address(index, &address).attempt("add address to", inside)?;
+        }
+        there.set_up(index).attempt("set up link", inside)
+    }
+
+    fn take_back(&self, moved: &Moved) -> Result<(), CallError> {
+        let (here, name) = (&self.here.netlink, &moved.name_here);
+        let there = &self.there.netlink;
+        there
+            .relocate(moved.index_there, name, &self.here.namespace)
+            .attempt("move back", name)?;
+        let index = here.index(name).attempt("find", "link")?;
+        let add = |address| match here.add_address(index, address) {
+            // The kernel was faster.
+            Err(Kernel::EXIST) => Ok(()),
+            added => added.attempt("add address to", name),
+        };
+        let added: Vec<_> = moved.addresses.iter().map(add).collect();
+        if moved.was_up {
+            here.set_up(index).attempt("set up link", name)?;
+        }
+        added.into_iter().collect()
+    }
 }
 
-/// A socket of the other namespace; the process has one thread, which goes there and comes back.
-fn open_in(init: i32) -> Result<Netlink, CallError> {
-    let open = |path: &str| openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let own = open("/proc/self/ns/net").attempt("open namespace", "net")?;
-    let there = open(&format!("/proc/{init}/ns/net")).attempt("open namespace", "net")?;
-    let enter = |namespace: &OwnedFd| -> Result<(), Kernel> {
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-    };
-    enter(&there).attempt("join namespace", "net")?;
-    let netlink = Netlink::open();
-    enter(&own).attempt("join namespace", "net")?;
-    netlink.attempt("open", "netlink socket")
+impl Drop for Relocation {
+    fn drop(&mut self) {
+        for moved in self.moved.iter().rev() {
+            if let Err(err) = self.take_back(moved) {
+                log::warn(&format!(
+                    "netDevice {} is not what it was before: {err}",
+                    moved.name_here
+                ));
+            }
+        }
+    }
+}
+
+fn namespace_of(process: &str) -> Result<OwnedFd, CallError> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    openat(CWD, format!("/proc/{process}/ns/net"), flags, Mode::empty()).attempt("open namespace", "net")
 }

@@ -1,6 +1,6 @@
 //! rtnetlink(7): just what moving an interface needs, one request and its answer at a time.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::{
     io::Errno as Kernel,
@@ -13,6 +13,7 @@ use rustix::{
 const HEADER: usize = 16;
 
 const NEW_LINK: u16 = 16;
+const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
 const ERROR: u16 = 2;
@@ -28,28 +29,45 @@ const INTERRUPTED: u16 = 0x10;
 
 /// Attributes of an interface (`IFLA_*`) and of an address (`IFA_*`).
 const LINK_NAME: u16 = 3;
-const LINK_NAMESPACE_PID: u16 = 19;
+const LINK_NAMESPACE: u16 = 28;
 const ADDRESS_PEER: u16 = 1;
 const ADDRESS_LOCAL: u16 = 2;
+const ADDRESS_LABEL: u16 = 3;
 const ADDRESS_BROADCAST: u16 = 4;
+const ADDRESS_LIFETIMES: u16 = 6;
 const ADDRESS_FLAGS: u16 = 8;
+const ADDRESS_METRIC: u16 = 9;
+/// What says which address it is, and what says how an interface has it.
+const TELLING: [u16; 3] = [ADDRESS_PEER, ADDRESS_LOCAL, ADDRESS_BROADCAST];
+const MODIFYING: [u16; 4] = [ADDRESS_LABEL, ADDRESS_LIFETIMES, ADDRESS_FLAGS, ADDRESS_METRIC];
 
 const UP: u32 = 1;
 const PERMANENT: u32 = 0x80;
-/// Global scope (`RT_SCOPE_UNIVERSE`).
+/// Scopes of an address (`RT_SCOPE_*`).
 const EVERYWHERE: u8 = 0;
+const LINK_ALONE: u8 = 253;
 
 /// A socket in the network namespace that the process was in when it was made.
 #[derive(Debug)]
 pub struct Netlink(OwnedFd);
 
-/// An address that somebody gave an interface for good, to be seen everywhere.
+/// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     family: u8,
     prefix: u8,
-    /// The attributes that say what it is: peer, local, broadcast.
+    scope: u8,
+    is_permanent: bool,
     attributes: Vec<(u16, Vec<u8>)>,
+}
+
+impl Address {
+    /// The same for another place; `None` where it belongs to this one: it will not last, or is of a narrower scope.
+    pub fn elsewhere(&self) -> Option<Address> {
+        let mut address = self.clone();
+        address.attributes.retain(|(kind, _)| TELLING.contains(kind));
+        (self.is_permanent && self.scope == EVERYWHERE).then_some(address)
+    }
 }
 
 impl Netlink {
@@ -63,23 +81,35 @@ impl Netlink {
         name_to_index(&self.0, name)
     }
 
-    /// Takes an interface into use, or out of it.
-    pub fn set_up(&self, index: u32, up: bool) -> Result<(), Kernel> {
-        let body = link(index, if up { UP } else { 0 }, UP);
-        self.ask(NEW_LINK, 0, &body)
+    /// Takes an interface into use.
+    pub fn set_up(&self, index: u32) -> Result<(), Kernel> {
+        self.ask(NEW_LINK, 0, &link(index, UP, UP))
     }
 
-    /// Moves an interface to the namespace of a process and gives it a name, in one step: the name may be taken here, and
-    /// the old one there.
-    pub fn relocate(&self, index: u32, name: &str, process: i32) -> Result<(), Kernel> {
+    /// Whether an interface is in use.
+    pub fn is_up(&self, index: u32) -> Result<bool, Kernel> {
+        self.send(GET_LINK, 0, &link(index, 0, 0))?;
+        let answer = self.receive()?;
+        let message = Messages(&answer).next().ok_or(Kernel::BADMSG)?;
+        if message.kind == ERROR {
+            message.result()?;
+        }
+        Ok(word(message.body, 8).ok_or(Kernel::BADMSG)? & UP != 0)
+    }
+
+    /// Moves an interface to another namespace, out of use and without its addresses, and then gives it a name.
+    ///
+    /// These are two steps: where the name is taken there, the kernel says so, and the interface is there all the same,
+    /// under its old name. Only where that one is taken, too, it has not moved.
+    pub fn relocate(&self, index: u32, name: &str, namespace: impl AsFd) -> Result<(), Kernel> {
         let mut body = link(index, 0, 0);
         let name: Vec<u8> = name.bytes().chain([0]).collect();
         push_attribute(&mut body, LINK_NAME, &name);
-        push_attribute(&mut body, LINK_NAMESPACE_PID, &process.to_ne_bytes());
+        push_attribute(&mut body, LINK_NAMESPACE, &namespace.as_fd().as_raw_fd().to_ne_bytes());
         self.ask(NEW_LINK, 0, &body)
     }
 
-    /// The lasting addresses of an interface.
+    /// The addresses of an interface, but for those that the kernel gives it by itself.
     pub fn addresses(&self, index: u32) -> Result<Vec<Address>, Kernel> {
         loop {
             // A family of 0 is every family.
@@ -92,7 +122,7 @@ impl Netlink {
 
     /// Gives an interface an address.
     pub fn add_address(&self, index: u32, address: &Address) -> Result<(), Kernel> {
-        let mut body = vec![address.family, address.prefix, 0, EVERYWHERE];
+        let mut body = vec![address.family, address.prefix, 0, address.scope];
         body.extend(index.to_ne_bytes());
         for (kind, value) in &address.attributes {
             push_attribute(&mut body, *kind, value);
@@ -183,10 +213,12 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
-/// A lasting address of the interface `index`, if that is what the message tells of.
+/// An address of the interface `index`, if that is what the message tells of.
 fn address(body: &[u8], index: u32) -> Option<Address> {
     let &[family, prefix, flags, scope] = body.first_chunk()?;
-    if word(body, 4)? != index || scope != EVERYWHERE {
+    // An IPv6 address of the link alone comes by itself when the interface is taken into use.
+    let comes_by_itself = family == AddressFamily::INET6.as_raw() as u8 && scope == LINK_ALONE;
+    if word(body, 4)? != index || comes_by_itself {
         return None;
     }
     let all = attributes(body.get(8..)?);
@@ -195,18 +227,16 @@ fn address(body: &[u8], index: u32) -> Option<Address> {
         .find(|(kind, _)| *kind == ADDRESS_FLAGS)
         .and_then(|(_, value)| word(value, 0))
         .unwrap_or(flags.into());
-    if flags & PERMANENT == 0 {
-        return None;
-    }
-    let telling = [ADDRESS_PEER, ADDRESS_LOCAL, ADDRESS_BROADCAST];
     let attributes = all
         .into_iter()
-        .filter(|(kind, _)| telling.contains(kind))
+        .filter(|(kind, _)| TELLING.contains(kind) || MODIFYING.contains(kind))
         .map(|(kind, value)| (kind, value.to_vec()))
         .collect();
     Some(Address {
         family,
         prefix,
+        scope,
+        is_permanent: flags & PERMANENT != 0,
         attributes,
     })
 }
@@ -255,7 +285,7 @@ mod tests {
         let mut body = vec![2, 24, 0, scope];
         body.extend(7u32.to_ne_bytes());
         push_attribute(&mut body, ADDRESS_LOCAL, &[10, 0, 0, 1]);
-        push_attribute(&mut body, 3, b"eth0\0");
+        push_attribute(&mut body, ADDRESS_LABEL, b"eth0\0");
         push_attribute(&mut body, ADDRESS_FLAGS, &flags.to_ne_bytes());
         body
     }
@@ -263,11 +293,13 @@ mod tests {
     #[test]
     fn only_lasting_addresses_of_the_interface_are_taken_along() {
         let found = address(&body(PERMANENT, 0), 7).unwrap();
-        assert_eq!(found.attributes, [(ADDRESS_LOCAL, vec![10, 0, 0, 1])]);
+        assert_eq!(found.attributes.len(), 3);
         assert_eq!((found.family, found.prefix), (2, 24));
+        let taken_along = found.elsewhere().unwrap();
+        assert_eq!(taken_along.attributes, [(ADDRESS_LOCAL, vec![10, 0, 0, 1])]);
         assert_eq!(address(&body(PERMANENT, 0), 8), None);
-        assert_eq!(address(&body(0, 0), 7), None);
-        assert_eq!(address(&body(PERMANENT, 253), 7), None);
+        assert_eq!(address(&body(0, 0), 7).unwrap().elsewhere(), None);
+        assert_eq!(address(&body(PERMANENT, 253), 7).unwrap().elsewhere(), None);
     }
 
     #[test]
@@ -292,8 +324,14 @@ mod tests {
     fn the_loopback_device_answers() {
         let netlink = Netlink::open().unwrap();
         let index = netlink.index("lo").unwrap();
-        assert_eq!(netlink.addresses(index), Ok(Vec::new()));
+        let addresses = netlink.addresses(index).unwrap();
+        assert!(
+            addresses.iter().all(|address| address.elsewhere().is_none()),
+            "{addresses:?}"
+        );
+        assert_eq!(netlink.is_up(index), Ok(true));
         assert!(netlink.index("no-such-device").is_err());
-        assert!(netlink.set_up(u32::MAX / 2, true).is_err());
+        assert!(netlink.is_up(u32::MAX / 2).is_err());
+        assert!(netlink.set_up(u32::MAX / 2).is_err());
     }
 }

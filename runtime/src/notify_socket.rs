@@ -16,10 +16,7 @@ use std::{
     fs,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            fs::{DirBuilderExt, PermissionsExt},
-        },
+        unix::fs::{DirBuilderExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -30,17 +27,14 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, Mode, OFlags, openat},
     io::Errno as Kernel,
-    net::{
-        AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, recv, socket_with,
-        sockopt::{Timeout, set_socket_timeout},
-    },
+    net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with},
     pipe::{PipeFlags, pipe_with},
 };
 
 use crate::{
     container::store::Folder,
     errno::{Attempt, CallError},
-    log, talk,
+    log, talk, unix_socket,
 };
 
 const FOLDER: &str = "notify";
@@ -61,7 +55,7 @@ const LONGEST_MESSAGE: usize = 4096;
 /// How long a manager may take to say that it has read everything.
 const BARRIER_PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
 
-/// How long a manager may leave a message unread.
+/// How long a manager may leave a message unread: meanwhile we hear no signals.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The socket of one container, and the one of its manager.
@@ -117,7 +111,8 @@ impl NotifySocket {
         let own = format!("/proc/self/fd/{}", directory.as_raw_fd());
         let path = PathBuf::from(format!("{own}/.{NAME}.{}", std::process::id()));
         let _ = fs::remove_file(&path);
-        let inside = datagram_socket().attempt("make", NAME)?;
+        let inside = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+        let inside = inside.attempt("make", NAME)?;
         SocketAddrUnix::new(&path)
             .and_then(|address| bind(&inside, &address))
             .attempt("listen at", place.join(NAME).display())?;
@@ -185,14 +180,7 @@ impl NotifySocket {
     }
 
     fn tell(&self, message: &[u8], fd: Option<BorrowedFd>) -> Result<(), Kernel> {
-        let socket = datagram_socket()?;
-        // A manager that does not read must not keep us from hearing signals.
-        set_socket_timeout(&socket, Timeout::Send, Some(MANAGER_PATIENCE))?;
-        let address = match self.manager.as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddrUnix::new_abstract_name(name)?,
-            None => SocketAddrUnix::new(self.manager.as_os_str())?,
-        };
-        connect(&socket, &address)?;
+        let socket = unix_socket::connect(SocketType::DGRAM, &self.manager, MANAGER_PATIENCE)?;
         talk::send(socket.as_fd(), message, fd)
     }
 }
@@ -215,10 +203,6 @@ fn passed_on(message: &[u8]) -> (String, bool) {
         message + line + "\n"
     });
     (message, is_ready)
-}
-
-fn datagram_socket() -> Result<OwnedFd, Kernel> {
-    socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
 #[cfg(test)]

@@ -217,9 +217,13 @@ fn number(bytes: &[u8]) -> u32 {
 
 /// Sends a file descriptor and all of `bytes` over a stream.
 pub fn send_all(socket: BorrowedFd, bytes: &[u8], fd: BorrowedFd) -> Result<(), Kernel> {
-    let mut sent = send_some(socket, bytes, Some(fd))?;
+    let (mut sent, mut fd) = (0, Some(fd));
     while sent < bytes.len() {
-        sent += send_some(socket, &bytes[sent..], None)?;
+        sent += match send_some(socket, &bytes[sent..], fd.take()) {
+            // What the kernel says of a limit that is over.
+            Err(Kernel::AGAIN) => return Err(Kernel::TIMEDOUT),
+            result => result?,
+        };
     }
     Ok(())
 }

@@ -470,6 +470,30 @@ fn what_a_killed_restore_leaves_is_deleted_by_force() {
 }
 
 #[test]
+fn a_restore_that_hangs_in_a_hook_is_ended_by_a_forced_deletion() {
+    let Some(rig) = Rig::new() else { return };
+    let seen = rig.bundle.file("seen");
+    rig.run(COUNTER);
+    rig.checkpoint(&[]).ok();
+    rig.bundle.edit(|config| {
+        let script = format!("cat > {seen}; exec sleep 60");
+        config["hooks"] = json!({"createRuntime": [
+            {"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]},
+        ]});
+    });
+    let (images, bundle, id) = (rig.bundle.file("images"), rig.bundle.path(), rig.bundle.id());
+    let mut args = vec!["restore", "--image-path", &images, "--bundle", &bundle];
+    args.extend(network_lock());
+    args.push(id);
+    let mut restore = Killed(rig.command(&args).spawn().expect("the runtime is built"));
+    wait::until_true("the hook runs", 20, || Path::new(&seen).exists());
+    rig.runtime(&["delete", "--force", id]).ok();
+    assert!(!restore.0.wait().expect("a child").success());
+    rig.is_gone();
+    assert!(!rig.bundle.root().join(id).exists());
+}
+
+#[test]
 fn a_checkpoint_that_criu_breaks_off_leaves_the_container_running() {
     let Some(rig) = Rig::new() else { return };
     rig.run(COUNTER);

@@ -49,6 +49,18 @@ impl Network {
         ip(&[&["-n", &self.name], args].concat())
     }
 
+    /// Whether `left` is in use, and its addresses without what is left of their lifetimes.
+    fn left(&self) -> (bool, Vec<String>) {
+        let link = self.ip(&["-o", "link", "show", "dev", "left"]).ok();
+        let addresses = self.ip(&["-o", "address", "show", "dev", "left"]).ok();
+        let addresses = addresses
+            .lines()
+            .filter(|line| !line.contains("inet6 fe80:"))
+            .filter_map(|line| line.split_once("inet"))
+            .map(|(_, address)| address.split("valid_lft").next().unwrap_or_default().into());
+        (link.contains(",UP"), addresses.collect())
+    }
+
     /// The runtime, called from inside.
     fn run(&self, bundle: &Bundle, args: &[&str]) -> Finished {
         let line = shell_words(&bundle.command(args));
@@ -120,6 +132,97 @@ fn an_interface_moves_into_a_namespace_that_the_container_joins() {
     let output = finished.ok();
     assert!(output.contains("left"), "{output}");
     assert!(kept.ok().contains("10.99.0.1/24"));
+}
+
+#[test]
+fn an_ipv6_address_moves_along() {
+    let bundle = Bundle::new();
+    let network = Network::new(&bundle);
+    network
+        .ip(&["address", "add", "fd99::1/64", "dev", "left", "nodad"])
+        .ok();
+    bundle.edit(|config| {
+        config["linux"]["netDevices"] = json!({"left": {"name": "lan"}});
+        config["process"]["args"] = json!(["ip", "-o", "address", "show", "dev", "lan"]);
+    });
+    let run = network.run(&bundle, &["run", "--bundle", &bundle.path(), bundle.id()]);
+    let output = run.ok();
+    assert!(output.contains("inet6 fd99::1/64"), "{output}");
+}
+
+#[test]
+fn a_creation_that_fails_leaves_the_interfaces_as_they_were() {
+    let bundle = Bundle::new();
+    let network = Network::new(&bundle);
+    network
+        .ip(&["address", "add", "fd99::1/64", "dev", "left", "nodad"])
+        .ok();
+    let before = network.left();
+    assert!(before.0 && before.1.len() == 5, "{before:?}");
+    let devices = json!({"left": {"name": "lan"}, "right": {}});
+    let failing = json!([{"path": "/bin/false"}]);
+    for (hook, devices, text) in [
+        ("createRuntime", devices.clone(), "createRuntime hook #0"),
+        // The container's first process is gone, and with it all who are in its namespaces.
+        ("createContainer", devices.clone(), "createContainer hook #0"),
+        ("poststart", devices, "poststart hook #0"),
+        // The kernel moves it, and then finds the name taken.
+        ("poststop", json!({"left": {"name": "lo"}}), "move netDevice left"),
+        ("poststop", json!({"absent": {}, "left": {}}), "move netDevice absent"),
+        (
+            "poststop",
+            json!({"left": {"name": "lan"}, "no": {}}),
+            "move netDevice no",
+        ),
+    ] {
+        bundle.edit(|config| {
+            config["linux"]["netDevices"] = devices;
+            config["process"]["args"] = json!(["true"]);
+            config["hooks"] = json!({hook: failing});
+        });
+        let run = network.run(&bundle, &["run", "--bundle", &bundle.path(), bundle.id()]);
+        run.code_is(1).says(text);
+        assert_eq!(network.left(), before, "{text}");
+        network.ip(&["link", "show", "right", "up"]).ok();
+        assert_eq!(bundle.ids(), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn a_container_whose_pid_cannot_be_written_down_gives_its_interfaces_back() {
+    let bundle = Bundle::new();
+    let network = Network::new(&bundle);
+    network.ip(&["link", "set", "left", "down"]).ok();
+    let before = network.left();
+    bundle.edit(|config| config["linux"]["netDevices"] = json!({"left": {"name": "lan"}}));
+    let args = [
+        "create",
+        "--bundle",
+        &bundle.path(),
+        "--pid-file",
+        "/nowhere/pid",
+        bundle.id(),
+    ];
+    network.run(&bundle, &args).code_is(1).says("/nowhere");
+    assert_eq!(network.left(), before);
+    assert!(!before.0);
+}
+
+#[test]
+fn an_interface_whose_name_is_taken_meanwhile_is_told_of() {
+    let bundle = Bundle::new();
+    let network = Network::new(&bundle);
+    let script = format!("ip -n {} link add left type veth peer name other; exit 1", network.name);
+    bundle.edit(|config| {
+        config["linux"]["netDevices"] = json!({"left": {"name": "lan"}});
+        config["hooks"]["createRuntime"] =
+            json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}]);
+    });
+    let run = network.run(&bundle, &["run", "--bundle", &bundle.path(), bundle.id()]);
+    run.code_is(1)
+        .says("netDevice left is not what it was before: move back left: file exists");
+    // Not lost, for all that.
+    network.ip(&["link", "show", "lan"]).ok();
 }
 
 #[test]

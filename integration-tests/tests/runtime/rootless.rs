@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use davit_integration_tests::{Finished, Run, wait};
@@ -78,6 +79,10 @@ impl Rootless {
 
     /// Runs it where the user has a name and is granted ids.
     fn run_with_name(&self, args: &[&str]) -> Finished {
+        self.command_with_name(args).finish()
+    }
+
+    fn command_with_name(&self, args: &[&str]) -> Command {
         let script = "for f in passwd subuid subgid; do mount --bind \"$0/$f\" /etc/$f || exit 1; done; exec \"$@\"";
         let inner = self.command(args);
         let mut outer = Command::new("unshare");
@@ -87,7 +92,7 @@ impl Rootless {
             .arg(inner.get_program())
             .args(inner.get_args())
             .env("XDG_RUNTIME_DIR", self.bundle.file("run"));
-        outer.finish()
+        outer
     }
 
     fn run(&self, args: &[&str]) -> Finished {
@@ -177,15 +182,46 @@ fn an_ordinary_users_container_may_share_the_machines_processes() {
     rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
 }
 
+/// The own id and some of those that are granted.
+fn more(own: u32, count: u32) -> Value {
+    json!([
+        {"containerID": 0, "hostID": own, "size": 1},
+        {"containerID": 1, "hostID": GRANTED, "size": count},
+    ])
+}
+
+#[test]
+fn a_newuidmap_that_leaves_a_daemon_or_does_not_end_is_not_waited_for_for_ever() {
+    let rootless = Rootless::new();
+    let bundle = &rootless.bundle;
+    bundle.edit(|config| {
+        config["linux"]["uidMappings"] = more(USER, 1000);
+        config["linux"]["gidMappings"] = more(GROUP, 1000);
+        config["process"]["args"] = json!(["echo", "fine"]);
+    });
+    fs::create_dir(bundle.file("bin")).expect("the bundle is ours");
+    let run = || {
+        let mut run = rootless.command_with_name(&["run", "--bundle", &bundle.path(), bundle.id()]);
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bundle.file("bin"));
+        run.env("PATH", path).finish()
+    };
+    let tool = |script: &str| {
+        let path = bundle.file("bin/newuidmap");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the bundle is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+    };
+    let begun = Instant::now();
+    tool("/bin/sleep 50 & exec /usr/bin/newuidmap \"$@\"");
+    assert_eq!(run().ok(), "fine");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    tool("exec /bin/sleep 120");
+    run().code_is(1).says("newuidmap has not ended within 30 seconds");
+    assert!(begun.elapsed() < Duration::from_secs(100));
+}
+
 #[test]
 fn more_ids_than_the_own_one_come_from_those_that_are_granted() {
     let rootless = Rootless::new();
-    let more = |own: u32, count: u32| {
-        json!([
-            {"containerID": 0, "hostID": own, "size": 1},
-            {"containerID": 1, "hostID": GRANTED, "size": count},
-        ])
-    };
     let args = ["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()];
     rootless.bundle.edit(|config| {
         config["linux"]["uidMappings"] = more(USER, 1000);

@@ -7,6 +7,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
     os::unix::net::UnixListener,
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -158,6 +159,21 @@ fn what_no_agent_could_answer_is_refused_and_leaves_nothing() {
         config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/no/agent.sock"});
     });
     bundle.run(&["true"]).ok();
+}
+
+#[test]
+fn an_agent_that_never_accepts_does_not_keep_a_creation_for_ever() {
+    let bundle = Bundle::new();
+    asks_about(&bundle, json!(["mkdir", "mkdirat"]), false);
+    // More than is sent to somebody who does not read it.
+    bundle.edit(|config| config["annotations"] = json!({"large": "x".repeat(1_000_000)}));
+    let _agent = UnixListener::bind(bundle.file("agent.sock")).expect("the bundle is ours");
+    let begun = Instant::now();
+    let create = bundle.create_as(bundle.id()).code_is(1);
+    create.says("cannot send seccomp fd").says("timed out");
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
 }
 
 #[test]

@@ -5,7 +5,6 @@ use crate::{
     cli::Create,
     container::{
         cgroup::CgroupChoice,
-        destroy,
         launch::{CONFIG, Launch, launch},
         store::Store,
     },
@@ -30,7 +29,7 @@ pub(super) fn launch_of(command: &'static str, args: &Create, cgroup: CgroupChoi
 }
 
 pub(super) fn run(store: &Store, args: &Create, cgroup: CgroupChoice) -> Result<(), CommandError> {
-    let launched =
+    let mut launched =
         launch(store, &launch_of("create", args, cgroup)?).map_err(|err| CommandError::Launch("create", err))?;
     let handed_over = args
         .pid_file
@@ -42,9 +41,9 @@ pub(super) fn run(store: &Store, args: &Create, cgroup: CgroupChoice) -> Result<
                 .map_or(Ok(()), |path| pidfd_socket::send(path, &launched.pidfd))
         });
     if let Err(err) = handed_over {
-        destroy::kill_child(&launched.pidfd);
-        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+        launched.take_back()?;
         return Err(err.into());
     }
+    launched.settle();
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `delete`: remove a container.
 
+use std::time::Duration;
+
 use super::{CommandError, id};
 use crate::{
     cli::Delete,
@@ -7,10 +9,13 @@ use crate::{
         destroy,
         record::Record,
         status::Status,
-        store::{Folder, Store, StoreError},
+        store::{Claim, Folder, Store, StoreError},
     },
     fail_point,
 };
+
+/// How long whoever makes a container may go on with it when it is to be removed by force.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
     let id = id(&args.id)?;
@@ -29,7 +34,7 @@ pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
         return Ok(folder.remove()?);
     }
     // Not before its end: whoever makes it is then done with it, too.
-    let Some(claim) = folder.claim()? else {
+    let Some(claim) = claim(&folder, args.force)? else {
         return Ok(());
     };
     match store.find(&id) {
@@ -42,9 +47,25 @@ pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
     }
 }
 
+/// By force the container is taken from a maker who does not come to an end, too.
+fn claim(folder: &Folder, force: bool) -> Result<Option<Claim>, CommandError> {
+    if !force {
+        return Ok(folder.claim()?);
+    }
+    match folder.claim_within(PATIENCE) {
+        Err(StoreError::Claimed(_)) => {
+            destroy::end_making(folder)?;
+            Ok(folder.claim()?)
+        }
+        claimed => Ok(claimed?),
+    }
+}
+
 /// Kills a container that may be killed.
 fn end(folder: &Folder, record: &Record, force: bool) -> Result<(), CommandError> {
     match Status::of(folder, record) {
+        // criu has not named a first process yet, and may never do so.
+        Status::Stopped if force && record.init.pid == 0 => Ok(destroy::kill(record)?),
         Status::Stopped => Ok(()),
         Status::Created => Ok(destroy::kill(record)?),
         _ if force => Ok(destroy::kill(record)?),

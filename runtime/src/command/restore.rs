@@ -47,8 +47,7 @@ pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8
     let mut restored = restore(store, &wish)?;
     let pid = restored.record.init.pid;
     if let Some(Err(err)) = args.pid_file.as_ref().map(|path| write_pid_file(path, pid)) {
-        destroy::kill_child(&restored.pidfd);
-        destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
+        restored.take_back()?;
         return Err(err.into());
     }
     if args.detach {

@@ -29,10 +29,10 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
     }
     let mut launched = launch(store, &how).map_err(|err| CommandError::Launch("run", err))?;
     if let Err(err) = after_start(args, &launched) {
-        destroy::kill_child(&launched.pidfd);
-        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+        launched.take_back()?;
         return Err(err);
     }
+    launched.settle();
     let pid = launched.record.init.pid;
     if args.detach {
         if let Some(notifications) = &launched.notifications {

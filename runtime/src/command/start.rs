@@ -1,13 +1,12 @@
 //! `start`: let a created container's program run.
 
-use std::time::{Duration, Instant};
-
 use super::{CommandError, id};
 use crate::{
     cli::Target,
     container::record::Record,
     container::{
         destroy,
+        hearing::{self, HearError},
         process::has_executed,
         start_gate,
         status::Status,
@@ -19,12 +18,6 @@ use crate::{
     state,
     talk::{Channel, FromChild, ToChild},
 };
-
-/// How long a container may be stopped or frozen before it is given up. One that runs may take its time: it may have
-/// hooks.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How often that is looked at.
-const LOOK: Duration = Duration::from_millis(250);
 
 const ALREADY_RUNNING: &str = "cannot start an already running container";
 const DIED: &str = "container init died without a word (killed, or out of memory?)";
@@ -90,33 +83,15 @@ fn too_late(record: &Record) -> CommandError {
     })
 }
 
-/// What the container says next. A frozen or stopped one says nothing, for ever.
+/// What the container says next.
 fn hear(connection: &Channel, record: &Record) -> Result<Option<FromChild>, CommandError> {
-    let mut held_up = None;
-    while !connection.speaks_within(LOOK).attempt("wait for", "container init")? {
-        let Some(how) = held_up_how(record) else {
-            held_up = None;
-            continue;
-        };
-        if held_up.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-            return Err(CommandError::State(format!(
-                "cannot start container {}: its first process, pid {}, has been {how} for {} seconds; let it run on, or \
-                 remove it with delete --force",
-                record.id,
-                record.init.pid,
-                PATIENCE.as_secs(),
-            )));
-        }
-    }
-    Ok(connection.hear().attempt("hear", "container init")?)
-}
-
-fn held_up_how(record: &Record) -> Option<&'static str> {
-    let frozen = || record.cgroup().and_then(|cgroup| cgroup.frozen());
-    match record.init.is_stopped() {
-        true => Some("stopped by a signal"),
-        false => frozen().unwrap_or(false).then_some("frozen"),
-    }
+    hearing::hear(connection, record).map_err(|err| match err {
+        HearError::HeldUp { .. } => CommandError::State(format!(
+            "cannot start container {}: {err}; let it run on, or remove it with delete --force",
+            record.id
+        )),
+        HearError::Call(err) => err.into(),
+    })
 }
 
 fn poststart(folder: &Folder, record: &Record) -> Result<(), CommandError> {

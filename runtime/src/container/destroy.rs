@@ -29,6 +29,8 @@ use crate::{
 /// How long the kernel may take to be done with a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long a killed process is waited for before its cgroup is thawed again.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a container is still there.
 #[derive(Debug, thiserror::Error)]
@@ -102,11 +104,12 @@ pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Res
 
 /// Removes what a creation that was killed has left: a folder without a record, and perhaps a cgroup with processes.
 pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
-    let Some((record, cgroup_is_made)) = folder.plan() else {
+    let Some(plan) = folder.plan() else {
         return Ok(folder.remove()?);
     };
+    let record = plan.record;
     let cgroup = record.cgroup()?;
-    if cgroup_is_made {
+    if plan.cgroup_is_made {
         empty_and_remove(&cgroup)?;
     } else if let Err(err) = cgroup.destroy() {
         // Made or not, nobody of ours is in it; and with somebody in it it is not ours.
@@ -124,8 +127,32 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     Ok(())
 }
 
-/// A first process without a runtime ends by itself, but it may just be on its way into the cgroup.
-fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
+/// Kills whoever makes a container and does not come to an end, and what is there of it.
+pub fn end_making(folder: &Folder) -> Result<(), DestroyError> {
+    let Some(plan) = folder.plan() else {
+        return Ok(());
+    };
+    if let Some(key) = plan.maker
+        && let Some(maker) = key.open().attempt("open", "maker of container")?
+    {
+        log::warn(&format!(
+            "process {} makes the container and does not come to an end: it is killed",
+            key.pid
+        ));
+        send_kill(&maker)?;
+    }
+    // One of its children may hold the claim as well, until it runs and sees that its maker is gone.
+    let cgroup = plan.record.cgroup()?;
+    if plan.cgroup_is_made && cgroup.exists() {
+        cgroup.kill_all(Signal::KILL.as_raw())?;
+        cgroup.thaw()?;
+    }
+    Ok(())
+}
+
+/// Kills whoever is in a cgroup that is the container's, and removes it. A first process without a runtime ends by itself,
+/// but it may just be on its way in.
+pub(super) fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let end = Instant::now() + PATIENCE;
     loop {
         let killed = match cgroup.exists() {
@@ -149,6 +176,22 @@ pub fn run_poststop(record: &Record, hooks: &Hooks) {
     if let Err(err) = hooks::run("poststop", &hooks.poststop, &state) {
         log::warn(&err.to_string());
     }
+}
+
+/// Kills a container's first process, a child of ours, and takes its exit status. On v1 one that is frozen in its `cgroup`
+/// dies only when that is thawed; one that does not die is left.
+pub fn kill_init(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
+    let _ = send_kill(pidfd);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        // Again and again: it may be frozen anew.
+        let _ = cgroup.map(Cgroup::thaw);
+        if gone_within(pidfd, LOOK).unwrap_or(true) || Instant::now() > end {
+            break;
+        }
+    }
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let _ = waitid(WaitId::PidFd(pidfd.as_fd()), options);
 }
 
 /// Kills a child of ours and takes its exit status.

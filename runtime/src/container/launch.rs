@@ -15,12 +15,14 @@ use davit_sys::clone::{Fork, fork};
 
 use super::{
     cgroup::{self, CgroupChoice},
-    destroy,
+    destroy::{self, DestroyError},
+    hearing::{self, HearError},
     id::ContainerId,
     process::{ProcessKey, has_executed},
     record::{Record, VERSION},
     start_gate::StartGate,
     store::{Claim, Folder, Store, StoreError},
+    undo::Undo,
 };
 use crate::{
     errno::{Attempt, CallError},
@@ -28,9 +30,9 @@ use crate::{
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
-    intel_rdt::{IntelRdtError, Membership},
+    intel_rdt::IntelRdtError,
     log, namespaces,
-    net_devices::{self, NetDeviceError},
+    net_devices::{self, NetDeviceError, Relocation},
     notify_socket::{self, NotifySocket},
     program::{landlock::LandlockError, limits, selinux::SelinuxError},
     rootfs::{
@@ -149,6 +151,9 @@ pub enum LaunchError {
     /// A descriptor to pass on is not open.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
+    /// The first process says nothing.
+    #[error("unable to start container process: {0}")]
+    Unheard(#[from] HearError),
     /// The first process gave up, in its own words.
     #[error("unable to start container process: error during container init: {0}")]
     Init(String),
@@ -172,6 +177,24 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// Where its service speaks to the caller's manager.
     pub notifications: Option<NotifySocket>,
+    /// The interfaces that it was given, for as long as they may have to be taken back.
+    pub net_devices: Option<Relocation>,
+}
+
+impl Launched {
+    /// Nothing can go wrong any more that the container would have to be taken back for.
+    pub fn settle(&mut self) {
+        if let Some(net_devices) = self.net_devices.take() {
+            net_devices.keep();
+        }
+    }
+
+    /// Ends and removes the container, where something goes wrong after it was made.
+    pub fn take_back(self) -> Result<(), DestroyError> {
+        destroy::kill_init(&self.pidfd, self.record.cgroup().ok().as_ref());
+        drop(self.net_devices);
+        destroy::remove_with(&self.folder, &self.record, &self.hooks)
+    }
 }
 
 /// Makes a container. On failure nothing of it is left.
@@ -184,19 +207,14 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let mounts = planned::plan(&config)?;
     let inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
-    let shared = namespaces::open_shared(&config.linux)?;
+    let shared = inputs::shared(&config, launch)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
 
     let intel_rdt = membership(&config, &launch.id)?;
 
     let (folder, claim) = store.reserve(&launch.id, &json)?;
     let mut claim = Some(claim);
-    let mut undo = Undo {
-        folder: Some(&folder),
-        cgroup: None,
-        root_mount: None,
-        intel_rdt: None,
-    };
+    let mut undo = Undo::new(&folder);
     fail_point::reach("create.claimed");
     let notifications = notifications(manager, &folder, launch)?;
     let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
@@ -231,6 +249,8 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         folder.save_plan(&record)?;
     }
     folder.cgroup_is_made()?;
+    // What systemd is still to make may come to be somebody else's.
+    undo.owns_cgroup = !cgroup.adopts();
     cgroup.apply()?;
     fail_point::reach("create.limited");
     if let (Some(membership), Some(wanted)) = (intel_rdt, &config.linux.intel_rdt) {
@@ -247,6 +267,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         false => None,
     };
     let hooks = config.hooks.clone();
+    undo.poststop = Some((record.clone(), hooks.clone()));
     let aid = Aid {
         agent,
         devices: config.linux.net_devices.clone(),
@@ -265,17 +286,14 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         owns_streams: launch.foreground,
         rootless: is_rootless(),
     };
-    let mut launched = start_init(plan, folder.clone(), &mut claim, hooks, aid, launch.wait_for_start)?;
+    let mut launched = start_init(plan, &mut undo, &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
     fail_point::reach("create.complete");
     if let Err(err) = folder.container_is_made() {
         destroy::kill_child(&launched.pidfd);
         return Err(err.into());
     }
-    undo.folder = None;
-    undo.cgroup = None;
-    undo.root_mount = None;
-    undo.intel_rdt = None;
+    undo.disarm();
     Ok(launched)
 }
 
@@ -290,7 +308,7 @@ struct Aid {
 /// Forks the first process and talks with it until it is set up, or has executed the program.
 fn start_init(
     plan: Plan,
-    folder: Folder,
+    undo: &mut Undo,
     claim: &mut Option<Claim>,
     hooks: davit_spec::Hooks,
     aid: Aid,
@@ -317,12 +335,13 @@ fn start_init(
         channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
     }
     let mut launched = Launched {
-        folder,
+        folder: undo.folder().clone(),
         record: record.clone(),
         hooks,
         pidfd,
         terminal: None,
         notifications: None,
+        net_devices: None,
     };
     let made = ProcessKey::of(pid).ok_or(LaunchError::Died).and_then(|key| {
         record.init = key;
@@ -331,6 +350,7 @@ fn start_init(
         fail_point::reach("create.recorded");
         if place.adopts() {
             place.adopt(pid)?;
+            undo.owns_cgroup = true;
             channel.order(ToChild::Go).map_err(|_| LaunchError::Died)?;
         }
         if let Some(membership) = &launched.record.intel_rdt {
@@ -341,8 +361,7 @@ fn start_init(
     match made {
         Ok(()) => Ok(launched),
         Err(err) => {
-            destroy::kill_child(&launched.pidfd);
-            destroy::run_poststop(&launched.record, &launched.hooks);
+            destroy::kill_init(&launched.pidfd, undo.own_cgroup());
             Err(err)
         }
     }
@@ -371,17 +390,16 @@ fn converse(
     sources: Option<&Sources>,
     aid: &Aid,
 ) -> Result<(), LaunchError> {
-    let hooks = &launched.hooks;
-    let hooks_due = hooks.await_runtime() || !aid.devices.is_empty();
+    let hooks_due = launched.hooks.await_runtime() || !aid.devices.is_empty();
     let go = || channel.order(ToChild::Go).map_err(|_| LaunchError::Died);
     // The word may be said before it is waited for: one wake-up less.
     if !wait && !hooks_due {
         let _ = go();
     }
     loop {
-        match channel.hear().attempt("hear", "container init")? {
+        match hearing::hear(channel, &launched.record)? {
             Some(FromChild::HooksDue) => {
-                net_devices::relocate(&aid.devices, launched.record.init.pid)?;
+                launched.net_devices = net_devices::relocate(&aid.devices, launched.record.init.pid)?;
                 let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
                 let run = |point, hooks: &[Hook]| hooks::run_for(launched.pidfd.as_fd(), point, hooks, &state);
                 run("prestart", &launched.hooks.prestart)?;
@@ -421,38 +439,5 @@ fn warn_of_strays(config: &Config, cgroup: &Cgroup, launch: &Launch) {
             "creating a rootless container with no cgroup and no private pid namespace. \
              Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)",
         );
-    }
-}
-
-/// What a failed creation must take back.
-struct Undo<'a> {
-    folder: Option<&'a Folder>,
-    cgroup: Option<Cgroup>,
-    root_mount: Option<(PathBuf, u64)>,
-    intel_rdt: Option<Membership>,
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.cgroup
-            && let Err(err) = cgroup.destroy()
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some((rootfs, id)) = &self.root_mount
-            && let Err(err) = host_mount::remove(rootfs, *id)
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some(membership) = &self.intel_rdt
-            && let Err(err) = membership.remove()
-        {
-            log::warn(&err.to_string());
-        }
-        if let Some(folder) = self.folder
-            && let Err(err) = folder.remove()
-        {
-            log::warn(&err.to_string());
-        }
     }
 }

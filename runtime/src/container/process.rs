@@ -25,6 +25,11 @@ impl ProcessKey {
         Some(ProcessKey { pid, start_time })
     }
 
+    /// The key of the calling process; `None` where /proc says nothing of it.
+    pub fn own() -> Option<Self> {
+        Self::of(std::process::id() as i32)
+    }
+
     /// Whether that process still runs. A zombie does not, unless only its first thread has ended.
     pub fn is_alive(self) -> bool {
         stat(self.pid).is_some_and(|stat| {

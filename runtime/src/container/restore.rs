@@ -9,7 +9,7 @@ use std::{
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, ExtMountMap, InheritFd, Version};
 use davit_spec::{Config, NamespaceKind};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,6 +19,7 @@ use super::{
     process::ProcessKey,
     record::{Record, VERSION},
     store::{Folder, Store, StoreError},
+    undo::Undo,
 };
 use crate::{
     criu::{
@@ -31,9 +32,7 @@ use crate::{
     },
     errno::{Attempt, CallError},
     hooks::{self, HookError},
-    inherited, init,
-    intel_rdt::Membership,
-    log, notify_socket,
+    inherited, init, notify_socket,
     program::terminal::Console,
     state, talk,
 };
@@ -107,11 +106,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
     let intel_rdt = launch::membership(&config, &launch.id).map_err(LaunchError::IntelRdt)?;
     let (folder, _claim) = store.reserve(&launch.id, &json)?;
-    let mut undo = Undo {
-        folder: Some(&folder),
-        cgroup: None,
-        intel_rdt: None,
-    };
+    let mut undo = Undo::new(&folder);
     notify_socket::make_folder(&folder)?;
     let version = version()?;
     check_version(wish, version)?;
@@ -123,6 +118,8 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     folder.save_plan(&record(&cgroup))?;
     cgroup.create()?;
     undo.cgroup = Some(cgroup.clone());
+    // What systemd is still to make may come to be somebody else's.
+    undo.owns_cgroup = !cgroup.adopts();
     let record = record(&cgroup);
     folder.save_plan(&record)?;
     folder.cgroup_is_made()?;
@@ -134,7 +131,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         membership.make(&wanted.lines()).map_err(LaunchError::IntelRdt)?;
     }
     let mut restoring = Restoring {
-        folder: &folder,
+        undo,
         config: &config,
         json: &json,
         record,
@@ -148,12 +145,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
             RestoreError::Criu(failure) => excerpt::explain(failure, wish.options.log_folder().join(LOG)).into(),
             other => other,
         })?;
-    let launched = restoring.finish()?;
-    folder.container_is_made()?;
-    undo.folder = None;
-    undo.cgroup = None;
-    undo.intel_rdt = None;
-    Ok(launched)
+    restoring.finish()
 }
 
 fn check_version(wish: &Restore, version: Version) -> Result<(), CriuError> {
@@ -196,7 +188,8 @@ fn record(config: &Config, launch: &Launch, rootfs: &Path, cgroup: &Cgroup) -> R
 
 /// A container that is being restored.
 struct Restoring<'a> {
-    folder: &'a Folder,
+    /// What there is of it.
+    undo: Undo<'a>,
     config: &'a Config,
     /// What `config` was read from.
     json: &'a [u8],
@@ -216,7 +209,7 @@ impl Restoring<'_> {
     ) -> Result<(), RestoreError> {
         let (config, bundle) = (self.config, &self.record.bundle);
         let places = mountpoints::prepare(config, &self.record.rootfs, bundle)?;
-        let stage = Stage::new(self.folder, &self.record.rootfs)?;
+        let stage = Stage::new(self.undo.folder(), &self.record.rootfs)?;
         let mut opts = CriuOpts {
             root: Some(stage.root().to_string_lossy().into_owned()),
             evasive_devices: Some(true),
@@ -229,7 +222,7 @@ impl Restoring<'_> {
         };
         let passed = give_namespaces(&mut opts, config, version)?;
         give_mounts(&mut opts, config, bundle, &places, &cgroup.mount_table(), &stage);
-        give_socket(&mut opts, self.folder);
+        give_socket(&mut opts, self.undo.folder());
         let worker = Worker::start(&Setting {
             ends_with_us: true,
             standard_streams: true,
@@ -237,6 +230,7 @@ impl Restoring<'_> {
             cgroup: Some(cgroup),
             stage: Some(&stage),
         })?;
+        self.undo.owns_cgroup = true;
         // criu's children are born in its group.
         if let Some(membership) = &self.record.intel_rdt {
             membership.adopt(worker.pid()).map_err(LaunchError::IntelRdt)?;
@@ -284,9 +278,9 @@ impl Restoring<'_> {
         self.record.own_pids = self.config.linux.has_new(NamespaceKind::Pid);
         self.record.created = crate::timestamp::now();
         if self.config.linux.namespace(NamespaceKind::Time).is_none() && has_other_clocks(pid) {
-            self.folder.save_config(&with_time_namespace(self.json))?;
+            self.undo.folder().save_config(&with_time_namespace(self.json))?;
         }
-        Ok(self.folder.save(&self.record)?)
+        Ok(self.undo.folder().save(&self.record)?)
     }
 
     fn hand_over(&mut self, master: Option<OwnedFd>) -> Result<(), RestoreError> {
@@ -304,14 +298,18 @@ impl Restoring<'_> {
     }
 
     fn finish(self) -> Result<Launched, RestoreError> {
-        Ok(Launched {
-            folder: self.folder.clone(),
+        let launched = Launched {
+            folder: self.undo.folder().clone(),
             record: self.record,
             hooks: self.config.hooks.clone(),
             pidfd: self.init.ok_or(RestoreError::Nameless)?,
             terminal: self.terminal,
             notifications: None,
-        })
+            net_devices: None,
+        };
+        self.undo.folder().container_is_made()?;
+        self.undo.disarm();
+        Ok(launched)
     }
 }
 
@@ -361,29 +359,4 @@ fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>, CallError> {
         }))
     });
     Ok(roots.flatten().collect())
-}
-
-/// What a failed restore must take back.
-struct Undo<'a> {
-    folder: Option<&'a Folder>,
-    cgroup: Option<Cgroup>,
-    intel_rdt: Option<Membership>,
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if let Some(cgroup) = &self.cgroup {
-            let undone = cgroup
-                .kill_all(Signal::KILL.as_raw())
-                .and_then(|()| cgroup.thaw())
-                .and_then(|()| cgroup.destroy());
-            undone.unwrap_or_else(|err| log::warn(&err.to_string()));
-        }
-        if let Some(membership) = &self.intel_rdt {
-            membership.remove().unwrap_or_else(|err| log::warn(&err.to_string()));
-        }
-        if let Some(folder) = self.folder {
-            folder.remove().unwrap_or_else(|err| log::warn(&err.to_string()));
-        }
-    }
 }

@@ -4,7 +4,8 @@
 //! <root>/<id>/state.json    the record (written aside and renamed: whole or not there)
 //! <root>/<id>/config.json   the config as it was when the container was made
 //! <root>/<id>/start.sock    there until the container is started
-//! <root>/<id>/.planned.json the record before there is a process: its cgroup may be there, and may be another's
+//! <root>/<id>/.planned.json the record before there is a process, and who makes one: the cgroup may be there, and may be
+//!                           another's
 //! <root>/<id>/.made.json    the same when the cgroup was made: it and whoever is in it are this container's
 //! <root>/<id>/.done.json    the same when the container is made
 //! <root>/.seccomp/          compiled filters
@@ -20,11 +21,13 @@ use std::{
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use davit_spec::Config;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{id::ContainerId, record::Record};
+use super::{id::ContainerId, process::ProcessKey, record::Record};
 use crate::{
     errno::{Attempt, CallError},
     fail_point,
@@ -37,6 +40,9 @@ const PLANNED: &str = ".planned.json";
 const MADE: &str = ".made.json";
 const DONE: &str = ".done.json";
 const CONFIG: &str = "config.json";
+
+/// How long somebody else may take: a creation that hangs in a hook must not hang its deletion.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a container cannot be found, kept or read.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,28 @@ pub enum StoreError {
 
 /// A container, or why it cannot be read.
 pub type Found = Result<(Folder, Record), StoreError>;
+
+/// What was planned, for when there is no whole record.
+#[derive(Debug, Deserialize)]
+pub struct Plan {
+    /// The record as it is before there is a process.
+    #[serde(flatten)]
+    pub record: Record,
+    /// Who makes the container, as long as it is being made.
+    #[serde(default)]
+    pub maker: Option<ProcessKey>,
+    /// Whether the cgroup is the container's, with whoever is in it.
+    #[serde(skip)]
+    pub cgroup_is_made: bool,
+}
+
+/// A [`Plan`] to be written.
+#[derive(Serialize)]
+struct Draft<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    maker: Option<ProcessKey>,
+}
 
 /// The folder of all containers.
 #[derive(Clone, Debug)]
@@ -182,13 +210,22 @@ impl Folder {
 
     /// Waits until nobody else makes or removes the container; `None` when the folder is gone by then.
     pub fn claim(&self) -> Result<Option<Claim>, StoreError> {
-        Claim::of(&self.path)
+        self.claim_within(PATIENCE)
     }
 
-    /// Keeps what is known before the cgroup is made.
+    /// The same with another limit.
+    pub fn claim_within(&self, patience: Duration) -> Result<Option<Claim>, StoreError> {
+        Claim::of(&self.path, patience)
+    }
+
+    /// Keeps what is known before the cgroup is made, and who makes it: the calling process.
     pub fn save_plan(&self, record: &Record) -> Result<(), StoreError> {
         let path = self.path.join(PLANNED);
-        Ok(fs::write(&path, json(record)).attempt("write", path.display())?)
+        let draft = Draft {
+            record,
+            maker: ProcessKey::own(),
+        };
+        Ok(fs::write(&path, json(&draft)).attempt("write", path.display())?)
     }
 
     /// Keeps that the cgroup of the plan is the container's.
@@ -208,13 +245,16 @@ impl Folder {
         [MADE, PLANNED].iter().any(|name| self.path.join(name).exists()) && Claim::is_held(&self.path)
     }
 
-    /// What was planned, and whether the cgroup is the container's; for when there is no whole record.
-    pub fn plan(&self) -> Option<(Record, bool)> {
-        let read = |name| read(&self.path.join(name)).ok();
-        read(DONE)
-            .or_else(|| read(MADE))
-            .map(|record| (record, true))
-            .or_else(|| read(PLANNED).map(|record| (record, false)))
+    /// What was planned.
+    pub fn plan(&self) -> Option<Plan> {
+        let read = |name| read::<Plan>(&self.path.join(name)).ok();
+        let made = |plan| Plan {
+            cgroup_is_made: true,
+            ..plan
+        };
+        // Who has made it may live on, as the runtime of a foreground run does.
+        let done = read(DONE).map(|plan| made(Plan { maker: None, ..plan }));
+        done.or_else(|| read(MADE).map(made)).or_else(|| read(PLANNED))
     }
 
     /// Keeps the record.
@@ -259,11 +299,11 @@ impl Folder {
     }
 }
 
-fn json(record: &Record) -> Vec<u8> {
+fn json(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record is made of text and numbers")
 }
 
-fn read(path: &Path) -> Result<Record, StoreError> {
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
     let json = match fs::read(path) {
         Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Err(StoreError::Absent);

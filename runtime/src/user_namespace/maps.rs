@@ -4,6 +4,7 @@ use std::{
     env,
     path::PathBuf,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use davit_spec::{IdMapping, Linux, NamespaceKind, id_mappings_from_table, id_mappings_to_table};
@@ -11,10 +12,14 @@ use rustix::{io::Errno as Kernel, process::getegid};
 
 use crate::{
     errno::{Attempt, CallError},
+    host_program::{self, End},
     log,
     procfs::ProcFs,
     rootless::is_rootless,
 };
+
+/// How long newuidmap or newgidmap may take. They write a line; but who has which ids they may have to ask a server for.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why a user namespace could not be mapped, or is not the one that the config describes.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,9 @@ pub enum MapError {
         /// What it said.
         reason: String,
     },
+    /// newuidmap or newgidmap has not come to an end.
+    #[error("{0} has not ended within {patience} seconds", patience = PATIENCE.as_secs())]
+    Unending(&'static str),
     /// A namespace to join that is mapped otherwise.
     #[error(
         "user namespaces enabled, but both namespace path and non-matching mapping specified -- you may only provide one"
@@ -95,22 +103,26 @@ fn ask(tool: &'static str, map: &'static str, pid: i32, table: String) -> Result
         return Err(MapError::NoTool { map, table, tool });
     };
     log::debug(format_args!("{} writes {map} of process {pid}", path.display()));
+    let mut said = host_program::memory().attempt("make", "file in memory")?;
     let mut command = Command::new(path);
     command
         .arg(pid.to_string())
         .args(table.split_ascii_whitespace())
         .env_clear()
-        .stdin(Stdio::null());
-    let output = davit_sys::signals::unblocked(&mut command)
-        .output()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(said.try_clone().attempt("duplicate", "file in memory")?);
+    let mut child = davit_sys::signals::unblocked(&mut command)
+        .spawn()
         .attempt("execute", tool)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(MapError::Refused {
+    match host_program::wait(&mut child, Some(PATIENCE), None).attempt("wait for", tool)? {
+        End::Exited(status) if status.success() => Ok(()),
+        End::Exited(_) => Err(MapError::Refused {
             tool,
             table,
-            reason: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            reason: host_program::text(&mut said),
         }),
+        End::TimedOut | End::Abandoned => Err(MapError::Unending(tool)),
     }
 }
 

@@ -37,6 +37,6 @@ pub use namespaces::{Namespace, NamespaceKind};
 pub use net_device::NetDevice;
 pub use process::{ConsoleSize, IoPriority, Process, Rlimit, Scheduler, User};
 pub use resources::parse_resources;
-pub use sysctl::path as sysctl_path;
+pub use sysctl::{path as sysctl_path, refuse_in_hosts as refuse_sysctls_in_hosts};
 pub use time_offset::{TimeOffset, table as time_offsets_table};
 pub use validate::SpecError;

@@ -22,6 +22,7 @@ use crate::{
     inherited,
     intel_rdt::{IntelRdtError, Membership, Resctrl},
     log,
+    namespaces::{self, Shared},
     notify_socket::{self, NotifySocket},
     program::{Inheritance, capabilities, landlock::Landlock, limits, selinux, terminal::Console},
     rootless::{self, is_rootless},
@@ -97,6 +98,22 @@ pub fn filter(config: &Config, store: &Store) -> Result<Option<Filter>, SeccompE
     let filter = compile_cached(profile, &store.filters())?;
     log::debug(format_args!("seccomp filter flags: {}", filter.options()));
     Ok(Some(filter))
+}
+
+/// The namespaces that the container is to share.
+pub(super) fn shared(config: &Config, launch: &Launch) -> Result<Vec<Shared>, LaunchError> {
+    let shared = namespaces::open_shared(&config.linux)?;
+    if config.linux.sysctl.is_empty() {
+        return Ok(shared);
+    }
+    for kind in namespaces::own_among(&shared)? {
+        let refused = davit_spec::refuse_sysctls_in_hosts(&config.linux, kind);
+        refused.map_err(|cause| LaunchError::Config {
+            path: launch.config.clone(),
+            cause,
+        })?;
+    }
+    Ok(shared)
 }
 
 /// Where a service in the container speaks to the caller's `manager`, if there is one: furnished for all, listened at

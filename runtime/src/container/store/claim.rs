@@ -18,8 +18,6 @@ use rustix::{
 use super::StoreError;
 use crate::errno::Attempt;
 
-/// How long somebody else may take: a creation that hangs in a hook must not hang its deletion.
-const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held for as long as this lives, and by a child that was forked meanwhile until that closes it, too.
@@ -35,12 +33,12 @@ impl Claim {
             .is_ok_and(|directory| flock(directory, FlockOperation::NonBlockingLockShared) == Err(Kernel::AGAIN))
     }
 
-    pub(super) fn of(folder: &Path) -> Result<Option<Claim>, StoreError> {
+    pub(super) fn of(folder: &Path, patience: Duration) -> Result<Option<Claim>, StoreError> {
         let directory = match open(folder) {
             Err(Kernel::NOENT) => return Ok(None),
             directory => directory.attempt("open", folder.display())?,
         };
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         loop {
             match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => break,

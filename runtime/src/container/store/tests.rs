@@ -69,9 +69,16 @@ fn what_a_creation_has_left_says_whose_the_cgroup_is() {
     let (container, _claim) = store.reserve(&id, b"{}").unwrap();
     assert!(container.plan().is_none());
     container.save_plan(&record("one")).unwrap();
-    assert!(matches!(container.plan(), Some((_, false))));
+    let plan = container.plan().unwrap();
+    assert_eq!((plan.cgroup_is_made, plan.maker), (false, ProcessKey::own()));
     container.cgroup_is_made().unwrap();
-    assert!(matches!(container.plan(), Some((_, true))));
+    let plan = container.plan().unwrap();
+    assert_eq!((plan.cgroup_is_made, plan.maker), (true, ProcessKey::own()));
+    assert!(container.is_being_made());
+    container.container_is_made().unwrap();
+    assert!(!container.is_being_made());
+    let plan = container.plan().unwrap();
+    assert_eq!((plan.cgroup_is_made, plan.maker), (true, None));
     assert!(matches!(store.find(&id), Err(StoreError::Absent)));
 }
 

@@ -1,0 +1,170 @@
+//! A creation that fails: it comes to its end whatever anybody does meanwhile, and leaves nothing.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
+
+use davit_integration_tests::{sweep, wait};
+use serde_json::{Value, json};
+
+use crate::{bundle::Bundle, shell_words};
+
+/// A hook of the host.
+fn shell(script: &str) -> Value {
+    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+}
+
+/// Begins to create the container.
+fn creation(bundle: &Bundle) -> Child {
+    begin(bundle, "create", "no point")
+}
+
+/// Begins to make the container, up to a point.
+fn begin(bundle: &Bundle, command: &str, point: &str) -> Child {
+    let log = fs::File::create(bundle.file("creation.err")).expect("the bundle is ours");
+    let mut command = bundle.command(&[command, "--bundle", &bundle.path(), bundle.id()]);
+    command.env("DAVIT_FAIL_POINT", point);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.spawn().expect("the runtime is built")
+}
+
+#[track_caller]
+fn nothing_is_left(bundle: &Bundle) {
+    assert!(!bundle.root().join(bundle.id()).exists(), "a folder is left");
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+#[test]
+fn the_container_is_gone_when_its_poststop_hooks_run() {
+    let bundle = Bundle::new();
+    let (seen, go) = (bundle.file("seen"), bundle.file("go"));
+    bundle.edit(|config| {
+        config["hooks"]["createRuntime"] = shell("exit 3");
+        config["hooks"]["poststop"] = shell(&format!(
+            "cat > {seen}.new; mv {seen}.new {seen}; until [ -e {go} ]; do sleep 0.1; done"
+        ));
+    });
+    let mut create = creation(&bundle);
+    wait::until_true("the hook runs", 20, || fs::exists(&seen).is_ok_and(|exists| exists));
+    nothing_is_left(&bundle);
+    assert!(create.try_wait().expect("it is a child").is_none());
+    fs::write(go, "").expect("the bundle is ours");
+    assert!(!create.wait().expect("it is a child").success());
+    let state: Value = serde_json::from_str(&fs::read_to_string(seen).expect("the hook wrote it")).expect("JSON");
+    assert_eq!(state["status"], "stopped");
+}
+
+#[test]
+fn what_a_hook_has_left_in_the_cgroup_of_a_failed_creation_is_killed() {
+    let bundle = Bundle::new();
+    let cwd = bundle.path();
+    bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+        config["hooks"]["createContainer"] =
+            shell(&format!("cd {cwd}; sleep 600 > /dev/null 2>&1 < /dev/null & exit 3"));
+    });
+    bundle.create_as(bundle.id()).code_is(1).says("createContainer hook #0");
+    nothing_is_left(&bundle);
+    let folder = bundle.rootfs().parent().expect("the bundle").to_owned();
+    wait::until_true("no process is left", 5, || sweep::processes_of(&folder, &[]).is_empty());
+}
+
+#[test]
+fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
+    let bundle = Bundle::new();
+    let pause = bundle.command(&["pause", bundle.id()]);
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&format!("{} && exit 3", shell_words(&pause))));
+    let mut create = creation(&bundle);
+    wait::until_true("create has ended", 20, || {
+        create.try_wait().expect("it is a child").is_some()
+    });
+    let said = fs::read_to_string(bundle.file("creation.err")).expect("the bundle is ours");
+    assert!(said.contains("createRuntime hook #0: exit status 3"), "{said}");
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_does_not_wait_for_ever_for_a_container_that_is_frozen() {
+    let bundle = Bundle::new();
+    let pause = bundle.command(&["pause", bundle.id()]);
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&shell_words(&pause)));
+    let mut create = creation(&bundle);
+    wait::until_true("create has ended", 40, || {
+        create.try_wait().expect("it is a child").is_some()
+    });
+    let said = fs::read_to_string(bundle.file("creation.err")).expect("the bundle is ours");
+    assert!(said.contains("has been frozen for 10 seconds"), "{said}");
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_whose_processes_cannot_be_killed_keeps_what_it_takes_to_do_it_later() {
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    if !freezer.exists() {
+        eprintln!("not tested here: on v2 a frozen process can be killed");
+        return;
+    }
+    let bundle = Bundle::new();
+    let parent = format!("/davit-tests/{}", bundle.id());
+    let state = format!("{}{parent}/freezer.state", freezer.display());
+    bundle.edit(|config| {
+        config["linux"]["cgroupsPath"] = json!(format!("{parent}/inner"));
+        config["hooks"]["createRuntime"] = shell(&format!("echo FROZEN > {state}; exit 3"));
+    });
+    bundle
+        .create_as(bundle.id())
+        .code_is(1)
+        .says("delete --force removes what is left of the container");
+    assert!(bundle.root().join(bundle.id()).exists());
+    fs::write(state, "THAWED").expect("the cgroup is ours");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    for cgroup in bundle.cgroups() {
+        // What was above the container's own is not the runtime's to remove.
+        fs::remove_dir(cgroup).expect("nothing is left in it");
+    }
+    nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_creation_that_hangs_is_ended_by_a_forced_deletion() {
+    let bundle = Bundle::new();
+    for point in ["create.planned", "create.limited", "create.recorded"] {
+        let mut create = begin(&bundle, "create", &format!("{point}:stop"));
+        wait::until_true("the creation hangs", 20, || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", create.id()));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        });
+        let delete = bundle.runtime(&["delete", "--force", bundle.id()]);
+        delete.code_is(0).says("does not come to an end");
+        wait::until_true(&format!("the creation has ended at {point}"), 5, || {
+            create.try_wait().expect("it is a child").is_some()
+        });
+        nothing_is_left(&bundle);
+    }
+}
+
+#[test]
+fn who_runs_a_container_in_the_foreground_is_not_taken_for_who_makes_it() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let mut run = begin(&bundle, "run", "no point");
+    let folder = bundle.root().join(bundle.id());
+    wait::until_true("it runs", 20, || {
+        folder.join("state.json").exists() && bundle.state()["status"] == "running"
+    });
+    // Somebody else takes the time to remove something.
+    let held = fs::File::open(&folder).expect("the store is ours");
+    held.lock().expect("nobody makes the container any more");
+    let mut delete = bundle.command(&["delete", "--force", bundle.id()]);
+    let mut delete = delete.spawn().expect("the runtime is built");
+    std::thread::sleep(Duration::from_secs(5));
+    drop(held);
+    assert!(delete.wait().expect("it is a child").success());
+    // The container was killed, and the runtime says so: it was not killed itself.
+    assert_eq!(run.wait().expect("it is a child").code(), Some(128 + 9));
+    nothing_is_left(&bundle);
+}
