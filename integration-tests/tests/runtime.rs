@@ -24,6 +24,8 @@ mod mounts;
 mod net_devices;
 #[path = "runtime/notify_socket.rs"]
 mod notify_socket;
+#[path = "runtime/priorities.rs"]
+mod priorities;
 #[path = "runtime/process.rs"]
 mod process;
 #[path = "runtime/rootless.rs"]

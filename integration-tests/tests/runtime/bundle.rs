@@ -105,6 +105,25 @@ impl Bundle {
         self.runtime(&["run", "--bundle", &self.path(), &self.id])
     }
 
+    /// Starts a container whose program sleeps.
+    pub fn sleeping(&self) {
+        self.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+        self.runtime(&["run", "--detach", "--bundle", &self.path(), self.id()])
+            .ok();
+    }
+
+    /// Runs a further program in the container.
+    pub fn exec(&self, args: &[&str]) -> Finished {
+        self.runtime(&[&["exec", self.id()], args].concat())
+    }
+
+    /// Runs what a process.json describes in the container.
+    pub fn exec_process(&self, process: &Value) -> Finished {
+        let path = self.file("process.json");
+        fs::write(&path, process.to_string()).expect("the bundle is ours");
+        self.runtime(&["exec", "--process", &path, self.id()])
+    }
+
     /// What `state` says.
     pub fn state(&self) -> Value {
         serde_json::from_str(&self.runtime(&["state", &self.id]).ok()).expect("JSON")
