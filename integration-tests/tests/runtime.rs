@@ -16,6 +16,8 @@ mod events;
 mod hooks;
 #[path = "runtime/host_mounts.rs"]
 mod host_mounts;
+#[path = "runtime/keyrings.rs"]
+mod keyrings;
 #[path = "runtime/landlock.rs"]
 mod landlock;
 #[path = "runtime/mounts.rs"]
