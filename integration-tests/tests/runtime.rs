@@ -10,6 +10,8 @@ mod checkpoint;
 mod commands;
 #[path = "runtime/crashes.rs"]
 mod crashes;
+#[path = "runtime/descriptors.rs"]
+mod descriptors;
 #[path = "runtime/events.rs"]
 mod events;
 #[path = "runtime/hooks.rs"]
