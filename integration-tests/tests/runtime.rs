@@ -14,6 +14,8 @@ mod crashes;
 mod descriptors;
 #[path = "runtime/events.rs"]
 mod events;
+#[path = "runtime/exec.rs"]
+mod exec;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]

@@ -67,17 +67,26 @@ fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
         return false;
     };
     let dashes = if name.chars().count() == 1 { "-" } else { "--" };
-    if arg.get_action().takes_values() {
+    if takes_value(arg) {
         let value = value.map_or(String::new(), |value| format!("={value}"));
         translated.push(format!("{dashes}{name}{value}").into());
         return value.is_empty();
     }
+    // A switch that may be told to be off: that is another thing than to say nothing.
+    let is_three_way = arg.get_action().takes_values();
     match value.map(go_bool) {
+        Some(Some(false)) if is_three_way => translated.push(format!("{dashes}{name}=false").into()),
         Some(Some(false)) => {}
         None | Some(Some(true)) => translated.push(format!("{dashes}{name}").into()),
         Some(None) => translated.push(text.into()),
     }
     false
+}
+
+/// Whether it is followed by a value, in the next argument where there is no `=`.
+pub(super) fn takes_value(arg: &Arg) -> bool {
+    let may_lack_it = arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+    arg.get_action().takes_values() && !may_lack_it
 }
 
 fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
@@ -124,6 +133,12 @@ mod tests {
             "r exec -cap CAP_KILL id ls -color=1",
             "r exec --cap CAP_KILL id ls -color=1",
         );
+        check(
+            "r exec -no-new-privs -tty id ls -l",
+            "r exec --no-new-privs --tty id ls -l",
+        );
+        check("r exec --no-new-privs=F id ls", "r exec --no-new-privs=false id ls");
+        check("r exec --no-new-privs=1 id ls", "r exec --no-new-privs id ls");
         check("r update --cpu-quota -1 -nope id", "r update --cpu-quota -1 -nope id");
     }
 }
