@@ -16,6 +16,8 @@ mod descriptors;
 mod events;
 #[path = "runtime/exec.rs"]
 mod exec;
+#[path = "runtime/features.rs"]
+mod features;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]

@@ -138,28 +138,6 @@ fn a_list_has_runcs_columns_and_an_owner() {
 }
 
 #[test]
-fn features_name_what_a_container_can_be_given() {
-    let bundle = Bundle::new();
-    let features: Value = serde_json::from_str(&bundle.runtime(&["features"]).ok()).expect("JSON");
-    assert_eq!(features["ociVersionMax"], "1.3.0");
-    let names = |list: &Value| {
-        list.as_array()
-            .expect("a list")
-            .iter()
-            .map(|name| name.as_str().expect("text").to_owned())
-            .collect::<Vec<_>>()
-    };
-    // Each option is one that a mount takes.
-    for option in names(&features["mountOptions"]) {
-        assert!(!option.is_empty());
-    }
-    let namespaces = names(&features["linux"]["namespaces"]);
-    for kind in ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"] {
-        assert!(namespaces.iter().any(|name| name == kind), "{namespaces:?}");
-    }
-}
-
-#[test]
 fn a_kept_container_stays_and_one_of_a_pid_file_is_named_in_it() {
     let bundle = Bundle::new();
     bundle.edit(|config| config["process"]["args"] = json!(["true"]));
