@@ -28,6 +28,8 @@ mod keyrings;
 mod landlock;
 #[path = "runtime/mounts.rs"]
 mod mounts;
+#[path = "runtime/namespaces.rs"]
+mod namespaces;
 #[path = "runtime/net_devices.rs"]
 mod net_devices;
 #[path = "runtime/notify_socket.rs"]
