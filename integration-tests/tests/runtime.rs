@@ -12,6 +12,8 @@ mod commands;
 mod crashes;
 #[path = "runtime/descriptors.rs"]
 mod descriptors;
+#[path = "runtime/devices.rs"]
+mod devices;
 #[path = "runtime/events.rs"]
 mod events;
 #[path = "runtime/exec.rs"]
