@@ -36,6 +36,8 @@ mod namespaces;
 mod net_devices;
 #[path = "runtime/notify_socket.rs"]
 mod notify_socket;
+#[path = "runtime/orphans.rs"]
+mod orphans;
 #[path = "runtime/priorities.rs"]
 mod priorities;
 #[path = "runtime/process.rs"]
