@@ -62,6 +62,15 @@ impl Bundle {
         self.scratch.join("state")
     }
 
+    /// Puts a static program in C into the root, for what busybox cannot do. What links the tests can link it.
+    pub fn compile(&self, name: &str, source: &str) {
+        let file = self.file(&format!("{name}.c"));
+        fs::write(&file, source).expect("the bundle is ours");
+        let program = self.rootfs().join("bin").join(name);
+        let mut compiler = Command::new("cc");
+        compiler.args(["-static", "-o"]).arg(program).arg(file).finish().ok();
+    }
+
     /// Changes the config.
     pub fn edit(&self, change: impl FnOnce(&mut Value)) {
         let path = self.file("config.json");

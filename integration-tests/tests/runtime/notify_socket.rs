@@ -2,7 +2,6 @@
 
 use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
 
-use davit_integration_tests::Run;
 use serde_json::json;
 
 use crate::Bundle;
@@ -45,8 +44,7 @@ impl Service {
     }
 }
 
-/// Puts a static program into the container that sends its argument to $NOTIFY_SOCKET: busybox has none. What links the
-/// tests can link it.
+/// Puts a program into the container that sends its argument to $NOTIFY_SOCKET.
 fn install_sender(bundle: &Bundle) {
     const SOURCE: &str = r#"
         #include <stdlib.h>
@@ -61,15 +59,7 @@ fn install_sender(bundle: &Bundle) {
             int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
             return sendto(fd, words[1], strlen(words[1]), 0, (struct sockaddr *)&to, sizeof to) < 0;
         }"#;
-    let source = bundle.file("say.c");
-    std::fs::write(&source, SOURCE).expect("the bundle is ours");
-    let program = bundle.rootfs().join("bin/say");
-    Command::new("cc")
-        .args(["-static", "-o"])
-        .arg(program)
-        .arg(source)
-        .finish()
-        .ok();
+    bundle.compile("say", SOURCE);
 }
 
 #[test]
