@@ -12,22 +12,38 @@ mod checkpoint;
 mod commands;
 #[path = "runtime/crashes.rs"]
 mod crashes;
+#[path = "runtime/descriptors.rs"]
+mod descriptors;
+#[path = "runtime/devices.rs"]
+mod devices;
 #[path = "runtime/events.rs"]
 mod events;
+#[path = "runtime/exec.rs"]
+mod exec;
 #[path = "runtime/failures.rs"]
 mod failures;
+#[path = "runtime/features.rs"]
+mod features;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]
 mod host_mounts;
+#[path = "runtime/keyrings.rs"]
+mod keyrings;
 #[path = "runtime/landlock.rs"]
 mod landlock;
 #[path = "runtime/mounts.rs"]
 mod mounts;
+#[path = "runtime/namespaces.rs"]
+mod namespaces;
 #[path = "runtime/net_devices.rs"]
 mod net_devices;
 #[path = "runtime/notify_socket.rs"]
 mod notify_socket;
+#[path = "runtime/orphans.rs"]
+mod orphans;
+#[path = "runtime/priorities.rs"]
+mod priorities;
 #[path = "runtime/process.rs"]
 mod process;
 #[path = "runtime/rootless.rs"]
@@ -476,7 +492,7 @@ fn bad_input_is_refused_with_its_name_and_leaves_nothing() {
     bundle
         .runtime(&["run", "--bundle", "/nowhere", bundle.id()])
         .code_is(1)
-        .says("config.json");
+        .says("chdir /nowhere: no such file or directory");
 
     type Edit = fn(&mut Value);
     let edits: [(Edit, &str); 9] = [

@@ -209,9 +209,9 @@ pub struct Exec {
     /// AppArmor profile
     #[arg(long, value_name = "PROFILE")]
     pub apparmor: Option<String>,
-    /// Never let it gain privileges
-    #[arg(long)]
-    pub no_new_privs: bool,
+    /// Never let it gain privileges; =false: let it, whatever the container's own process may
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub no_new_privs: Option<bool>,
     /// Add a capability to the bounding set
     #[arg(short, long, value_name = "CAP")]
     pub cap: Vec<String>,

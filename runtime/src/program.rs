@@ -212,7 +212,14 @@ fn refuse_outside() -> Result<(), ProgramError> {
 fn environment(process: &Process, inheritance: &Inheritance) -> Vec<String> {
     // Of several values of one name the last one counts, as with Go's setenv.
     let mut env: Vec<String> = Vec::with_capacity(process.env.len() + 3);
-    for variable in &process.env {
+    let listening = match inheritance.listen_fds {
+        0 => Vec::new(),
+        count => vec![
+            format!("LISTEN_FDS={count}"),
+            format!("LISTEN_PID={}", std::process::id()),
+        ],
+    };
+    for variable in process.env.iter().chain(&listening) {
         let name = variable.split_once('=').map_or(variable.as_str(), |(name, _)| name);
         match env
             .iter_mut()
@@ -221,10 +228,6 @@ fn environment(process: &Process, inheritance: &Inheritance) -> Vec<String> {
             Some(earlier) => earlier.clone_from(variable),
             None => env.push(variable.clone()),
         }
-    }
-    if inheritance.listen_fds > 0 {
-        env.push(format!("LISTEN_FDS={}", inheritance.listen_fds));
-        env.push(format!("LISTEN_PID={}", std::process::id()));
     }
     env
 }

@@ -62,6 +62,20 @@ impl Bundle {
         self.scratch.join("state")
     }
 
+    /// Puts a static program in C into the root, for what busybox cannot do. What links the tests can link it.
+    pub fn compile(&self, name: &str, source: &str) {
+        let file = self.file(&format!("{name}.c"));
+        fs::write(&file, source).expect("the bundle is ours");
+        let program = self.rootfs().join("bin").join(name);
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-static", "-pthread", "-o"])
+            .arg(program)
+            .arg(file)
+            .finish()
+            .ok();
+    }
+
     /// Changes the config.
     pub fn edit(&self, change: impl FnOnce(&mut Value)) {
         let path = self.file("config.json");
@@ -105,6 +119,25 @@ impl Bundle {
         self.runtime(&["run", "--bundle", &self.path(), &self.id])
     }
 
+    /// Starts a container whose program sleeps.
+    pub fn sleeping(&self) {
+        self.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+        self.runtime(&["run", "--detach", "--bundle", &self.path(), self.id()])
+            .ok();
+    }
+
+    /// Runs a further program in the container.
+    pub fn exec(&self, args: &[&str]) -> Finished {
+        self.runtime(&[&["exec", self.id()], args].concat())
+    }
+
+    /// Runs what a process.json describes in the container.
+    pub fn exec_process(&self, process: &Value) -> Finished {
+        let path = self.file("process.json");
+        fs::write(&path, process.to_string()).expect("the bundle is ours");
+        self.runtime(&["exec", "--process", &path, self.id()])
+    }
+
     /// What `state` says.
     pub fn state(&self) -> Value {
         serde_json::from_str(&self.runtime(&["state", &self.id]).ok()).expect("JSON")
@@ -131,20 +164,6 @@ impl Bundle {
             .filter(|path| path.exists())
             .map(|path| path.display().to_string())
             .collect()
-    }
-
-    /// Puts a static program of C into the container's /bin, where busybox has none such. What links the tests can link it.
-    pub fn compile(&self, name: &str, source: &str) {
-        let file = self.file(&format!("{name}.c"));
-        fs::write(&file, source).expect("the bundle is ours");
-        let program = self.rootfs().join("bin").join(name);
-        let mut compiler = Command::new("cc");
-        compiler
-            .args(["-static", "-pthread", "-o"])
-            .arg(program)
-            .arg(file)
-            .finish()
-            .ok();
     }
 
     /// A copy of the runtime that a test may fear for.

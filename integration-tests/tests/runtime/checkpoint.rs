@@ -5,20 +5,16 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, IoSliceMut, Read, Write},
-    os::{
-        fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixListener},
-    },
+    io::{BufRead, BufReader, Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use davit_integration_tests::{Finished, Run, peers, wait};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
-use super::bundle::Bundle;
+use super::{bundle::Bundle, descriptors::receive};
 
 /// Counts in a file of the container's root.
 const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
@@ -256,7 +252,7 @@ fn a_terminal_is_handed_over_anew() {
         let mut args = args.to_vec();
         args.extend(["--console-socket", &socket, rig.bundle.id()]);
         rig.runtime(&args).ok();
-        let mut terminal = fs::File::from(receive(&listener));
+        let mut terminal = fs::File::from(receive(&listener).1);
         terminal.write_all(b"hello\n").expect("a terminal");
         let mut said = Vec::new();
         let mut buffer = [0; 256];
@@ -615,25 +611,6 @@ impl Rig {
         assert_eq!(self.bundle.ids(), Vec::<String>::new());
         assert_eq!(self.bundle.cgroups(), Vec::<String>::new());
     }
-}
-
-fn receive(listener: &UnixListener) -> OwnedFd {
-    let (connection, _) = listener.accept().expect("the runtime connects");
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut name = [0; 64];
-    recvmsg(
-        &connection,
-        &mut [IoSliceMut::new(&mut name)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )
-    .expect("a message");
-    let fd = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
-    fd.expect("a terminal")
 }
 
 fn which(program: &str, path: &str) -> String {

@@ -1,6 +1,6 @@
 //! The command line: runc's words, streams and exit codes.
 
-use std::{fs, os::unix::fs::symlink, process::Command};
+use std::{collections::BTreeSet, fs, os::unix::fs::symlink, process::Command};
 
 use davit_integration_tests::Run;
 use serde_json::{Value, json};
@@ -138,28 +138,6 @@ fn a_list_has_runcs_columns_and_an_owner() {
 }
 
 #[test]
-fn features_name_what_a_container_can_be_given() {
-    let bundle = Bundle::new();
-    let features: Value = serde_json::from_str(&bundle.runtime(&["features"]).ok()).expect("JSON");
-    assert_eq!(features["ociVersionMax"], "1.3.0");
-    let names = |list: &Value| {
-        list.as_array()
-            .expect("a list")
-            .iter()
-            .map(|name| name.as_str().expect("text").to_owned())
-            .collect::<Vec<_>>()
-    };
-    // Each option is one that a mount takes.
-    for option in names(&features["mountOptions"]) {
-        assert!(!option.is_empty());
-    }
-    let namespaces = names(&features["linux"]["namespaces"]);
-    for kind in ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"] {
-        assert!(namespaces.iter().any(|name| name == kind), "{namespaces:?}");
-    }
-}
-
-#[test]
 fn a_kept_container_stays_and_one_of_a_pid_file_is_named_in_it() {
     let bundle = Bundle::new();
     bundle.edit(|config| config["process"]["args"] = json!(["true"]));
@@ -190,4 +168,145 @@ fn a_container_starts_under_a_memory_limit_of_512_kib() {
     let bundle = Bundle::new();
     bundle.edit(|config| config["linux"]["resources"]["memory"] = json!({"limit": 512 * 1024}));
     assert_eq!(bundle.run(&["echo", "small"]).ok(), "small");
+}
+
+#[test]
+fn the_state_and_the_list_show_annotations() {
+    let bundle = Bundle::new();
+    let notes = json!({"com.example.note": "kept", "empty": ""});
+    bundle.edit(|config| config["annotations"] = notes.clone());
+    bundle.sleeping();
+    assert_eq!(bundle.state()["annotations"], notes);
+    let list: Value = serde_json::from_str(&bundle.runtime(&["list", "--format", "json"]).ok()).expect("JSON");
+    assert_eq!(list[0]["annotations"], notes);
+}
+
+#[test]
+fn a_containers_processes_are_shown_as_ps_shows_them_or_by_number() {
+    let bundle = Bundle::new();
+    bundle.sleeping();
+    let pid_file = bundle.file("pid");
+    let second = ["exec", "--detach", "--pid-file", &pid_file, bundle.id(), "sleep", "700"];
+    bundle.runtime(&second).ok();
+    let first = bundle.state()["pid"].to_string();
+    let second = fs::read_to_string(&pid_file).expect("a pid file");
+    let ps = |args: &[&str]| bundle.runtime(&[&["ps"], args].concat());
+    // The heading, and the lines in no order: pids begin anew now and then.
+    let rows = |args: &[&str]| -> (String, BTreeSet<String>) {
+        let text = ps(args).ok();
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let mut rows = text.lines().map(words).map(|row| match row.len() {
+            // Of the long form number and program; the rest is of the moment.
+            8.. => format!("{} {}", row[1], row[7..].join(" ")),
+            _ => row.join(" "),
+        });
+        (rows.next().unwrap_or_default(), rows.collect())
+    };
+    for args in [&[bundle.id()][..], &["--format", "table", bundle.id()]] {
+        let expected = [format!("{first} sleep 600"), format!("{second} sleep 700")];
+        assert_eq!(rows(args), ("PID CMD".into(), expected.into()));
+    }
+    let expected = [format!("sleep {first}"), format!("sleep {second}")];
+    let shown = rows(&[bundle.id(), "-e", "-o", "comm,pid"]);
+    assert_eq!(shown, ("COMMAND PID".into(), expected.into()));
+    let json = ps(&["-f", "json", bundle.id()]).ok();
+    let pids: BTreeSet<u32> = serde_json::from_str(&json).expect("numbers");
+    assert_eq!(pids, [&first, &second].map(|pid| pid.parse().expect("a number")).into());
+    ps(&[bundle.id(), "-e", "-o", "comm"])
+        .code_is(1)
+        .says("couldn't find PID field in ps output");
+    ps(&[bundle.id(), "--no-such-option"])
+        .code_is(1)
+        .says("ps: exit status: 1");
+    ps(&["--format", "xml", bundle.id()])
+        .code_is(1)
+        .says("invalid format option");
+}
+
+#[test]
+fn details_are_logged_on_request_in_either_form() {
+    let bundle = Bundle::new();
+    let folder = bundle.path();
+    let details = |global: &[&str], args: &[&str]| {
+        let log = bundle.file("details");
+        let _ = fs::remove_file(&log);
+        let end = ["--log", &log];
+        bundle.runtime(&[global, &end, args].concat()).ok();
+        fs::read_to_string(&log).unwrap_or_default()
+    };
+    bundle.edit(|config| config["process"]["args"] = json!(["true"]));
+    let run = ["run", "--bundle", &folder, bundle.id()];
+    assert_eq!(details(&[], &run), "");
+    assert_eq!(details(&["--debug=false"], &run), "");
+    let text = details(&["--debug"], &run);
+    assert!(
+        text.lines()
+            .all(|line| line.starts_with("time=\"") && line.contains(" level=debug msg=")),
+        "{text}"
+    );
+    // What the first process has to say comes through the runtime: it has the log out of sight.
+    for said in [
+        "\"container init is process ",
+        "\"nsexec container setup\"",
+        "\"child process in init()\"",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    let text = details(&["--debug", "--log-format", "json"], &run);
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["level"] == "debug" && line["time"].is_string()),
+        "{text}"
+    );
+    assert!(
+        lines.iter().any(|line| line["msg"] == "child process in init()"),
+        "{text}"
+    );
+    bundle.sleeping();
+    let text = details(&["--debug"], &["exec", bundle.id(), "true"]);
+    assert!(text.contains("\"setns_init: about to exec\""), "{text}");
+    // Without a file they are on standard error.
+    let finished = bundle.runtime(&["--debug", "exec", bundle.id(), "true"]);
+    finished.says("level=debug msg=\"nsexec container setup\"").ok();
+}
+
+#[test]
+fn another_config_than_the_bundles_is_read_from_where_the_caller_is() {
+    let bundle = Bundle::new();
+    let (folder, elsewhere) = (bundle.path(), bundle.file("elsewhere"));
+    fs::create_dir(&elsewhere).expect("the bundle is ours");
+    bundle.edit(|config| config["process"]["args"] = json!(["echo", "the other"]));
+    fs::copy(bundle.file("config.json"), format!("{elsewhere}/other.json")).expect("the bundle is ours");
+    bundle.edit(|config| config["process"]["args"] = json!(["echo", "the bundle's"]));
+    let from = |place: &str, flags: &[&str]| {
+        let mut command = bundle.command(&[&["run"], flags, &[bundle.id()]].concat());
+        command.current_dir(place).finish()
+    };
+    assert_eq!(from(&elsewhere, &["--bundle", &folder]).ok(), "the bundle's");
+    assert_eq!(from(&folder, &[]).ok(), "the bundle's");
+    for flag in ["--config=other.json", "-f=other.json", "-config=other.json"] {
+        assert_eq!(
+            from(&elsewhere, &[flag, "--bundle", &folder]).ok(),
+            "the other",
+            "{flag}"
+        );
+    }
+    from(&folder, &["--config", "other.json"])
+        .code_is(1)
+        .says("JSON specification file other.json not found");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    // What the container was made from counts later, too.
+    let other = format!("{elsewhere}/other.json");
+    let text = fs::read_to_string(&other).expect("it was written");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON");
+    config["process"]["env"] = json!(["PATH=/bin", "FROM=other"]);
+    fs::write(&other, config.to_string()).expect("the bundle is ours");
+    let create = ["create", "--config", &other, "--bundle", &folder, bundle.id()];
+    bundle.runtime(&create).ok();
+    assert_eq!(bundle.exec(&["sh", "-c", "echo $FROM"]).ok(), "other");
 }

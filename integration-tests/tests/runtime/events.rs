@@ -2,13 +2,14 @@
 
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, update::v2_alone};
 
 fn running(args: &[&str], resources: Value) -> Bundle {
     let bundle = Bundle::new();
@@ -37,6 +38,46 @@ fn statistics_have_the_fields_that_readers_look_for() {
     assert!(data["cpu"]["usage"]["total"].as_u64() > Some(0), "{line}");
     assert!(data["memory"]["usage"]["usage"].as_u64() > Some(0), "{line}");
     assert_eq!(data["pids"], json!({"current": 1, "limit": 30}));
+}
+
+#[test]
+fn waiting_for_resources_is_told_where_the_kernel_measures_it() {
+    const BUSY: &str = "while true; do true; done";
+    let is_measured = v2_alone() && Path::new("/proc/pressure/cpu").exists();
+    let bundle = running(&["sleep", "600"], json!({}));
+    let stats = || -> Value {
+        let line = bundle.runtime(&["events", "--stats", bundle.id()]).ok();
+        serde_json::from_str(&line).expect("one line of JSON")
+    };
+    if !is_measured {
+        let data = stats()["data"].clone();
+        assert!(
+            ["cpu", "memory", "blkio"]
+                .iter()
+                .all(|name| data[*name]["psi"].is_null())
+        );
+        eprintln!("not shown: only cgroup v2 measures pressure, and here it does not (v1 hierarchies, or psi=0)");
+        return;
+    }
+    // More of them than there are processors.
+    for _ in 0..8 {
+        let busy = ["exec", "--detach", bundle.id(), "sh", "-c", BUSY];
+        bundle.runtime(&busy).ok();
+    }
+    wait::until_true("somebody has waited for the processor", 20, || {
+        stats()["data"]["cpu"]["psi"]["some"]["total"].as_u64() > Some(0)
+    });
+    let data = stats()["data"].clone();
+    for name in ["cpu", "memory", "blkio"] {
+        for kind in ["some", "full"] {
+            for field in ["avg10", "avg60", "avg300", "total"] {
+                assert!(
+                    data[name]["psi"][kind][field].is_number(),
+                    "{name} {kind} {field}: {data}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

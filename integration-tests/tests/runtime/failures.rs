@@ -10,7 +10,7 @@ use std::{
 use davit_integration_tests::{sweep, wait};
 use serde_json::{Value, json};
 
-use crate::{bundle::Bundle, shell_words};
+use crate::bundle::Bundle;
 
 /// A hook of the host.
 fn shell(script: &str) -> Value {
@@ -73,11 +73,19 @@ fn what_a_hook_has_left_in_the_cgroup_of_a_failed_creation_is_killed() {
     wait::until_true("no process is left", 5, || sweep::processes_of(&folder, &[]).is_empty());
 }
 
+/// What freezes a container from outside: pause refuses to while it is made.
+fn freezing(bundle: &Bundle) -> String {
+    let cgroup = format!("davit-tests/{}", bundle.id());
+    format!(
+        "if [ -e /sys/fs/cgroup/freezer ]; then echo FROZEN > /sys/fs/cgroup/freezer/{cgroup}/freezer.state; \
+         else echo 1 > /sys/fs/cgroup/{cgroup}/cgroup.freeze; fi"
+    )
+}
+
 #[test]
 fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
     let bundle = Bundle::new();
-    let pause = bundle.command(&["pause", bundle.id()]);
-    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&format!("{} && exit 3", shell_words(&pause))));
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&format!("{}; exit 3", freezing(&bundle))));
     let mut create = creation(&bundle);
     wait::until_true("create has ended", 20, || {
         create.try_wait().expect("it is a child").is_some()
@@ -90,8 +98,7 @@ fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
 #[test]
 fn a_creation_does_not_wait_for_ever_for_a_container_that_is_frozen() {
     let bundle = Bundle::new();
-    let pause = bundle.command(&["pause", bundle.id()]);
-    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&shell_words(&pause)));
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&freezing(&bundle)));
     let mut create = creation(&bundle);
     wait::until_true("create has ended", 40, || {
         create.try_wait().expect("it is a child").is_some()

@@ -69,3 +69,65 @@ fn a_hook_of_a_foreground_run_hears_signals_though_the_runtime_keeps_its_own() {
     let blocked = fs::read_to_string(seen).expect("the hook wrote it");
     assert_eq!(blocked.trim(), "SigBlk:\t0000000000000000");
 }
+
+#[test]
+fn a_start_container_hook_has_the_programs_environment_unless_it_has_its_own() {
+    let bundle = Bundle::new();
+    let seen = bundle.rootfs().join("seen");
+    fs::create_dir(&seen).expect("the rootfs is ours");
+    let show = |file: &str| {
+        let script = format!("/bin/cat /proc/self/environ > {file}");
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}])
+    };
+    bundle.edit(|config| {
+        config["process"]["env"] = json!(["PATH=/bin", "NAME=value", "HOME=/home"]);
+        config["hooks"]["startContainer"] = show("/seen/start");
+    });
+    bundle.run(&["true"]).ok();
+    let variables = |file: &str| {
+        let text = fs::read_to_string(seen.join(file)).expect("the hook wrote it");
+        let shells_own = ["PWD=", "OLDPWD=", "SHLVL=", "_="];
+        let mut variables: Vec<_> = text
+            .split_terminator('\0')
+            .filter(|variable| !shells_own.iter().any(|own| variable.starts_with(own)))
+            .map(str::to_owned)
+            .collect();
+        variables.sort_unstable();
+        variables
+    };
+    assert_eq!(variables("start"), ["HOME=/home", "NAME=value", "PATH=/bin"]);
+    bundle.edit(|config| config["hooks"]["startContainer"][0]["env"] = json!(["OWN=1", "PATH=/"]));
+    bundle.run(&["true"]).ok();
+    assert_eq!(variables("start"), ["OWN=1", "PATH=/"]);
+}
+
+#[test]
+fn poststop_hooks_run_after_a_creation_that_failed_and_their_own_failure_is_a_warning() {
+    let bundle = Bundle::new();
+    let seen = bundle.file("seen");
+    bundle.edit(|config| config["hooks"]["poststop"] = shell(&format!("cat >> {seen}; exit 3")));
+    let states = || -> Vec<Value> {
+        let text = fs::read_to_string(&seen).unwrap_or_default();
+        let states = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+        states.map(|state| state.expect("JSON")).collect()
+    };
+    for verb in ["create", "run"] {
+        let _ = fs::remove_file(&seen);
+        bundle.edit(|config| config["hooks"]["createRuntime"] = shell("exit 5"));
+        bundle
+            .runtime(&[verb, "--bundle", &bundle.path(), bundle.id()])
+            .code_is(1)
+            .says("createRuntime hook #0: exit status 5")
+            .says("level=warning msg=\"error running poststop hook #0: exit status 3");
+        let states = states();
+        assert_eq!(states.len(), 1, "{verb}");
+        assert_eq!(states[0]["status"], "stopped");
+        assert_eq!(states[0]["id"], bundle.id());
+        assert_eq!(bundle.ids(), Vec::<String>::new());
+    }
+    // What is refused before anything is made has nothing to be stopped.
+    fs::remove_file(&seen).expect("the hook wrote it");
+    bundle.edit(|config| config["root"]["path"] = json!("nowhere"));
+    bundle.run(&["true"]).code_is(1);
+    assert_eq!(states(), Vec::<Value>::new());
+}

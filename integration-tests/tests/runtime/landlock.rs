@@ -1,5 +1,10 @@
 //! The annotation org.davit.landlock: what a program may reach of its own container.
 
+use std::os::{
+    linux::net::SocketAddrExt,
+    unix::net::{SocketAddr, UnixListener},
+};
+
 use davit_integration_tests::Finished;
 use serde_json::{Value, json};
 
@@ -99,6 +104,82 @@ fn a_port_is_listened_at_and_connected_to_only_where_the_annotation_says() {
     let finished = sh(&bundle, script);
     assert_eq!(finished.stdout, "listened\n", "{finished:?}");
     assert_eq!(finished.stderr.matches("Permission denied").count(), 2, "{finished:?}");
+}
+
+/// Whether this kernel ends a scope at a program's own descendants; if not, it is said.
+fn scope_is_missing(bundle: &Bundle) -> bool {
+    restricted(bundle, &json!({"scope": ["signal", "abstractUnixSocket"]}));
+    let finished = bundle.run(&["true"]);
+    let missing = finished.code == 1 && finished.stderr.contains("scope needs Landlock ABI 6");
+    match missing {
+        true => eprintln!("not shown: {}", finished.stderr.trim()),
+        false => drop(finished.ok()),
+    }
+    missing
+}
+
+fn without_namespace(bundle: &Bundle, kind: &str) {
+    bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != kind);
+    });
+}
+
+#[test]
+fn a_signal_reaches_whom_the_program_has_started_and_nobody_else_where_the_annotation_says_so() {
+    let bundle = Bundle::new();
+    if scope_is_missing(&bundle) {
+        return;
+    }
+    // In the host's pid namespace the test itself could be signalled.
+    without_namespace(&bundle, "pid");
+    let script = format!(
+        "kill -0 {} && echo outside; sleep 600 & kill $! && echo inside",
+        std::process::id()
+    );
+    restricted(&bundle, &json!({"scope": ["abstractUnixSocket"]}));
+    assert_eq!(sh(&bundle, &script).ok(), "outside\ninside");
+    restricted(&bundle, &json!({"scope": ["signal"]}));
+    let finished = sh(&bundle, &script).says("Operation not permitted");
+    assert_eq!(finished.ok(), "inside");
+    bundle.sleeping();
+    let init = bundle.state()["pid"].to_string();
+    bundle.exec(&["kill", &init]).code_is(1).says("Operation not permitted");
+}
+
+#[test]
+fn an_abstract_socket_of_the_host_is_out_of_reach_where_the_annotation_says_so() {
+    const SOURCE: &str = r#"
+        #include <stdio.h>
+        #include <string.h>
+        #include <stddef.h>
+        #include <sys/socket.h>
+        #include <sys/un.h>
+        int main(int count, char **words) {
+            struct sockaddr_un to = {.sun_family = AF_UNIX};
+            size_t length = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(words[1]);
+            strcpy(to.sun_path + 1, words[1]);
+            int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+            if (connect(fd, (struct sockaddr *)&to, length) == 0) return 0;
+            perror("connect");
+            return 1;
+        }"#;
+    let bundle = Bundle::new();
+    if scope_is_missing(&bundle) {
+        return;
+    }
+    without_namespace(&bundle, "network");
+    bundle.compile("reach", SOURCE);
+    let name = format!("davit-tests-{}", bundle.id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+    let _listener = UnixListener::bind_addr(&address).expect("nobody has the name");
+    restricted(&bundle, &json!({"scope": ["signal"]}));
+    bundle.run(&["reach", &name]).ok();
+    restricted(&bundle, &json!({"scope": ["abstractUnixSocket"]}));
+    bundle
+        .run(&["reach", &name])
+        .code_is(1)
+        .says("connect: Operation not permitted");
 }
 
 #[test]

@@ -130,6 +130,74 @@ fn recursive_attributes_reach_the_mounts_below() {
     }
 }
 
+/// Sources with a mount below: one of the kernel's defaults, and one with every flag that can be taken away.
+const SOURCES: [(&str, &str); 3] = [
+    ("plain", "rw"),
+    ("strict", "ro,nosuid,nodev,noexec,noatime,nodiratime,nosymfollow"),
+    ("eager", "strictatime"),
+];
+
+/// An option, the source that it is tried on, and what the mount below has with it, and has not.
+const RECURSIVE: [(&str, &str, &str, &str); 18] = [
+    ("rro", "plain", "ro", "rw"),
+    ("rrw", "strict", "rw", "ro"),
+    ("rnosuid", "plain", "nosuid", ""),
+    ("rsuid", "strict", "", "nosuid"),
+    ("rnodev", "plain", "nodev", ""),
+    ("rdev", "strict", "", "nodev"),
+    ("rnoexec", "plain", "noexec", ""),
+    ("rexec", "strict", "", "noexec"),
+    ("rnodiratime", "plain", "nodiratime", ""),
+    ("rdiratime", "strict", "", "nodiratime"),
+    ("rnosymfollow", "plain", "nosymfollow", ""),
+    ("rsymfollow", "strict", "", "nosymfollow"),
+    ("rnoatime", "plain", "noatime", "relatime"),
+    ("ratime", "strict", "relatime", "noatime"),
+    ("rrelatime", "eager", "relatime", ""),
+    // There is no such attribute: what is left without it is the kernel's default, as with runc.
+    ("rnorelatime", "eager", "relatime", ""),
+    ("rstrictatime", "plain", "", "relatime"),
+    ("rnostrictatime", "eager", "relatime", ""),
+];
+
+#[test]
+fn every_recursive_attribute_is_set_or_cleared_below_and_nothing_else_is() {
+    let bundle = Bundle::new();
+    let mut kept = Vec::new();
+    for (name, flags) in SOURCES {
+        kept.push(mounted(&bundle, name, &["-t", "tmpfs", "tmpfs"]));
+        let below = mounted(&bundle, &format!("{name}/below"), &["-t", "tmpfs", "tmpfs"]);
+        below.remount(flags);
+        kept.push(below);
+        add(&bundle, &format!("/{name}"), "none", &bundle.file(name), &["rbind"]);
+    }
+    for (option, source, ..) in RECURSIVE {
+        add(
+            &bundle,
+            &format!("/{option}"),
+            "none",
+            &bundle.file(source),
+            &["rbind", option],
+        );
+    }
+    let table = bundle.run(&["cat", "/proc/self/mountinfo"]).ok();
+    let below = |folder: &str| {
+        let place = format!("/{folder}/below");
+        let line = table.lines().find(|line| line.split(' ').nth(4) == Some(&place));
+        let options = line.and_then(|line| line.split(' ').nth(5));
+        let mut options: Vec<_> = options.expect("it is mounted").split(',').collect();
+        options.sort_unstable();
+        options
+    };
+    for (option, source, present, absent) in RECURSIVE {
+        let mut expected: Vec<_> = below(source).into_iter().filter(|flag| *flag != absent).collect();
+        expected.extend((!present.is_empty() && !expected.contains(&present)).then_some(present));
+        expected.sort_unstable();
+        assert_eq!(below(option), expected, "{option} on {:?}", below(source));
+        assert_ne!(below(option), below(source), "{option}");
+    }
+}
+
 #[test]
 fn a_read_only_tmpfs_takes_the_places_of_later_mounts() {
     let bundle = Bundle::new();

@@ -44,8 +44,7 @@ impl Service {
     }
 }
 
-/// Puts a static program into the container that sends its argument to $NOTIFY_SOCKET: busybox has none. What links the
-/// tests can link it.
+/// Puts a program into the container that sends its argument to $NOTIFY_SOCKET.
 fn install_sender(bundle: &Bundle) {
     const SOURCE: &str = r#"
         #include <stdlib.h>

@@ -7,22 +7,6 @@ use serde_json::{Value, json};
 
 use crate::{Bundle, shell_words};
 
-impl Bundle {
-    /// Starts a sleeping container.
-    fn sleeping(&self) {
-        self.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
-        self.runtime(&["run", "--detach", "--bundle", &self.path(), self.id()])
-            .ok();
-    }
-
-    /// `exec` of a process.json.
-    fn exec_process(&self, process: &Value) -> davit_integration_tests::Finished {
-        let path = self.file("process.json");
-        fs::write(&path, process.to_string()).expect("the bundle is ours");
-        self.runtime(&["exec", "--process", &path, self.id()])
-    }
-}
-
 fn second_cpu_is_missing() -> bool {
     let missing = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2);
     if missing {

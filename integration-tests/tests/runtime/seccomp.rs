@@ -2,18 +2,14 @@
 
 use std::{
     fs,
-    io::IoSliceMut,
-    mem::MaybeUninit,
-    os::fd::{AsRawFd, OwnedFd},
-    os::unix::net::UnixListener,
+    os::{fd::AsRawFd, unix::net::UnixListener},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 
-use crate::Bundle;
+use crate::{Bundle, descriptors::receive};
 
 /// What an agent was told, and by what descriptor it could have answered.
 struct Told {
@@ -27,29 +23,10 @@ fn agent(bundle: &Bundle) -> JoinHandle<Told> {
     let _ = fs::remove_file(&path);
     let socket = UnixListener::bind(path).expect("the bundle is ours");
     thread::spawn(move || {
-        let (connection, _) = socket.accept().expect("the runtime connects");
-        let mut text = vec![0; 64 * 1024];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let length = recvmsg(
-            &connection,
-            &mut [IoSliceMut::new(&mut text)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        )
-        .expect("a message")
-        .bytes;
-        let fds: Vec<OwnedFd> = control
-            .drain()
-            .flat_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(fds) => fds.collect(),
-                _ => Vec::new(),
-            })
-            .collect();
-        assert_eq!(fds.len(), 1);
-        let link = fs::read_link(format!("/proc/self/fd/{}", fds[0].as_raw_fd())).expect("an open descriptor");
+        let (text, listener) = receive(&socket);
+        let link = fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("an open descriptor");
         Told {
-            state: serde_json::from_slice(&text[..length]).expect("JSON"),
+            state: serde_json::from_slice(&text).expect("JSON"),
             link: link.display().to_string(),
         }
     })

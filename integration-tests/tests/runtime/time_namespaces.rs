@@ -60,6 +60,24 @@ fn the_containers_clocks_are_ahead_in_exec_and_in_who_joins_them_but_not_outside
 }
 
 #[test]
+fn clocks_are_ahead_in_a_user_namespace_too() {
+    if fs::metadata("/proc/self/timens_offsets").is_err() {
+        eprintln!("this kernel has no time namespaces (CONFIG_TIME_NS)");
+        return;
+    }
+    let bundle = with_time(
+        "",
+        json!({"monotonic": {"secs": 7881}, "boottime": {"secs": 1_000_000}}),
+    );
+    super::user_namespaces::map_ids(&bundle);
+    bundle.sleeping();
+    let shown = bundle.exec(&["cat", "/proc/self/timens_offsets", "/proc/uptime"]).ok();
+    let shown = words(&shown);
+    assert_eq!(shown[..6], ["monotonic", "7881", "0", "boottime", "1000000", "0"]);
+    assert!(shown[6].parse::<f64>().expect("seconds") > 1_000_000.0, "{}", shown[6]);
+}
+
+#[test]
 fn offsets_that_cannot_be_are_refused_and_leave_nothing() {
     // A clock would show a time before the machine's boot.
     let bundle = with_time("", json!({"monotonic": {"secs": -4_000_000_000_i64}}));

@@ -199,6 +199,35 @@ fn a_source_that_root_inside_may_not_reach_is_mounted_and_keeps_the_hosts_flags(
 }
 
 #[test]
+fn ids_of_a_bind_are_mapped_by_the_containers_own_mapping_where_the_option_says_so() {
+    let bundle = mapped();
+    // Folders of a disk: tmpfs maps ids from Linux 6.3 on.
+    let (source, below) = (bundle.file("source"), bundle.file("source-below"));
+    for folder in [&source, &below] {
+        fs::create_dir(folder).expect("the bundle is ours");
+        fs::write(format!("{folder}/file"), "").expect("the bundle is ours");
+        chown(format!("{folder}/file"), Some(5), Some(7)).expect("root may");
+    }
+    let place = format!("{source}/below");
+    fs::create_dir(&place).expect("the bundle is ours");
+    Command::new("mount").args(["--bind", &below, &place]).finish().ok();
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        for (destination, option) in [("/plain", "rw"), ("/one", "idmap"), ("/whole", "ridmap")] {
+            mounts.push(json!({"destination": destination, "source": source, "options": ["rbind", option]}));
+        }
+    });
+    let script = "cd /; stat -c %u:%g plain/file one/file one/below/file whole/file whole/below/file; \
+                  echo x > whole/made && stat -c %u:%g whole/made";
+    let shown = bundle.run(&["sh", "-c", script]);
+    Command::new("umount").arg(&place).finish().ok();
+    let none = "65534:65534";
+    assert_eq!(shown.ok(), format!("{none}\n5:7\n{none}\n5:7\n5:7\n0:0"));
+    let made = fs::metadata(format!("{source}/made")).expect("the program made it");
+    assert_eq!((made.uid(), made.gid()), (0, 0));
+}
+
+#[test]
 fn a_device_that_cannot_be_made_is_the_hosts_or_is_refused() {
     let bundle = mapped();
     bundle.edit(|config| {

@@ -1,7 +1,7 @@
 //! Flags as Go programs take them, in the form that clap takes: `-root DIR`, `--debug=false`, `--b DIR`.
 //!
-//! runc's callers may use any of these. Nor does Go look for flags behind a command's first argument, or mind a flag
-//! that is given twice, or an empty value, which is as good as none: a script's `--pid-file "$FILE"`.
+//! runc's callers may use any of these. Nor does runc look for its own flags behind the id of exec or ps, or mind a
+//! flag that is given twice, or an empty value, which is as good as none: a script's `--pid-file "$FILE"`.
 
 use std::ffi::OsString;
 
@@ -28,17 +28,21 @@ pub(super) fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
                     translated.push(arg.clone());
                     command = sub;
                 }
-                // The word of a command that there is not is clap's to complain of.
-                None if command.has_subcommands() => translated.push(arg.clone()),
-                None => {
+                // What follows the id is another program's.
+                None if passes_on(command) => {
                     translated.extend(["--".into(), arg.clone()]);
                     break;
                 }
+                None => translated.push(arg.clone()),
             },
         }
     }
     translated.extend(args.cloned());
     translated
+}
+
+fn passes_on(command: &Command) -> bool {
+    command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
 /// The value of the flag that was pushed last, or no flag where the value is empty.
@@ -60,7 +64,7 @@ fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
         return false;
     };
     let dashes = if name.chars().count() == 1 { "-" } else { "--" };
-    if arg.get_action().takes_values() {
+    if takes_value(arg) {
         match value {
             Some("") => {}
             Some(value) => translated.push(format!("{dashes}{name}={value}").into()),
@@ -68,12 +72,21 @@ fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
         }
         return value.is_none();
     }
+    // A switch that may be told to be off: that is another thing than to say nothing.
+    let is_three_way = arg.get_action().takes_values();
     match value.map(go_bool) {
+        Some(Some(false)) if is_three_way => translated.push(format!("{dashes}{name}=false").into()),
         Some(Some(false)) => {}
         None | Some(Some(true)) => translated.push(format!("{dashes}{name}").into()),
         Some(None) => translated.push(text.into()),
     }
     false
+}
+
+/// Whether it is followed by a value, in the next argument where there is no `=`.
+pub(super) fn takes_value(arg: &Arg) -> bool {
+    let may_lack_it = arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+    arg.get_action().takes_values() && !may_lack_it
 }
 
 fn find<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
@@ -109,33 +122,33 @@ mod tests {
 
     #[test]
     fn flags_are_taken_as_go_takes_them() {
-        check("r run -d x", "r run -d -- x");
-        check(
-            "r -root /x -debug run -detach x",
-            "r --root /x --debug run --detach -- x",
-        );
+        check("r run -d x", "r run -d x");
+        check("r -root /x -debug run -detach x", "r --root /x --debug run --detach x");
         check(
             "r --debug=true --rootless=true list -q=0",
             "r --debug --rootless=true list",
         );
-        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y -- id");
+        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y id");
+        check("r update --cpu-quota -1 -nope id", "r update --cpu-quota -1 -nope id");
         check(
-            "r update --cpu-quota -1 -nope id",
-            "r update --cpu-quota -1 -nope -- id",
+            "r exec -no-new-privs -tty id ls -l",
+            "r exec --no-new-privs --tty -- id ls -l",
         );
+        check("r exec --no-new-privs=F id ls", "r exec --no-new-privs=false -- id ls");
+        check("r exec --no-new-privs=1 id ls", "r exec --no-new-privs -- id ls");
     }
 
     #[test]
-    fn what_follows_the_first_argument_is_no_flag() {
+    fn what_follows_the_id_is_another_programs_where_there_is_one() {
         check("r exec -cap CAP_KILL id -t -- x", "r exec --cap CAP_KILL -- id -t -- x");
         check("r ps id -f", "r ps -- id -f");
-        check("r kill id -9", "r kill -- id -9");
+        check("r update id -cpu-quota=5", "r update id --cpu-quota=5");
         check("r nope -x", "r nope -x");
     }
 
     #[test]
     fn an_empty_value_is_none() {
-        check("r --root  run --pid-file  --bundle= id ", "r run -- id ");
+        check("r --root  run --pid-file  --bundle= id ", "r run id ");
         check("r exec id sh -c ", "r exec -- id sh -c ");
     }
 

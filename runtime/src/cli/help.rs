@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 
-use super::version;
+use super::{go_flags::takes_value, version};
 
 /// The page of the whole program, or of one of its commands.
 pub(super) fn page(command: &Command, is_root: bool) -> String {
@@ -47,7 +47,7 @@ fn options(command: &Command) -> Vec<(String, String)> {
 
 /// `--bundle value, -b value`, and what it is for.
 fn option(arg: &Arg) -> (String, String) {
-    let value = if arg.get_action().takes_values() { " value" } else { "" };
+    let value = if takes_value(arg) { " value" } else { "" };
     let long = arg.get_long().map(|long| format!("--{long}{value}"));
     let short = arg.get_short().map(|short| format!("-{short}{value}"));
     let names: Vec<_> = long.into_iter().chain(short).collect();

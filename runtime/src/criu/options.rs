@@ -206,7 +206,85 @@ pub fn page_server(text: &str) -> Result<(String, i32), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    fn options(flags: &[&str], images: &Path) -> Options {
+        let images = images.to_str().unwrap();
+        let args = [&["runtime", "checkpoint", "--image-path", images], flags, &["id"]].concat();
+        match cli::Cli::try_parse_from(args).unwrap().command {
+            cli::Command::Checkpoint(args) => Options::read(&args.criu).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What is asked of criu, but for the numbers of descriptors.
+    fn request(flags: &[&str]) -> CriuOpts {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(flags, folder.path());
+        let folders = options.open(std::process::id() as i32).unwrap();
+        let mut opts = CriuOpts::default();
+        options.add_to(&mut opts, &folders, &Annotations::new(), "dump.log");
+        opts.images_dir_fd = -1;
+        opts
+    }
+
+    #[test]
+    fn each_flag_is_a_field_of_the_request() {
+        type Field = fn(&mut CriuOpts);
+        let cases: [(&[&str], Field); 14] = [
+            (&["--tcp-established"], |opts| opts.tcp_established = Some(true)),
+            (&["--ext-unix-sk"], |opts| opts.ext_unix_sk = Some(true)),
+            (&["--shell-job"], |opts| opts.shell_job = Some(true)),
+            (&["--lazy-pages"], |opts| opts.lazy_pages = Some(true)),
+            (&["--file-locks"], |opts| opts.file_locks = Some(true)),
+            (&["--auto-dedup"], |opts| opts.auto_dedup = Some(true)),
+            // It is so without being named, too.
+            (&["--empty-ns", "network"], |opts| opts.empty_ns = Some(0x4000_0000)),
+            // The numbers are criu's (rpc.proto).
+            (&["--manage-cgroups-mode", "ignore"], |opts| {
+                opts.manage_cgroups_mode = Some(0)
+            }),
+            (&["--manage-cgroups-mode", "soft"], |opts| {
+                opts.manage_cgroups_mode = Some(3)
+            }),
+            (&["--manage-cgroups-mode", "full"], |opts| {
+                opts.manage_cgroups_mode = Some(4)
+            }),
+            (&["--manage-cgroups-mode", "strict"], |opts| {
+                opts.manage_cgroups_mode = Some(5)
+            }),
+            (&["--network-lock", "iptables"], |opts| opts.network_lock = Some(1)),
+            (&["--network-lock", "nftables"], |opts| opts.network_lock = Some(2)),
+            (&["--network-lock", "skip"], |opts| opts.network_lock = Some(3)),
+        ];
+        let plain = request(&[]);
+        assert_eq!(
+            (plain.log_file.as_deref(), plain.log_level),
+            (Some("dump.log"), Some(4))
+        );
+        assert_eq!((plain.manage_cgroups, plain.network_lock), (Some(true), None));
+        for (flags, field) in cases {
+            let mut expected = plain.clone();
+            field(&mut expected);
+            assert_eq!(request(flags), expected, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn the_folders_of_the_command_line_are_open_in_the_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let work = folder.path().join("work");
+        let options = options(&["--work-path", work.to_str().unwrap()], folder.path());
+        let folders = options.open(std::process::id() as i32).unwrap();
+        let mut opts = CriuOpts::default();
+        options.add_to(&mut opts, &folders, &Annotations::new(), "dump.log");
+        let behind = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        assert_eq!(behind(opts.images_dir_fd), folder.path());
+        assert_eq!(behind(opts.work_dir_fd.unwrap()), work);
+        assert_eq!(options.log_folder(), work);
+    }
 
     #[test]
     fn a_page_server_has_an_address_and_a_port() {

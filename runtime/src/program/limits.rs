@@ -173,6 +173,11 @@ fn io_priority(priority: &IoPriority) -> Result<(), LimitError> {
 }
 
 fn schedule(scheduler: &Scheduler) -> Result<(), LimitError> {
+    Ok(set_scheduler(attributes(scheduler)?).attempt("set scheduler", &scheduler.policy)?)
+}
+
+/// In the kernel's numbers.
+fn attributes(scheduler: &Scheduler) -> Result<SchedAttr, LimitError> {
     let policy = match scheduler.policy.as_str() {
         "SCHED_OTHER" => 0,
         "SCHED_FIFO" => 1,
@@ -210,5 +215,62 @@ fn schedule(scheduler: &Scheduler) -> Result<(), LimitError> {
     (attr.policy, attr.flags) = (policy, flags);
     (attr.nice, attr.priority) = (scheduler.nice, scheduler.priority as u32);
     (attr.runtime, attr.deadline, attr.period) = (scheduler.runtime, scheduler.deadline, scheduler.period);
-    Ok(set_scheduler(attr).attempt("set scheduler", &scheduler.policy)?)
+    Ok(attr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheduler(policy: &str, flags: &[&str]) -> Result<(u32, u64), String> {
+        let scheduler = Scheduler {
+            policy: policy.into(),
+            flags: flags.iter().map(|flag| (*flag).into()).collect(),
+            ..Scheduler::default()
+        };
+        let attr = attributes(&scheduler).map_err(|err| err.to_string())?;
+        Ok((attr.policy, attr.flags))
+    }
+
+    #[test]
+    fn policies_and_their_flags_have_the_kernels_numbers() {
+        // linux/sched.h
+        let policies = [
+            ("SCHED_OTHER", 0),
+            ("SCHED_FIFO", 1),
+            ("SCHED_RR", 2),
+            ("SCHED_BATCH", 3),
+            ("SCHED_ISO", 4),
+            ("SCHED_IDLE", 5),
+            ("SCHED_DEADLINE", 6),
+        ];
+        for (policy, number) in policies {
+            assert_eq!(scheduler(policy, &[]), Ok((number, 0)), "{policy}");
+        }
+        let flags = [
+            "SCHED_FLAG_RESET_ON_FORK",
+            "SCHED_FLAG_RECLAIM",
+            "SCHED_FLAG_DL_OVERRUN",
+            "SCHED_FLAG_KEEP_POLICY",
+            "SCHED_FLAG_KEEP_PARAMS",
+            "SCHED_FLAG_UTIL_CLAMP_MIN",
+            "SCHED_FLAG_UTIL_CLAMP_MAX",
+        ];
+        for (bit, flag) in flags.iter().enumerate() {
+            assert_eq!(scheduler("SCHED_OTHER", &[flag]), Ok((0, 1 << bit)), "{flag}");
+        }
+        assert_eq!(scheduler("SCHED_DEADLINE", &flags), Ok((6, 0x7f)));
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_know_is_named() {
+        assert_eq!(
+            scheduler("SCHED_X", &[]),
+            Err("invalid scheduler policy: SCHED_X".into())
+        );
+        assert_eq!(
+            scheduler("SCHED_OTHER", &["SCHED_FLAG_X"]),
+            Err("invalid scheduler flag: SCHED_FLAG_X".into())
+        );
+    }
 }

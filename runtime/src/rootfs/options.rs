@@ -136,7 +136,7 @@ pub fn names() -> Vec<&'static str> {
     let flags = FLAGS.iter().map(|(name, ..)| *name);
     let recursive = RECURSIVE.iter().map(|(name, ..)| *name);
     let propagation = PROPAGATION.iter().map(|(name, ..)| *name);
-    let others = ["bind", "defaults", "rbind", "remount", "tmpcopyup"];
+    let others = ["bind", "defaults", "idmap", "rbind", "remount", "ridmap", "tmpcopyup"];
     let mut names: Vec<_> = flags.chain(recursive).chain(propagation).chain(others).collect();
     names.sort_unstable();
     names

@@ -38,7 +38,7 @@ pub(super) fn process(args: &Exec, own: Process) -> Result<Process, ExecError> {
         process.user.uid = uid;
         process.user.gid = gid.unwrap_or(process.user.gid);
     }
-    process.no_new_privileges |= args.no_new_privs;
+    process.no_new_privileges = args.no_new_privs.unwrap_or(process.no_new_privileges);
     add_capabilities(&mut process, &args.cap);
     Ok(process)
 }
