@@ -45,6 +45,13 @@ pub fn default_all() {
     }
 }
 
+/// Lets a child that has ended wait until it is asked for. A caller that ignores SIGCHLD (`trap '' CHLD`) leaves that to
+/// us, and the kernel then sends no signal and forgets the child's exit status.
+pub fn keep_ended_children() {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Makes the usual requests to end (SIGHUP, SIGINT, SIGQUIT, SIGTERM) end the process at once, with 128 and the number as
 /// exit code, until the next execve. The kernel keeps them from the first process of a pid namespace otherwise.
 pub fn end_on_request() {
