@@ -1,8 +1,17 @@
 //! A runtime that stays: until its process ends, with signals and a terminal between it and the caller.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
 
-use davit_integration_tests::wait;
+use davit_integration_tests::{Run, wait};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use crate::Bundle;
@@ -21,6 +30,12 @@ impl Bundle {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
+
+    /// Waits for a file in the container.
+    fn has(&self, name: &str) {
+        let path = self.rootfs().join(name);
+        wait::until_true(name, PATIENCE, || path.exists());
+    }
 }
 
 /// The exit code of a runtime, in which the end may have been missed.
@@ -30,8 +45,40 @@ fn end(child: &mut Child) -> Option<i32> {
     status.code()
 }
 
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+}
+
+/// A program that executes its arguments so that they cannot wait for signals.
+pub fn deafener(bundle: &Bundle) -> Command {
+    const SOURCE: &str = r#"
+        #include <errno.h>
+        #include <linux/filter.h>
+        #include <linux/seccomp.h>
+        #include <stddef.h>
+        #include <sys/prctl.h>
+        #include <sys/syscall.h>
+        #include <unistd.h>
+        int main(int count, char **words) {
+            struct sock_filter code[] = {
+                BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigtimedwait, 0, 1),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+                BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+            };
+            struct sock_fprog program = {4, code};
+            if (count < 2 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) return 2;
+            execv(words[1], words + 1);
+            return 3;
+        }"#;
+    let (source, program) = (bundle.file("deafener.c"), bundle.file("deafener"));
+    fs::write(&source, SOURCE).expect("the bundle is ours");
+    Command::new("cc").args(["-o", &program, &source]).finish().ok();
+    Command::new(program)
+}
+
 /// A command whose arguments are another one.
-fn with(mut outer: Command, inner: &Command) -> Command {
+pub fn with(mut outer: Command, inner: &Command) -> Command {
     outer.arg(inner.get_program()).args(inner.get_args());
     outer
 }
@@ -60,4 +107,66 @@ fn a_caller_who_ignores_the_end_of_children_still_gets_an_exit_code() {
         .runtime(&["run", "--detach", "--bundle", &bundle.path(), bundle.id()])
         .ok();
     assert_eq!(ignoring(&bundle.command(&["exec", bundle.id(), "false"])), Some(1));
+}
+
+#[test]
+fn a_runtime_that_was_stopped_and_continued_goes_on_waiting() {
+    let bundle = Bundle::new();
+    let stopped_meanwhile = |command: &mut Command, name: &str| {
+        let mut child = bundle.spawn(command);
+        bundle.has(&format!("{name}-is-up"));
+        for _ in 0..3 {
+            // It has begun to wait by then.
+            sleep(Duration::from_millis(200));
+            send(&child, Signal::SIGSTOP);
+            let stat = format!("/proc/{}/stat", child.id());
+            wait::until_true("it is stopped", PATIENCE, || {
+                fs::read_to_string(&stat).expect("it runs").contains(") T ")
+            });
+            send(&child, Signal::SIGCONT);
+        }
+        fs::write(bundle.rootfs().join(format!("{name}-may-end")), "").expect("the rootfs is ours");
+        end(&mut child)
+    };
+    let script = |name| format!("touch /{name}-is-up; while [ ! -e /{name}-may-end ]; do sleep 0.1; done; exit 7");
+    // The container ends last: so the exec comes first.
+    let mut run = bundle.spawn(&mut bundle.running(false, &script("run")));
+    bundle.has("run-is-up");
+    let mut exec = bundle.command(&["exec", bundle.id(), "sh", "-c", &script("exec")]);
+    assert_eq!(stopped_meanwhile(exec.stderr(Stdio::null()), "exec"), Some(7));
+    fs::write(bundle.rootfs().join("run-may-end"), "").expect("the rootfs is ours");
+    assert_eq!(end(&mut run), Some(7));
+
+    fs::remove_file(bundle.rootfs().join("run-is-up")).expect("the rootfs is ours");
+    fs::remove_file(bundle.rootfs().join("run-may-end")).expect("the rootfs is ours");
+    assert_eq!(
+        stopped_meanwhile(&mut bundle.running(false, &script("run")), "run"),
+        Some(7)
+    );
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_waited_for_is_killed_and_removed() {
+    let bundle = Bundle::new();
+    let fails = |command: &Command| {
+        let said = bundle.file("said");
+        let mut command = with(deafener(&bundle), command);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(File::create(&said).expect("the bundle is ours"));
+        let code = end(&mut bundle.spawn(&mut command));
+        let said = fs::read_to_string(said).expect("the bundle is ours");
+        assert!(said.contains("wait for signal: invalid argument"), "{said}");
+        code
+    };
+    assert_eq!(fails(&bundle.running(false, "sleep 600")), Some(1));
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+
+    bundle
+        .runtime(&["run", "--detach", "--bundle", &bundle.path(), bundle.id()])
+        .ok();
+    assert_eq!(fails(&bundle.command(&["exec", bundle.id(), "sleep", "77"])), Some(255));
+    let processes = bundle.runtime(&["ps", bundle.id()]).ok();
+    assert!(!processes.contains("sleep 77"), "{processes}");
 }

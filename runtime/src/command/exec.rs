@@ -138,21 +138,13 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     }
     let process = fork_into(visit)?;
     fail_point::reach("exec.forked");
-    let terminal = match process
+    let ended = process
         .converse(&record, agent.as_ref())
-        .and_then(|terminal| process.hand_over(args).map(|()| terminal))
-    {
-        Ok(terminal) => terminal,
-        Err(err) => {
-            destroy::kill_child(&process.pidfd);
-            return Err(err);
-        }
-    };
-    fail_point::reach("exec.executed");
-    match args.detach {
-        true => Ok(0),
-        false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal, None)? as u8),
+        .and_then(|terminal| process.attend(args, terminal));
+    if ended.is_err() {
+        destroy::kill_child(&process.pidfd);
     }
+    ended
 }
 
 fn visit(
@@ -273,13 +265,18 @@ impl Visitor {
         Ok(agent.hand_over(&listener, &state)?)
     }
 
-    fn hand_over(&self, args: &Exec) -> Result<(), ExecError> {
+    /// Says which process it is, and stays as long as the caller wants to; the answer is the exit code.
+    fn attend(&self, args: &Exec, terminal: Option<OwnedFd>) -> Result<u8, ExecError> {
         if let Some(path) = &args.pid_file {
             write_pid_file(path, self.pid)?;
         }
         if let Some(path) = &args.pidfd_socket {
             pidfd_socket::send(path, &self.pidfd)?;
         }
-        Ok(())
+        fail_point::reach("exec.executed");
+        match args.detach {
+            true => Ok(0),
+            false => Ok(foreground::wait_for(self.pid, &self.pidfd, terminal, None)? as u8),
+        }
     }
 }

@@ -8,12 +8,12 @@ use crate::{
     container::{
         cgroup::CgroupChoice,
         destroy,
-        launch::{CONFIG, Launch},
+        launch::{CONFIG, Launch, Launched},
         restore::{Restore, restore},
         store::Store,
     },
     criu::options::Options,
-    errno::Attempt,
+    errno::{Attempt, CallError},
     foreground,
 };
 
@@ -45,17 +45,25 @@ pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8
         }
     }
     let mut restored = restore(store, &wish)?;
-    let pid = restored.record.init.pid;
-    if let Some(Err(err)) = args.pid_file.as_ref().map(|path| write_pid_file(path, pid)) {
+    let ended = attend(args, &mut restored);
+    if ended.is_err() {
         destroy::kill_child(&restored.pidfd);
+    }
+    if ended.is_err() || !args.detach {
         destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
-        return Err(err.into());
+    }
+    Ok(ended?)
+}
+
+/// Says which process it is, and stays as long as the caller wants to; the answer is the exit code.
+fn attend(args: &Args, restored: &mut Launched) -> Result<u8, CallError> {
+    let pid = restored.record.init.pid;
+    if let Some(path) = &args.pid_file {
+        write_pid_file(path, pid)?;
     }
     if args.detach {
         return Ok(0);
     }
     let terminal = restored.terminal.take();
-    let code = foreground::wait_for(pid, &restored.pidfd, terminal, None)?;
-    destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
-    Ok(code as u8)
+    Ok(foreground::wait_for(pid, &restored.pidfd, terminal, None)? as u8)
 }

@@ -28,24 +28,14 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
         }
     }
     let mut launched = launch(store, &how).map_err(|err| CommandError::Launch("run", err))?;
-    if let Err(err) = after_start(args, &launched) {
+    let ended = after_start(args, &launched).and_then(|()| attend(args, &mut launched));
+    if ended.is_err() {
         destroy::kill_child(&launched.pidfd);
-        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
-        return Err(err);
     }
-    let pid = launched.record.init.pid;
-    if args.detach {
-        if let Some(notifications) = &launched.notifications {
-            notifications.forward_until_ready(pid, &launched.pidfd);
-        }
-        return Ok(0);
-    }
-    let terminal = launched.terminal.take();
-    let code = foreground::wait_for(pid, &launched.pidfd, terminal, launched.notifications.as_ref())?;
-    if !args.keep {
+    if ended.is_err() || !(args.detach || args.keep) {
         destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
     }
-    Ok(code as u8)
+    ended
 }
 
 fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
@@ -64,4 +54,18 @@ fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
         )?;
     }
     Ok(())
+}
+
+/// Stays as long as the caller wants to; the answer is the exit code.
+fn attend(args: &Run, launched: &mut Launched) -> Result<u8, CommandError> {
+    let pid = launched.record.init.pid;
+    let notifications = launched.notifications.as_ref();
+    if args.detach {
+        if let Some(notifications) = notifications {
+            notifications.forward_until_ready(pid, &launched.pidfd);
+        }
+        return Ok(0);
+    }
+    let terminal = launched.terminal.take();
+    Ok(foreground::wait_for(pid, &launched.pidfd, terminal, notifications)? as u8)
 }
