@@ -2,6 +2,8 @@
 
 use std::{
     fs::{self, File},
+    io::Read,
+    os::fd::OwnedFd,
     process::{Child, Command, Stdio},
     thread::sleep,
     time::Duration,
@@ -11,6 +13,11 @@ use davit_integration_tests::{Run, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
+};
+use rustix::{
+    io::ioctl_fionread,
+    pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt},
+    termios::{Winsize, tcsetwinsize},
 };
 use serde_json::json;
 
@@ -47,6 +54,40 @@ fn end(child: &mut Child) -> Option<i32> {
 
 fn send(child: &Child, signal: Signal) {
     kill(Pid::from_raw(child.id() as i32), signal).expect("it runs");
+}
+
+/// A terminal of so many rows and columns: its master and its slave.
+fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).expect("/dev/ptmx is there");
+    unlockpt(&master).expect("a master");
+    resize(&master, rows, columns);
+    let slave = ioctl_tiocgptpeer(&master, flags).expect("a master");
+    (master, slave)
+}
+
+fn resize(master: &OwnedFd, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    tcsetwinsize(master, size).expect("a master");
+}
+
+/// Reads until the text comes.
+#[track_caller]
+fn expect(stream: &mut File, text: &str) {
+    let mut said = String::new();
+    let mut buffer = [0; 256];
+    wait::until_true(text, PATIENCE, || {
+        if ioctl_fionread(&stream).expect("a pipe or a terminal") > 0 {
+            let length = stream.read(&mut buffer).expect("there is something");
+            said.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        }
+        said.contains(text)
+    });
 }
 
 /// A program that executes its arguments so that they cannot wait for signals.
@@ -169,4 +210,27 @@ fn what_cannot_be_waited_for_is_killed_and_removed() {
     assert_eq!(fails(&bundle.command(&["exec", bundle.id(), "sleep", "77"])), Some(255));
     let processes = bundle.runtime(&["ps", bundle.id()]).ok();
     assert!(!processes.contains("sleep 77"), "{processes}");
+}
+
+#[test]
+fn the_terminal_is_as_large_as_whichever_of_the_streams_is_one() {
+    let bundle = Bundle::new();
+    let script = "trap 'stty size; exit 4' WINCH; stty size; while true; do sleep 0.1; done";
+    for stream in ["stdin", "stdout", "stderr"] {
+        let (master, slave) = terminal(33, 77);
+        let mut run = bundle.running(true, script);
+        match stream {
+            "stdin" => run.stdin(slave).stdout(Stdio::piped()),
+            "stdout" => run.stdout(slave),
+            _ => run.stderr(slave).stdout(Stdio::piped()),
+        };
+        let mut child = bundle.spawn(&mut run);
+        let shown = child.stdout.take().map(OwnedFd::from);
+        let mut shown = File::from(shown.unwrap_or_else(|| master.try_clone().expect("a descriptor")));
+        expect(&mut shown, "33 77");
+        resize(&master, 44, 88);
+        send(&child, Signal::SIGWINCH);
+        expect(&mut shown, "44 88");
+        assert_eq!(end(&mut child), Some(4), "{stream}");
+    }
 }

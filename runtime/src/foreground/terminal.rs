@@ -10,13 +10,14 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     io::{Errno as Kernel, ioctl_fionbio, read, write},
     process::Signal,
-    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+    termios::{OptionalActions, Termios, tcgetattr, tcsetattr, tcsetwinsize},
 };
 
 use super::{after_signal, notified::pass_on};
 use crate::{
     errno::{Attempt, CallError},
     notify_socket::NotifySocket,
+    program::terminal::callers_size,
 };
 
 const CHUNK: usize = 8192;
@@ -195,10 +196,7 @@ fn write_all(mut bytes: &[u8]) -> bool {
 }
 
 fn copy_size(master: &OwnedFd) {
-    let stdin = std::io::stdin();
-    if isatty(&stdin)
-        && let Ok(size) = tcgetwinsize(&stdin)
-    {
+    if let Some(size) = callers_size() {
         let _ = tcsetwinsize(master, size);
     }
 }
