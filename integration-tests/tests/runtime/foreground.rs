@@ -3,9 +3,9 @@
 use std::{
     fs::{self, File},
     io::Read,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     process::{Child, Command, Stdio},
-    thread::sleep,
+    thread::{sleep, spawn},
     time::Duration,
 };
 
@@ -87,6 +87,16 @@ fn expect(stream: &mut File, text: &str) {
             said.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
         said.contains(text)
+    });
+}
+
+/// Waits until a stream has come to a standstill, since nobody reads it.
+fn is_stuck(stream: &impl AsFd) {
+    let mut before = 0;
+    wait::until_true("the stream is full", PATIENCE, || {
+        sleep(Duration::from_millis(300));
+        let now = ioctl_fionread(stream).expect("a pipe or a terminal");
+        std::mem::replace(&mut before, now) == now && now > 0
     });
 }
 
@@ -210,6 +220,79 @@ fn what_cannot_be_waited_for_is_killed_and_removed() {
     assert_eq!(fails(&bundle.command(&["exec", bundle.id(), "sleep", "77"])), Some(255));
     let processes = bundle.runtime(&["ps", bundle.id()]).ok();
     assert!(!processes.contains("sleep 77"), "{processes}");
+}
+
+#[test]
+fn a_console_that_is_closed_and_opened_again_is_served_on() {
+    let bundle = Bundle::new();
+    let script = "exec </dev/null >/dev/null 2>&1; sleep 0.5; \
+                  exec >/dev/console; head -c 100000 /dev/zero | tr '\\0' x; echo .; exit 5";
+    let output = bundle.file("output");
+    let mut run = bundle.running(true, script);
+    run.stdout(File::create(&output).expect("the bundle is ours"));
+    assert_eq!(end(&mut bundle.spawn(&mut run)), Some(5));
+    let output = fs::read_to_string(output).expect("the bundle is ours");
+    assert_eq!(output.trim_end(), format!("{}.", "x".repeat(100_000)));
+}
+
+#[test]
+fn a_signal_arrives_though_nobody_reads_the_output() {
+    let bundle = Bundle::new();
+    let script = "trap 'touch /asked; exit 9' TERM; yes & wait";
+    let ends_on_request = |child: &mut Child, stream: &dyn Fn()| {
+        stream();
+        send(child, Signal::SIGTERM);
+        bundle.has("asked");
+        assert_eq!(end(child), Some(9));
+        assert_eq!(bundle.ids(), Vec::<String>::new());
+        fs::remove_file(bundle.rootfs().join("asked")).expect("the rootfs is ours");
+    };
+    let mut child = bundle.spawn(bundle.running(true, script).stdout(Stdio::piped()));
+    let pipe = child.stdout.take().expect("a pipe");
+    ends_on_request(&mut child, &|| is_stuck(&pipe));
+
+    let (master, slave) = terminal(24, 80);
+    let mut child = bundle.spawn(bundle.running(true, script).stdout(slave));
+    ends_on_request(&mut child, &|| is_stuck(&master));
+}
+
+#[test]
+fn whoever_reads_late_gets_everything() {
+    let bundle = Bundle::new();
+    let mut run = bundle.running(true, "head -c 100000 /dev/zero | tr '\\0' x; touch /written");
+    let mut child = bundle.spawn(run.stdout(Stdio::piped()));
+    let mut pipe = child.stdout.take().expect("a pipe");
+    is_stuck(&pipe);
+    let mut first = vec![0; 60_000];
+    pipe.read_exact(&mut first).expect("a pipe");
+    bundle.has("written");
+    sleep(Duration::from_secs(2));
+    let mut rest = Vec::new();
+    pipe.read_to_end(&mut rest).expect("a pipe");
+    assert_eq!(first.len() + rest.len(), 100_000);
+    assert_eq!(end(&mut child), Some(0));
+}
+
+#[test]
+fn an_exec_ends_though_another_process_writes_on_into_its_terminal() {
+    let bundle = Bundle::new();
+    bundle.running(false, "sleep 600");
+    bundle
+        .runtime(&["run", "--detach", "--bundle", &bundle.path(), bundle.id()])
+        .ok();
+    let script = "trap '' HUP; yes & sleep 0.5; exit 3";
+    let mut exec = bundle.command(&["exec", "--tty", bundle.id(), "sh", "-c", script]);
+    exec.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = bundle.spawn(&mut exec);
+    let mut pipe = child.stdout.take().expect("a pipe");
+    let reader = spawn(move || {
+        let mut buffer = [0; 4096];
+        while pipe.read(&mut buffer).expect("a pipe") > 0 {
+            sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(end(&mut child), Some(3));
+    reader.join().expect("it comes to the end");
 }
 
 #[test]
