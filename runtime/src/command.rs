@@ -39,6 +39,7 @@ use crate::{
     errno::{Attempt, CallError},
     program::lookup::LookupError,
     rootless,
+    state::StateError,
 };
 
 /// What a failed `exec` exits with, to be told from most programs' own codes.
@@ -92,6 +93,9 @@ pub enum CommandError {
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The state cannot be told.
+    #[error(transparent)]
+    Untold(#[from] StateError),
     /// There is no such program.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -161,9 +165,16 @@ fn id(text: &str) -> Result<ContainerId, CommandError> {
     Ok(text.parse()?)
 }
 
-/// A path that means the same from any directory.
-fn absolute(path: &Path) -> Result<PathBuf, CallError> {
-    std::path::absolute(path).attempt("resolve", path.display())
+/// A path that means the same from any directory, and that can be told in JSON: a container's record and the state that
+/// its hooks get name it.
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    let path = std::path::absolute(path).attempt("resolve", path.display())?;
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(CommandError::Usage(format!(
+            "invalid path {path:?}: a container's bundle and the root of its state must be valid UTF-8"
+        ))),
+    }
 }
 
 /// Writes a pid for others to read: whole or not there.

@@ -41,7 +41,7 @@ use crate::{
     },
     rootless::{self, RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
-    state,
+    state::{self, StateError},
     talk::{Channel, FromChild, Listener, ToChild},
     user_namespace::{
         passage::{self, PassageError},
@@ -100,6 +100,9 @@ pub enum ExecError {
     /// The seccomp agent could not be told.
     #[error("unable to start container process: {0}")]
     Agent(#[from] AgentError),
+    /// What its agent is to get cannot be told.
+    #[error("unable to start container process: {0}")]
+    Untold(#[from] StateError),
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
@@ -261,7 +264,7 @@ impl Visitor {
         let listener = seccomp_agent::receive(listener, &self.pidfd)?;
         self.channel.order(ToChild::Go).attempt("answer", "process")?;
         let agent = agent.ok_or(ExecError::Seccomp(SeccompError::NoListener))?;
-        let state = state::for_agent(record, "running", self.pid, &agent.metadata);
+        let state = state::for_agent(record, "running", self.pid, &agent.metadata)?;
         Ok(agent.hand_over(&listener, &state)?)
     }
 

@@ -50,7 +50,7 @@ fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
         hooks::run(
             "poststart",
             &launched.hooks.poststart,
-            &state::for_hook(&launched.record, pid, "running"),
+            &state::for_hook(&launched.record, pid, "running")?,
         )?;
     }
     Ok(())

@@ -35,7 +35,8 @@ use crate::{
     intel_rdt::Membership,
     log, notify_socket,
     program::terminal::Console,
-    state, talk,
+    state::{self, StateError},
+    talk,
 };
 
 const LOG: &str = "restore.log";
@@ -81,6 +82,9 @@ pub enum RestoreError {
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// What its hooks are to get cannot be told.
+    #[error(transparent)]
+    Untold(#[from] StateError),
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -268,7 +272,7 @@ impl Restoring<'_> {
         if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
             return Ok(());
         }
-        let state = state::for_hook(&self.record, pid, "creating");
+        let state = state::for_hook(&self.record, pid, "creating")?;
         hooks::run("prestart", &hooks.prestart, &state)?;
         Ok(hooks::run("createRuntime", &hooks.create_runtime, &state)?)
     }

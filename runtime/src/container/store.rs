@@ -53,6 +53,9 @@ pub enum StoreError {
         /// What is wrong with it.
         problem: String,
     },
+    /// What is to be kept cannot be told.
+    #[error("cannot write the container's record as JSON: {0}")]
+    Unkept(serde_json::Error),
     /// Somebody else makes or removes it, and does not come to an end.
     #[error("container is being made or removed by another process (a hook that does not end?): {0:?} is locked")]
     Claimed(PathBuf),
@@ -183,7 +186,7 @@ impl Folder {
     /// Keeps what is known before the cgroup is made.
     pub fn save_plan(&self, record: &Record) -> Result<(), StoreError> {
         let path = self.path.join(PLANNED);
-        Ok(fs::write(&path, json(record)).attempt("write", path.display())?)
+        Ok(fs::write(&path, json(record)?).attempt("write", path.display())?)
     }
 
     /// Keeps that the cgroup of the plan is the container's.
@@ -203,7 +206,7 @@ impl Folder {
     /// Keeps the record.
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
         let aside = self.path.join(".state.json");
-        fs::write(&aside, json(record)).attempt("write", aside.display())?;
+        fs::write(&aside, json(record)?).attempt("write", aside.display())?;
         Ok(fs::rename(&aside, self.path.join(RECORD)).attempt("rename", aside.display())?)
     }
 
@@ -242,8 +245,8 @@ impl Folder {
     }
 }
 
-fn json(record: &Record) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record is made of text and numbers")
+fn json(record: &Record) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(StoreError::Unkept)
 }
 
 fn read(path: &Path) -> Result<Record, StoreError> {
