@@ -24,6 +24,8 @@ mod exec;
 mod failures;
 #[path = "runtime/features.rs"]
 mod features;
+#[path = "runtime/foreground.rs"]
+mod foreground;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]

@@ -18,7 +18,8 @@ mod state;
 mod update;
 
 use std::{
-    fs,
+    ffi::OsString,
+    fs::{self, File},
     io::{self, Write},
     os::fd::AsRawFd,
     path::{Path, PathBuf},
@@ -39,6 +40,7 @@ use crate::{
     errno::{Attempt, CallError},
     program::lookup::LookupError,
     rootless,
+    state::StateError,
 };
 
 /// What a failed `exec` exits with, to be told from most programs' own codes.
@@ -92,6 +94,9 @@ pub enum CommandError {
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The state cannot be told.
+    #[error(transparent)]
+    Untold(#[from] StateError),
     /// There is no such program.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -161,28 +166,84 @@ fn id(text: &str) -> Result<ContainerId, CommandError> {
     Ok(text.parse()?)
 }
 
-/// A path that means the same from any directory.
-fn absolute(path: &Path) -> Result<PathBuf, CallError> {
-    std::path::absolute(path).attempt("resolve", path.display())
+/// A path that means the same from any directory, and that can be told in JSON: a container's record and the state that
+/// its hooks get name it.
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    let path = std::path::absolute(path).attempt("resolve", path.display())?;
+    match path.to_str() {
+        Some(_) => Ok(path),
+        None => Err(CommandError::Usage(format!(
+            "invalid path {path:?}: a container's bundle and the root of its state must be valid UTF-8"
+        ))),
+    }
 }
 
 /// A bundle's own path, whatever links and detours lead there.
-fn bundle(path: &Path) -> Result<PathBuf, CallError> {
+fn bundle(command: &'static str, path: &Path) -> Result<PathBuf, CommandError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = openat(CWD, path, flags, Mode::empty()).attempt("chdir", path.display())?;
-    fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).attempt("resolve", path.display())
+    let own = openat(CWD, path, flags, Mode::empty())
+        .attempt("chdir", path.display())
+        .map_err(|err| CommandError::Launch(command, err.into()))
+        .and_then(|folder| {
+            let link = format!("/proc/self/fd/{}", folder.as_raw_fd());
+            Ok(fs::read_link(link).attempt("resolve", path.display())?)
+        });
+    absolute(&own?)
 }
 
 /// Writes a pid for others to read: whole or not there.
 fn write_pid_file(path: &Path, pid: i32) -> Result<(), CallError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}"));
-    fs::write(&aside, pid.to_string()).attempt("write pid file", path.display())?;
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    let aside = path.with_file_name(name);
+    // What an earlier call has left, or somebody has put there.
+    let _ = fs::remove_file(&aside);
+    write_new(&aside, &pid.to_string()).attempt("write pid file", path.display())?;
     fs::rename(&aside, path).attempt("write pid file", path.display())
+}
+
+/// Where another user can write, too, a link of theirs might lead to any file of ours.
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::from_raw_mode(0o666))?;
+    File::from(file).write_all(text.as_bytes())
 }
 
 fn print(text: &str) -> Result<(), CallError> {
     io::stdout()
         .write_all(text.as_bytes())
         .attempt("write to", "standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_beside_a_pid_file_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, aside, other) = (
+            folder.path().join("pid"),
+            folder.path().join(".pid"),
+            folder.path().join("other"),
+        );
+        fs::write(&other, "precious").unwrap();
+        symlink(&other, &aside).unwrap();
+        write_pid_file(&path, 7).unwrap();
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert!(path.symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7");
+        assert!(!fs::exists(aside).unwrap());
+    }
+
+    #[test]
+    fn a_pid_file_is_written_over_the_leftovers_of_an_earlier_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pid");
+        fs::write(folder.path().join(".pid"), "12345").unwrap();
+        write_pid_file(&path, 7).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "7");
+    }
 }

@@ -1,7 +1,9 @@
 //! Staying with a process until it ends: signals go to it, its terminal is served, its exit code is ours.
 
 mod notified;
+mod outlet;
 mod terminal;
+mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -33,7 +33,7 @@ use crate::{
         terminal::{self, Console, TerminalError},
     },
     rootfs::{devices::DeviceError, masks::MaskError, mount::MountError, planned::Planned},
-    state,
+    state::{self, StateError},
     talk::{Channel, FromChild, ToChild},
     user_namespace,
 };
@@ -122,6 +122,9 @@ pub enum InitError {
     /// A hook in the container failed.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// What its hooks are to get cannot be told.
+    #[error(transparent)]
+    Untold(#[from] StateError),
     /// The program cannot be executed.
     #[error(transparent)]
     Program(#[from] ProgramError),
@@ -211,7 +214,7 @@ fn before_execution(waiting: &Waiting, listener: &Channel) -> Result<(), InitErr
         for hook in &mut hooks {
             hook.env.get_or_insert_with(|| waiting.prepared.environment());
         }
-        hooks::run("startContainer", &hooks, &own_state(&waiting.record, "created"))?;
+        hooks::run("startContainer", &hooks, &own_state(&waiting.record, "created")?)?;
     }
     Ok(())
 }
@@ -336,13 +339,13 @@ fn run_hooks(plan: &Plan, channel: &Channel) -> Result<(), InitError> {
         hooks::run(
             "createContainer",
             &hooks.create_container,
-            &own_state(&plan.record, "creating"),
+            &own_state(&plan.record, "creating")?,
         )?;
     }
     Ok(())
 }
 
 /// The state that a hook in the container is given: with the pid that it sees itself.
-fn own_state(record: &Record, status: &str) -> String {
+fn own_state(record: &Record, status: &str) -> Result<String, StateError> {
     state::for_hook(record, std::process::id() as i32, status)
 }

@@ -49,6 +49,7 @@ const FAILURE: u8 = 1;
 
 /// The whole program.
 pub fn run() -> ExitCode {
+    davit_sys::signals::keep_ended_children();
     if enters_a_container()
         && let Err(err) = seal::ensure().and_then(|()| seal::hide())
     {

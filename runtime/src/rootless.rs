@@ -73,6 +73,10 @@ pub fn default_root() -> Result<PathBuf, String> {
     let Some(folder) = folder.map(PathBuf::from) else {
         return Ok(ROOT.into());
     };
+    // As any root: see `command::absolute`.
+    if folder.to_str().is_none() {
+        return Err(format!("the path in $XDG_RUNTIME_DIR must be valid UTF-8: {folder:?}"));
+    }
     let root = folder.join(ROOT_OF_USER);
     // The sticky bit says that the files below are used though nobody touches them (XDG base directory specification).
     DirBuilder::new()

@@ -6,6 +6,11 @@ use serde::Serialize;
 
 use crate::container::{record::Record, status::Status};
 
+/// Why a state cannot be told.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the container's state as JSON: {0}")]
+pub struct StateError(#[from] serde_json::Error);
+
 /// What `state` prints, with runc's additions.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,8 +64,8 @@ struct HookState<'a> {
 }
 
 /// The document that a hook gets on its standard input.
-pub fn for_hook(record: &Record, pid: i32, status: &str) -> String {
-    serde_json::to_string(&hook_state(record, pid, status)).expect("a state is made of text and numbers")
+pub fn for_hook(record: &Record, pid: i32, status: &str) -> Result<String, StateError> {
+    Ok(serde_json::to_string(&hook_state(record, pid, status))?)
 }
 
 fn hook_state<'a>(record: &'a Record, pid: i32, status: &'a str) -> HookState<'a> {
@@ -88,7 +93,7 @@ struct ProcessState<'a> {
 
 /// The document that a seccomp agent gets with the listener of the process `pid`, a container's first one or that of an
 /// `exec` into it.
-pub fn for_agent(record: &Record, status: &str, pid: i32, metadata: &str) -> String {
+pub fn for_agent(record: &Record, status: &str, pid: i32, metadata: &str) -> Result<String, StateError> {
     let state = ProcessState {
         oci_version: &record.oci_version,
         fds: ["seccompFd"],
@@ -96,7 +101,7 @@ pub fn for_agent(record: &Record, status: &str, pid: i32, metadata: &str) -> Str
         metadata,
         state: hook_state(record, record.init.pid, status),
     };
-    serde_json::to_string(&state).expect("a state is made of text and numbers")
+    Ok(serde_json::to_string(&state)?)
 }
 
 fn is_zero(pid: &i32) -> bool {

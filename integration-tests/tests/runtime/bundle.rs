@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
 };
 
 use davit_integration_tests::{Finished, Run, Scratch, image};
@@ -89,6 +89,13 @@ impl Bundle {
         let mut command = self.scratch.program("davit-runtime");
         command.arg("--root").arg(self.root()).args(args);
         command
+    }
+
+    /// Starts a command that must not outlive the test.
+    pub fn spawn(&self, command: &mut Command) -> Child {
+        let child = command.spawn().expect("the runtime is built");
+        self.scratch.owns(&child);
+        child
     }
 
     /// Runs a command of the runtime. A container's program may keep the streams: so they are files.

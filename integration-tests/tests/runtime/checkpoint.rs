@@ -14,7 +14,11 @@ use std::{
 use davit_integration_tests::{Finished, Run, peers, wait};
 use serde_json::{Value, json};
 
-use super::{bundle::Bundle, descriptors::receive};
+use super::{
+    bundle::Bundle,
+    descriptors::receive,
+    foreground::{deafener, with},
+};
 
 /// Counts in a file of the container's root.
 const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
@@ -238,6 +242,28 @@ fn streams_of_a_restored_container_are_those_of_the_restore() {
     let mut args = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &images, id];
     args.splice(1..1, network_lock().iter().copied());
     assert_eq!(spoken_to(&args).0, "heard restore\n");
+}
+
+#[test]
+fn a_restored_container_that_cannot_be_waited_for_is_killed_and_removed() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    rig.counts_on();
+    rig.checkpoint(&[]).ok();
+    let (bundle, images, id) = (rig.bundle.path(), rig.bundle.file("images"), rig.bundle.id());
+    let mut args = vec!["restore", "--bundle", &bundle, "--image-path", &images, id];
+    args.splice(1..1, network_lock().iter().copied());
+    let mut restore = with(deafener(&rig.bundle), &rig.command(&args));
+    restore.env("PATH", &rig.path);
+    let status = restore
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("the runtime is built");
+    assert_eq!(status.code(), Some(1));
+    assert!(log_of(&rig).contains("wait for signal"), "{}", log_of(&rig));
+    rig.is_gone();
 }
 
 #[test]

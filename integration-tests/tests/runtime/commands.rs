@@ -1,6 +1,12 @@
 //! The command line: runc's words, streams and exit codes.
 
-use std::{collections::BTreeSet, fs, os::unix::fs::symlink, process::Command};
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    process::Command,
+};
 
 use davit_integration_tests::Run;
 use serde_json::{Value, json};
@@ -161,6 +167,36 @@ fn a_kept_container_stays_and_one_of_a_pid_file_is_named_in_it() {
     );
     bundle.runtime(&["delete", bundle.id()]).ok();
     assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
+#[test]
+fn a_path_that_is_no_text_is_refused_before_anything_is_made() {
+    let bundle = Bundle::new();
+    let strange = bundle.root().with_file_name(OsStr::from_bytes(b"no\xfftext"));
+    fs::create_dir(&strange).expect("the scratch folder is ours");
+    fs::copy(bundle.file("config.json"), strange.join("config.json")).expect("a config");
+    symlink(bundle.rootfs(), strange.join("rootfs")).expect("the folder is ours");
+    let refused = |command: &mut Command| {
+        let finished = command.finish().code_is(1).says("no\\\\xFFtext");
+        finished.says("must be valid UTF-8");
+        assert_eq!(bundle.cgroups(), Vec::<String>::new());
+    };
+    for verb in ["create", "run", "restore"] {
+        let command = || bundle.command(&[verb]);
+        refused(command().arg("--bundle").arg(&strange).arg(bundle.id()));
+        refused(command().arg(bundle.id()).current_dir(&strange));
+    }
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+
+    let root = strange.join("state");
+    let mut command = Command::new(bundle.command(&[]).get_program());
+    refused(
+        command
+            .arg("--root")
+            .arg(&root)
+            .args(["run", "--bundle", &bundle.path(), bundle.id()]),
+    );
+    assert!(!root.exists());
 }
 
 #[test]

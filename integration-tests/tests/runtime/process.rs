@@ -173,6 +173,14 @@ fn a_program_that_the_kernel_does_not_take_ends_with_255_and_says_why() {
 }
 
 #[test]
+fn a_home_that_no_environment_can_have_is_the_root() {
+    let bundle = Bundle::new();
+    let passwd = bundle.rootfs().join("etc/passwd");
+    fs::write(passwd, "root:x:0:0:root:/ro\0ot:/bin/sh\n").expect("the rootfs is ours");
+    assert_eq!(bundle.run(&["sh", "-c", "echo $HOME"]).ok(), "/");
+}
+
+#[test]
 fn no_signal_is_blocked_or_ignored_in_a_container() {
     let bundle = Bundle::new();
     let script = ["grep", "-E", "Sig(Blk|Ign|Cgt)", "/proc/self/status"];

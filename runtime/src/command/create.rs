@@ -13,7 +13,7 @@ use crate::{
 
 /// What the options of `create` and `run` have in common.
 pub(super) fn launch_of(command: &'static str, args: &Create, cgroup: CgroupChoice) -> Result<Launch, CommandError> {
-    let bundle = bundle(&args.bundle).map_err(|err| CommandError::Launch(command, err.into()))?;
+    let bundle = bundle(command, &args.bundle)?;
     Ok(Launch {
         id: id(&args.id)?,
         config: args.config.clone().unwrap_or_else(|| bundle.join(CONFIG)),

@@ -41,7 +41,7 @@ use crate::{
     },
     rootless::{self, RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
-    state,
+    state::{self, StateError},
     talk::{Channel, FromChild, Listener, ToChild},
     user_namespace::{
         passage::{self, PassageError},
@@ -100,6 +100,9 @@ pub enum ExecError {
     /// The seccomp agent could not be told.
     #[error("unable to start container process: {0}")]
     Agent(#[from] AgentError),
+    /// What its agent is to get cannot be told.
+    #[error("unable to start container process: {0}")]
+    Untold(#[from] StateError),
     /// The new process gave up, in its own words.
     #[error("unable to start container process: {0}")]
     Child(String),
@@ -143,21 +146,13 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     }
     let process = fork_into(visit)?;
     fail_point::reach("exec.forked");
-    let terminal = match process
+    let ended = process
         .converse(&record, agent.as_ref())
-        .and_then(|terminal| process.hand_over(args).map(|()| terminal))
-    {
-        Ok(terminal) => terminal,
-        Err(err) => {
-            destroy::kill_child(&process.pidfd);
-            return Err(err);
-        }
-    };
-    fail_point::reach("exec.executed");
-    match args.detach {
-        true => Ok(0),
-        false => Ok(foreground::wait_for(process.pid, &process.pidfd, terminal, None)? as u8),
+        .and_then(|terminal| process.attend(args, terminal));
+    if ended.is_err() {
+        destroy::kill_child(&process.pidfd);
     }
+    ended
 }
 
 fn visit(
@@ -274,17 +269,22 @@ impl Visitor {
         let listener = seccomp_agent::receive(listener, &self.pidfd)?;
         self.channel.order(ToChild::Go).attempt("answer", "process")?;
         let agent = agent.ok_or(ExecError::Seccomp(SeccompError::NoListener))?;
-        let state = state::for_agent(record, "running", self.pid, &agent.metadata);
+        let state = state::for_agent(record, "running", self.pid, &agent.metadata)?;
         Ok(agent.hand_over(&listener, &state)?)
     }
 
-    fn hand_over(&self, args: &Exec) -> Result<(), ExecError> {
+    /// Says which process it is, and stays as long as the caller wants to; the answer is the exit code.
+    fn attend(&self, args: &Exec, terminal: Option<OwnedFd>) -> Result<u8, ExecError> {
         if let Some(path) = &args.pid_file {
             write_pid_file(path, self.pid)?;
         }
         if let Some(path) = &args.pidfd_socket {
             pidfd_socket::send(path, &self.pidfd)?;
         }
-        Ok(())
+        fail_point::reach("exec.executed");
+        match args.detach {
+            true => Ok(0),
+            false => Ok(foreground::wait_for(self.pid, &self.pidfd, terminal, None)? as u8),
+        }
     }
 }

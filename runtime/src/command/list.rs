@@ -6,7 +6,7 @@ use super::{CommandError, print};
 use crate::{
     cli::List,
     container::{record::Record, status::Status, store::Store},
-    state::{document, pid},
+    state::{StateError, document, pid},
 };
 
 const HEADINGS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
@@ -29,7 +29,7 @@ pub(super) fn run(store: &Store, args: &List) -> Result<(), CommandError> {
         return Ok(print(&ids)?);
     }
     match args.format.as_str() {
-        "json" => Ok(print(&json(&rows))?),
+        "json" => Ok(print(&json(&rows)?)?),
         "table" => Ok(print(&table(&cells(&rows)))?),
         _ => Err(CommandError::Usage("invalid format option".into())),
     }
@@ -68,14 +68,14 @@ fn owner(passwd: &str, uid: u32) -> String {
     name.unwrap_or_else(|| format!("#{number}"))
 }
 
-fn json(rows: &[Row]) -> String {
+fn json(rows: &[Row]) -> Result<String, StateError> {
     let documents: Vec<_> = rows
         .iter()
         .map(|row| document(&row.record, row.status, &row.name, &row.owner))
         .collect();
-    let json = serde_json::to_string(&documents).expect("a state is made of text and numbers");
+    let json = serde_json::to_string(&documents)?;
     // Go writes a list that was never begun.
-    format!("{}\n", if documents.is_empty() { "null" } else { &json })
+    Ok(format!("{}\n", if documents.is_empty() { "null" } else { &json }))
 }
 
 fn cells(rows: &[Row]) -> Vec<[String; 6]> {

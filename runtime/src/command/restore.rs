@@ -8,18 +8,18 @@ use crate::{
     container::{
         cgroup::CgroupChoice,
         destroy,
-        launch::{CONFIG, Launch},
+        launch::{CONFIG, Launch, Launched},
         restore::{Restore, restore},
         store::Store,
     },
     criu::options::Options,
-    errno::Attempt,
+    errno::{Attempt, CallError},
     foreground,
 };
 
 pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8, CommandError> {
     warn_if_rootless("restore");
-    let bundle = bundle(&args.bundle)?;
+    let bundle = bundle("restore", &args.bundle)?;
     let wish = Restore {
         launch: Launch {
             id: id(&args.id)?,
@@ -45,16 +45,29 @@ pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8
         }
     }
     let mut restored = restore(store, &wish)?;
+    match attend(args, &mut restored) {
+        Ok(code) => {
+            if !args.detach {
+                destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
+            }
+            Ok(code)
+        }
+        Err(err) => {
+            restored.take_back()?;
+            Err(err.into())
+        }
+    }
+}
+
+/// Says which process it is, and stays as long as the caller wants to; the answer is the exit code.
+fn attend(args: &Args, restored: &mut Launched) -> Result<u8, CallError> {
     let pid = restored.record.init.pid;
-    if let Some(Err(err)) = args.pid_file.as_ref().map(|path| write_pid_file(path, pid)) {
-        restored.take_back()?;
-        return Err(err.into());
+    if let Some(path) = &args.pid_file {
+        write_pid_file(path, pid)?;
     }
     if args.detach {
         return Ok(0);
     }
     let terminal = restored.terminal.take();
-    let code = foreground::wait_for(pid, &restored.pidfd, terminal, None)?;
-    destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
-    Ok(code as u8)
+    Ok(foreground::wait_for(pid, &restored.pidfd, terminal, None)? as u8)
 }

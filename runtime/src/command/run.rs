@@ -28,24 +28,18 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
         }
     }
     let mut launched = launch(store, &how).map_err(|err| CommandError::Launch("run", err))?;
-    if let Err(err) = after_start(args, &launched) {
-        launched.take_back()?;
-        return Err(err);
-    }
-    launched.settle();
-    let pid = launched.record.init.pid;
-    if args.detach {
-        if let Some(notifications) = &launched.notifications {
-            notifications.forward_until_ready(pid, &launched.pidfd);
+    match after_start(args, &launched).and_then(|()| attend(args, &mut launched)) {
+        Ok(code) => {
+            if !(args.detach || args.keep) {
+                destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+            }
+            Ok(code)
         }
-        return Ok(0);
+        Err(err) => {
+            launched.take_back()?;
+            Err(err)
+        }
     }
-    let terminal = launched.terminal.take();
-    let code = foreground::wait_for(pid, &launched.pidfd, terminal, launched.notifications.as_ref())?;
-    if !args.keep {
-        destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
-    }
-    Ok(code as u8)
 }
 
 fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
@@ -60,8 +54,23 @@ fn after_start(args: &Run, launched: &Launched) -> Result<(), CommandError> {
         hooks::run(
             "poststart",
             &launched.hooks.poststart,
-            &state::for_hook(&launched.record, pid, "running"),
+            &state::for_hook(&launched.record, pid, "running")?,
         )?;
     }
     Ok(())
+}
+
+/// Stays as long as the caller wants to; the answer is the exit code.
+fn attend(args: &Run, launched: &mut Launched) -> Result<u8, CommandError> {
+    launched.settle();
+    let pid = launched.record.init.pid;
+    let notifications = launched.notifications.as_ref();
+    if args.detach {
+        if let Some(notifications) = notifications {
+            notifications.forward_until_ready(pid, &launched.pidfd);
+        }
+        return Ok(0);
+    }
+    let terminal = launched.terminal.take();
+    Ok(foreground::wait_for(pid, &launched.pidfd, terminal, notifications)? as u8)
 }

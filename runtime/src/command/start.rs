@@ -99,7 +99,7 @@ fn poststart(folder: &Folder, record: &Record) -> Result<(), CommandError> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = state::for_hook(record, record.init.pid, "running");
+    let state = state::for_hook(record, record.init.pid, "running")?;
     if let Err(err) = hooks::run("poststart", &hooks, &state) {
         destroy::kill(record)?;
         return Err(err.into());

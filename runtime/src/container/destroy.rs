@@ -172,7 +172,10 @@ pub fn run_poststop(record: &Record, hooks: &Hooks) {
     if hooks.poststop.is_empty() {
         return;
     }
-    let state = state::for_hook(record, 0, "stopped");
+    let state = match state::for_hook(record, 0, "stopped") {
+        Ok(state) => state,
+        Err(err) => return log::warn(&err.to_string()),
+    };
     if let Err(err) = hooks::run("poststop", &hooks.poststop, &state) {
         log::warn(&err.to_string());
     }

@@ -41,7 +41,7 @@ use crate::{
     },
     rootless::{RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
-    state,
+    state::{self, StateError},
     talk::{Channel, FromChild, ToChild},
     user_namespace::{
         passage::{self, PassageError},
@@ -148,6 +148,9 @@ pub enum LaunchError {
     /// A hook failed.
     #[error("unable to start container process: {0}")]
     Hook(#[from] HookError),
+    /// What its hooks or its agent are to get cannot be told.
+    #[error("unable to start container process: {0}")]
+    Untold(#[from] StateError),
     /// A descriptor to pass on is not open.
     #[error(transparent)]
     Inherited(#[from] InheritedError),
@@ -400,7 +403,7 @@ fn converse(
         match hearing::hear(channel, &launched.record)? {
             Some(FromChild::HooksDue) => {
                 launched.net_devices = net_devices::relocate(&aid.devices, launched.record.init.pid)?;
-                let state = state::for_hook(&launched.record, launched.record.init.pid, "creating");
+                let state = state::for_hook(&launched.record, launched.record.init.pid, "creating")?;
                 let run = |point, hooks: &[Hook]| hooks::run_for(launched.pidfd.as_fd(), point, hooks, &state);
                 run("prestart", &launched.hooks.prestart)?;
                 run("createRuntime", &launched.hooks.create_runtime)?;
@@ -420,7 +423,7 @@ fn converse(
                 go()?;
                 let agent = aid.agent.as_ref().ok_or(SeccompError::NoListener)?;
                 let record = &launched.record;
-                let state = state::for_agent(record, "creating", record.init.pid, &agent.metadata);
+                let state = state::for_agent(record, "creating", record.init.pid, &agent.metadata)?;
                 agent.hand_over(&listener, &state)?;
             }
             Some(FromChild::Ready | FromChild::Unexecutable) => return Ok(()),

@@ -34,7 +34,8 @@ use crate::{
     hooks::{self, HookError},
     inherited, init, notify_socket,
     program::terminal::Console,
-    state, talk,
+    state::{self, StateError},
+    talk,
 };
 
 const LOG: &str = "restore.log";
@@ -80,6 +81,9 @@ pub enum RestoreError {
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// What its hooks are to get cannot be told.
+    #[error(transparent)]
+    Untold(#[from] StateError),
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -265,7 +269,7 @@ impl Restoring<'_> {
         if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
             return Ok(());
         }
-        let state = state::for_hook(&self.record, pid, "creating");
+        let state = state::for_hook(&self.record, pid, "creating")?;
         hooks::run("prestart", &hooks.prestart, &state)?;
         Ok(hooks::run("createRuntime", &hooks.create_runtime, &state)?)
     }

@@ -64,6 +64,9 @@ pub enum StoreError {
     /// Another runtime's, whose processes and cgroups are known to that alone.
     #[error("{0:?} was written by another runtime (runc?): only that can act on the container")]
     Foreign(PathBuf),
+    /// What is to be kept cannot be told.
+    #[error("cannot write the container's record as JSON: {0}")]
+    Unkept(serde_json::Error),
     /// Somebody else makes or removes it, and does not come to an end.
     #[error("container is being made or removed by another process (a hook that does not end?): {0:?} is locked")]
     Claimed(PathBuf),
@@ -225,7 +228,7 @@ impl Folder {
             record,
             maker: ProcessKey::own(),
         };
-        Ok(fs::write(&path, json(&draft)).attempt("write", path.display())?)
+        Ok(fs::write(&path, json(&draft)?).attempt("write", path.display())?)
     }
 
     /// Keeps that the cgroup of the plan is the container's.
@@ -260,7 +263,7 @@ impl Folder {
     /// Keeps the record.
     pub fn save(&self, record: &Record) -> Result<(), StoreError> {
         let aside = self.path.join(".state.json");
-        fs::write(&aside, json(record)).attempt("write", aside.display())?;
+        fs::write(&aside, json(record)?).attempt("write", aside.display())?;
         Ok(fs::rename(&aside, self.path.join(RECORD)).attempt("rename", aside.display())?)
     }
 
@@ -299,8 +302,8 @@ impl Folder {
     }
 }
 
-fn json(record: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record is made of text and numbers")
+fn json(record: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(record).map_err(StoreError::Unkept)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {

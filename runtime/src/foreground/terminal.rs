@@ -1,27 +1,47 @@
-//! Between the caller's terminal and the container's.
+//! Between the caller's terminal and the container's. All that may take its time is waited for at once: so a signal
+//! arrives whoever does not read or write.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    iter,
+    os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
+};
 
 use nix::sys::{
     signal::SigSet,
     signalfd::{SfdFlags, SignalFd},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
-    io::{Errno as Kernel, ioctl_fionbio, read, write},
+    event::PollFlags,
+    io::{Errno as Kernel, ioctl_fionbio, read, retry_on_intr, write},
     process::Signal,
-    termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
+    stdio::stdin,
+    termios::{OptionalActions, Termios, tcgetattr, tcsetattr, tcsetwinsize},
 };
 
-use super::{after_signal, notified::pass_on};
+use super::{
+    after_signal,
+    notified::pass_on,
+    outlet::{Outlet, PIECE},
+    watch::watch,
+};
 use crate::{
     errno::{Attempt, CallError},
     notify_socket::NotifySocket,
+    program::terminal::callers_size,
 };
 
-const CHUNK: usize = 8192;
+/// How long a terminal that nobody has open is left alone.
+const REST: Duration = Duration::from_millis(100);
+/// How much is still read of a terminal whose process has ended: more than the kernel keeps in one, which is what the
+/// process can have left there.
+const LAST_WORDS: usize = 64 << 10;
+/// How long somebody may take to read the rest when the end was asked for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What asks for the end, and ends the wait for a reader. Not SIGHUP, by which many a service reads its configuration.
+const REQUESTS_TO_END: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::TERM];
 
-/// Copies both ways until the process has ended and all its output is written.
+/// Copies both ways until the process has ended and, where somebody reads it, its output is written.
 pub fn serve(
     pid: i32,
     pidfd: &OwnedFd,
@@ -30,27 +50,26 @@ pub fn serve(
 ) -> Result<i32, CallError> {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .attempt("open", "signalfd")?;
-    let _raw = Raw::new();
-    ioctl_fionbio(&master, true).attempt("set up", "terminal")?;
-    let mut pump = Pump {
-        master,
-        pending: Vec::new(),
-        input_open: true,
-        output_open: true,
-    };
+    let raw = Raw::new();
+    let mut pump = Pump::new(master)?;
+    // A reader is waited for as long as nobody is in a hurry.
+    let mut patience = None;
     loop {
-        let ready = pump.wait(signals.as_fd(), notifications)?;
+        let ready = pump.wait(&signals, notifications)?;
         if let Some(notifications) = notifications.filter(|_| ready.notification) {
             pass_on(notifications);
         }
         if ready.signal {
-            while let Ok(Some(info)) = signals.read_signal() {
-                let signal = info.ssi_signo as i32;
+            while let Some(signal) = take(&signals) {
                 if signal == Signal::WINCH.as_raw() {
                     copy_size(&pump.master);
                 } else if let Some(code) = after_signal(signal, pid, pidfd) {
-                    pump.drain();
+                    // Keys make signals again, which end the wait for a reader.
+                    drop(raw);
+                    pump.drain(&signals, patience);
                     return Ok(code);
+                } else if asks_to_end(signal) {
+                    patience = Some(PATIENCE);
                 }
             }
         }
@@ -58,20 +77,24 @@ pub fn serve(
     }
 }
 
+fn take(signals: &SignalFd) -> Option<i32> {
+    let info = signals.read_signal().ok().flatten()?;
+    Some(info.ssi_signo as i32)
+}
+
 /// The caller's terminal in raw mode, for as long as this lives.
 struct Raw(Option<Termios>);
 
 impl Raw {
     fn new() -> Self {
-        let stdin = std::io::stdin();
-        let Ok(before) = tcgetattr(&stdin) else {
+        let Ok(before) = tcgetattr(stdin()) else {
             return Raw(None);
         };
         let mut raw = before.clone();
         raw.make_raw();
         // The output stays as it is: what the container's terminal leaves alone, this one still has to work on.
         raw.output_modes = before.output_modes;
-        let changed = tcsetattr(&stdin, OptionalActions::Now, &raw).is_ok();
+        let changed = tcsetattr(stdin(), OptionalActions::Now, &raw).is_ok();
         Raw(changed.then_some(before))
     }
 }
@@ -79,7 +102,7 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         if let Some(before) = &self.0 {
-            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+            let _ = tcsetattr(stdin(), OptionalActions::Now, before);
         }
     }
 }
@@ -88,8 +111,11 @@ struct Pump {
     master: OwnedFd,
     /// Input that the container has not taken yet.
     pending: Vec<u8>,
+    /// Output that the caller has not taken yet.
+    outlet: Outlet,
     input_open: bool,
-    output_open: bool,
+    /// Whether the master is left alone for a while: it has nothing to say but that nobody has the other end open.
+    rests: bool,
 }
 
 /// What can be done without waiting.
@@ -99,41 +125,54 @@ struct Ready {
     input: bool,
     output: bool,
     space: bool,
+    outlet: bool,
 }
 
 impl Pump {
-    fn wait(&self, signals: BorrowedFd, notifications: Option<&NotifySocket>) -> Result<Ready, CallError> {
-        let stdin = std::io::stdin();
-        let wants = |wanted, flags| if wanted { flags } else { PollFlags::empty() };
-        let master = wants(self.output_open, PollFlags::IN) | wants(!self.pending.is_empty(), PollFlags::OUT);
-        let mut fds = vec![PollFd::from_borrowed_fd(signals, PollFlags::IN)];
-        if self.output_open {
-            fds.push(PollFd::new(&self.master, master));
-        }
-        if self.input_open && self.pending.is_empty() {
-            fds.push(PollFd::new(&stdin, PollFlags::IN));
-        }
-        fds.extend(notifications.map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)));
-        match poll(&mut fds, None) {
-            Ok(_) | Err(Kernel::INTR) => {}
-            Err(errno) => return Err(errno).attempt("poll", "terminal"),
-        }
-        let notification = notifications.is_some() && fds.pop().is_some_and(|fd| !fd.revents().is_empty());
-        let got = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
-        let (master, input) = match self.output_open {
-            true => (got(1), got(2)),
-            false => (PollFlags::empty(), got(1)),
-        };
+    fn new(master: OwnedFd) -> Result<Self, CallError> {
+        ioctl_fionbio(&master, true).attempt("set up", "terminal")?;
+        Ok(Pump {
+            master,
+            pending: Vec::new(),
+            outlet: Outlet::new(),
+            input_open: true,
+            rests: false,
+        })
+    }
+
+    /// Waits until something can be done.
+    fn wait(&mut self, signals: &SignalFd, notifications: Option<&NotifySocket>) -> Result<Ready, CallError> {
+        let when = |wanted, flags| if wanted { flags } else { PollFlags::empty() };
+        let speaks = self.outlet.is_empty() && !self.rests;
+        let is_fed = !self.pending.is_empty() && !self.rests;
+        let service = notifications.map_or(signals.as_fd(), NotifySocket::as_fd);
+        let wanted = [
+            (signals.as_fd(), PollFlags::IN),
+            (service, when(notifications.is_some(), PollFlags::IN)),
+            (
+                self.master.as_fd(),
+                when(speaks, PollFlags::IN) | when(is_fed, PollFlags::OUT),
+            ),
+            (stdin(), when(self.input_open && self.pending.is_empty(), PollFlags::IN)),
+            (self.outlet.as_fd(), when(!self.outlet.is_empty(), PollFlags::OUT)),
+        ];
+        let [signal, notification, master, input, outlet] = watch(wanted, self.rests.then_some(REST))?;
+        // That nobody has the other end open is said whatever is asked.
+        self.rests = !speaks && master.contains(PollFlags::HUP);
         Ok(Ready {
-            signal: !got(0).is_empty(),
-            notification,
+            signal: !signal.is_empty(),
+            notification: !notification.is_empty(),
             input: !input.is_empty(),
-            output: master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+            output: speaks && master.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
             space: master.contains(PollFlags::OUT),
+            outlet: !outlet.is_empty(),
         })
     }
 
     fn turn(&mut self, ready: &Ready) {
+        if ready.outlet {
+            self.outlet.flush();
+        }
         if ready.output {
             self.output();
         }
@@ -146,8 +185,8 @@ impl Pump {
     }
 
     fn input(&mut self) {
-        let mut buffer = [0u8; CHUNK];
-        match read(std::io::stdin(), &mut buffer) {
+        let mut buffer = [0u8; PIECE];
+        match read(stdin(), &mut buffer) {
             Ok(0) => self.input_open = false,
             Ok(length) => self.pending.extend(&buffer[..length]),
             Err(Kernel::INTR | Kernel::AGAIN) => {}
@@ -163,42 +202,58 @@ impl Pump {
         }
     }
 
-    /// Copies one piece of output; false when there is none.
-    fn output(&mut self) -> bool {
-        let mut buffer = [0u8; CHUNK];
-        match read(&self.master, &mut buffer) {
-            Ok(length) if length > 0 => write_all(&buffer[..length]),
-            Err(Kernel::INTR) => true,
-            Err(Kernel::AGAIN) => false,
-            // EIO: nobody has the other end open. Somebody may open it again, but only while the process lives.
+    /// Takes the next piece of output, for which there must be room; says how much that is.
+    fn output(&mut self) -> usize {
+        let mut buffer = [0u8; PIECE];
+        match retry_on_intr(|| read(&self.master, &mut buffer)) {
+            Ok(length) if length > 0 => {
+                self.outlet.put(&buffer[..length]);
+                length
+            }
+            Err(Kernel::AGAIN) => 0,
+            // EIO: nobody has the other end open. Somebody may open it again: an init system does so with its console.
             _ => {
-                self.output_open = false;
-                false
+                self.rests = true;
+                0
             }
         }
     }
 
-    fn drain(&mut self) {
-        while self.output() {}
+    /// Copies what the ended process has left. Whoever else has its terminal open may write for ever, and is not waited
+    /// for; whoever reads is, but no longer than `patience` and until a signal asks us to end.
+    fn drain(&mut self, signals: &SignalFd, patience: Option<Duration>) {
+        let end = patience.map(|patience| Instant::now() + patience);
+        let mut left = LAST_WORDS;
+        while self.is_read(signals, end) && left > 0 {
+            match self.output() {
+                0 => return,
+                length => left = left.saturating_sub(length),
+            }
+        }
+    }
+
+    /// Waits until all output is taken; false where that is not to be waited for any longer.
+    fn is_read(&mut self, signals: &SignalFd, end: Option<Instant>) -> bool {
+        while !self.outlet.is_empty() {
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let wanted = [(signals.as_fd(), PollFlags::IN), (self.outlet.as_fd(), PollFlags::OUT)];
+            match watch(wanted, left) {
+                Ok(_) if iter::from_fn(|| take(signals)).any(asks_to_end) => return false,
+                Ok([_, outlet]) if !outlet.is_empty() => self.outlet.flush(),
+                Ok(_) if left != Some(Duration::ZERO) => {}
+                _ => return false,
+            }
+        }
+        true
     }
 }
 
-fn write_all(mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match write(std::io::stdout(), bytes) {
-            Ok(length) => bytes = &bytes[length..],
-            Err(Kernel::INTR) => {}
-            Err(_) => return false,
-        }
-    }
-    true
+fn asks_to_end(signal: i32) -> bool {
+    REQUESTS_TO_END.iter().any(|request| request.as_raw() == signal)
 }
 
 fn copy_size(master: &OwnedFd) {
-    let stdin = std::io::stdin();
-    if isatty(&stdin)
-        && let Ok(size) = tcgetwinsize(&stdin)
-    {
+    if let Some(size) = callers_size() {
         let _ = tcsetwinsize(master, size);
     }
 }

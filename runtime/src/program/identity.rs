@@ -149,11 +149,13 @@ fn passwd(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A home with a NUL byte, which no environment can have, is none.
 fn home_of(passwd: &str, uid: u32) -> Option<&str> {
-    passwd.lines().find_map(|line| {
+    let home = passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         (fields.nth(2)?.parse() == Ok(uid)).then(|| fields.nth(2)).flatten()
-    })
+    });
+    home.filter(|home| !home.contains('\0'))
 }
 
 #[cfg(test)]
@@ -180,5 +182,10 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/sh\n# a comment\nbob:x:1000:1000::/home/bob:/bin/sh\n";
         assert_eq!(home_of(passwd, 1000), Some("/home/bob"));
         assert_eq!(home_of(passwd, 7), None);
+    }
+
+    #[test]
+    fn a_user_whose_home_has_a_nul_byte_is_at_home_in_the_root() {
+        assert_eq!(home_of("bob:x:7:7::/home\0/bob:/bin/sh\n", 7), None);
     }
 }

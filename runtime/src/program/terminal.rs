@@ -8,7 +8,7 @@ use rustix::{
     io::Errno as Kernel,
     process::ioctl_tiocsctty,
     pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
-    stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
+    stdio::{dup2_stderr, dup2_stdin, dup2_stdout, stderr, stdin, stdout},
     termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize},
 };
 
@@ -81,12 +81,19 @@ pub fn set_up(
 /// For a terminal inside the caller's: as large as that one, and without making CR LF of a line's end. The caller's
 /// terminal does that for itself, and a file or a pipe should have none.
 fn fit_to_caller(slave: &OwnedFd) -> Result<(), CallError> {
-    if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+    if let Some(size) = callers_size() {
         resize(slave, size.ws_row, size.ws_col)?;
     }
     let mut modes = tcgetattr(slave).attempt("inspect", "terminal")?;
     modes.output_modes.remove(OutputModes::ONLCR);
     tcsetattr(slave, OptionalActions::Now, &modes).attempt("set up", "terminal")
+}
+
+/// How large the caller's terminal is: the first of the standard streams that is one, since each may be redirected.
+pub fn callers_size() -> Option<Winsize> {
+    [stdin(), stdout(), stderr()]
+        .into_iter()
+        .find_map(|stream| tcgetwinsize(stream).ok())
 }
 
 fn resize(terminal: &OwnedFd, rows: u16, columns: u16) -> Result<(), CallError> {

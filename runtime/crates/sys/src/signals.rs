@@ -45,6 +45,13 @@ pub fn default_all() {
     }
 }
 
+/// Lets a child that has ended wait until it is asked for. A caller that ignores SIGCHLD (`trap '' CHLD`) leaves that to
+/// us, and the kernel then sends no signal and forgets the child's exit status.
+pub fn keep_ended_children() {
+    // SAFETY: SIG_DFL installs no handler.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Makes the usual requests to end (SIGHUP, SIGINT, SIGQUIT, SIGTERM) end the process at once, with 128 and the number as
 /// exit code, until the next execve. The kernel keeps them from the first process of a pid namespace otherwise.
 pub fn end_on_request() {
@@ -73,15 +80,19 @@ pub fn describe(signal: i32) -> String {
 /// Takes one pending signal, waiting for it; all signals must be blocked.
 pub fn wait() -> io::Result<i32> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initialises the set; sigwaitinfo reads it and may be given no place for details.
-    let signal = unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        libc::sigwaitinfo(set.as_ptr(), ptr::null_mut())
-    };
-    if signal < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(signal)
+    // SAFETY: sigfillset initialises the set.
+    unsafe { libc::sigfillset(set.as_mut_ptr()) };
+    loop {
+        // SAFETY: sigwaitinfo reads the set and may be given no place for details.
+        let signal = unsafe { libc::sigwaitinfo(set.as_ptr(), ptr::null_mut()) };
+        if signal >= 0 {
+            return Ok(signal);
+        }
+        // No mask keeps SIGSTOP from us, and being continued after it interrupts the wait.
+        let err = io::Error::last_os_error();
+        if err.kind() != io::ErrorKind::Interrupted {
+            return Err(err);
+        }
     }
 }
 

@@ -1,7 +1,10 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use super::*;
-use crate::container::{process::ProcessKey, record::VERSION};
+use crate::{
+    container::{process::ProcessKey, record::VERSION},
+    state,
+};
 
 fn record(id: &str) -> Record {
     Record {
@@ -59,6 +62,22 @@ fn a_damaged_record_is_an_error_that_names_the_file() {
     fs::write(container.path().join("state.json"), "{\"version\":1").unwrap();
     let err = store.find(&id).unwrap_err();
     assert!(err.to_string().contains("state.json"), "{err}");
+}
+
+#[test]
+fn a_record_that_json_cannot_name_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::new(folder.path().into());
+    let (container, _claim) = store.reserve(&"one".parse().unwrap(), b"{}").unwrap();
+    let record = Record {
+        bundle: OsStr::from_bytes(b"/b\xff").into(),
+        ..record("one")
+    };
+    for kept in [container.save_plan(&record), container.save(&record)] {
+        assert!(kept.unwrap_err().to_string().contains("UTF-8"));
+    }
+    assert!(state::for_hook(&record, 1, "running").is_err());
+    assert!(state::for_agent(&record, "running", 1, "").is_err());
 }
 
 #[test]
