@@ -29,6 +29,8 @@ use crate::{
 /// How long the kernel may take to be done with a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often somebody may freeze what was killed.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a container is still there.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +59,25 @@ pub fn kill(record: &Record) -> Result<(), DestroyError> {
     if let Some(init) = &init {
         send_kill(init)?;
     }
-    // Whoever is not in the pid namespace of the first process does not die with it. A frozen process does not die
-    // at all before it is thawed.
-    if cgroup.exists() {
-        if !record.own_pids {
-            cgroup.kill_all(Signal::KILL.as_raw())?;
+    // Whoever is not in the pid namespace of the first process does not die with it.
+    if !record.own_pids && cgroup.exists() {
+        cgroup.kill_all(Signal::KILL.as_raw())?;
+    }
+    init.map_or(Ok(()), |init| see_off(&init, &cgroup))
+}
+
+/// Waits for the end of a killed process, which somebody may have frozen, and may freeze again.
+fn see_off(init: &OwnedFd, cgroup: &Cgroup) -> Result<(), DestroyError> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if cgroup.exists() {
+            cgroup.kill_frozen()?;
         }
-        cgroup.thaw()?;
+        if gone_within(init, LOOK)? {
+            return Ok(());
+        }
     }
-    match init {
-        Some(init) if !gone_within(&init, PATIENCE)? => Err(DestroyError::Undying),
-        _ => Ok(()),
-    }
+    Err(DestroyError::Undying)
 }
 
 /// Removes what is left of a stopped container, and runs its poststop hooks. Nothing is done where somebody else has.

@@ -313,13 +313,20 @@ impl Cgroup {
         on_layout!(self, layout => layout.kill_all(signal))
     }
 
+    /// Kills all of them where some are frozen, be it by the container, and therefore deaf to a SIGKILL. Of those that
+    /// are not, the first one's end is enough.
+    pub fn kill_frozen(&self) -> Result<()> {
+        self.present()?;
+        on_layout!(self, layout => layout.kill_frozen())
+    }
+
     /// Stops every process; returns when the last one has stopped.
     pub fn freeze(&self) -> Result<()> {
         self.present()?;
         on_layout!(self, layout => layout.freeze())
     }
 
-    /// Lets them run on.
+    /// Lets them run on, but for those in cgroups that the container has frozen itself.
     pub fn thaw(&self) -> Result<()> {
         match self.is_absent() {
             true => Ok(()),

@@ -296,7 +296,6 @@ impl Hierarchies {
     }
 
     pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
-        const SIGKILL: i32 = 9;
         if !self.leader().exists() {
             return Ok(());
         }
@@ -304,11 +303,21 @@ impl Hierarchies {
         let was_frozen = self.frozen().unwrap_or(false);
         let _ = self.freeze();
         let result = processes::signal_tree(self.leader(), signal);
-        // A frozen process only dies once it is thawed.
-        if signal == SIGKILL || !was_frozen {
-            self.thaw()?;
+        match signal {
+            // A frozen process only dies once it is thawed.
+            SIGKILL => self.find("freezer").map_or(Ok(()), freezer::thaw_tree)?,
+            _ if was_frozen => {}
+            _ => self.thaw()?,
         }
         result
+    }
+
+    /// All at once: were the frozen ones let go first, those beside them could freeze them again.
+    pub(crate) fn kill_frozen(&self) -> Result<()> {
+        match self.find("freezer").map(freezer::is_tree_frozen).transpose()? {
+            Some(true) => self.kill_all(SIGKILL),
+            _ => Ok(()),
+        }
     }
 
     /// The directory in which memory is counted.
@@ -379,6 +388,8 @@ impl Hierarchies {
             .map(|member| member.dir.as_path())
     }
 }
+
+pub(crate) const SIGKILL: i32 = 9;
 
 /// Writes what one controller is to have into the container's directory.
 pub(crate) type Apply = fn(&Path, &LinuxResources) -> Result<()>;

@@ -29,7 +29,7 @@ use crate::{
     host::Hierarchy,
     path::CgroupPath,
     processes,
-    v1::{Apply, below, cpuset, hugetlb as v1_hugetlb, pids, rdma},
+    v1::{Apply, SIGKILL, below, cpuset, hugetlb as v1_hugetlb, pids, rdma},
     walk,
 };
 
@@ -169,7 +169,6 @@ impl Unified {
     }
 
     pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
-        const SIGKILL: i32 = 9;
         if !self.dir.exists() {
             return Ok(());
         }
@@ -187,6 +186,11 @@ impl Unified {
             self.thaw()?;
         }
         result
+    }
+
+    /// Here a frozen process dies of SIGKILL like any other.
+    pub(crate) fn kill_frozen(&self) -> Result<()> {
+        Ok(())
     }
 
     pub(crate) fn freeze(&self) -> Result<()> {
