@@ -1,7 +1,8 @@
 //! Who makes a container's cgroup, and what is in it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
+use davit_integration_tests::Run;
 use serde_json::json;
 
 use crate::{
@@ -101,4 +102,41 @@ fn a_device_rule_names_what_may_be_done_or_is_refused() {
         .code_is(1)
         .says("device access at 0 field cannot be empty");
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+/// A new mount of cgroup2 in the machine's own cgroup namespace would take them away from everybody (runc #5258).
+#[test]
+fn a_container_in_the_machines_cgroup_namespace_leaves_the_hierarchys_options_alone() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["cat", "/proc/mounts"]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.push(json!({"destination": "/second", "type": "cgroup2", "source": "cgroup2", "options": ["ro"]}));
+    });
+    let run = bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    let options = "awk '$2 == \"/sys/fs/cgroup\" { last = $4 } END { print last }' /proc/mounts";
+    // An option without effect where memory is v1's, and for a moment only.
+    let script = format!(
+        "[ -f /sys/fs/cgroup/cgroup.controllers ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup
+         before=$({options})
+         trap 'mount --options-mode ignore -o remount,$before /sys/fs/cgroup' EXIT
+         mount -o remount,memory_localevents /sys/fs/cgroup; {options}
+         {}
+         {options}",
+        crate::shell_words(&run)
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-ec", &script]).finish().ok();
+    let lines: Vec<&str> = output.lines().collect();
+    assert!(lines[0].contains("memory_localevents"), "{output}");
+    assert_eq!(lines.first(), lines.last(), "{output}");
+    for place in ["/sys/fs/cgroup", "/second"] {
+        let seen = |line: &&&str| line.split(' ').nth(1) == Some(place);
+        let seen = lines.iter().find(seen).expect("the container has it");
+        assert!(
+            seen.contains(" cgroup2 ro,") && seen.contains("memory_localevents"),
+            "{output}"
+        );
+    }
 }

@@ -372,7 +372,12 @@ impl Hierarchies {
                 source: member.dir.clone(),
             });
         }
-        MountTable::Hierarchies { mounts, symlinks }
+        let unified = self.members.iter().find(|member| member.is_unified());
+        MountTable::Hierarchies {
+            mounts,
+            symlinks,
+            unified: unified.map(|member| member.mount_point.clone()),
+        }
     }
 
     pub(crate) fn destroy(&self) -> Result<()> {

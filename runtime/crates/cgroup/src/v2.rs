@@ -212,6 +212,7 @@ impl Unified {
     pub(crate) fn mount_table(&self) -> MountTable {
         MountTable::Unified {
             source: self.dir.clone(),
+            hierarchy: self.mount_point.clone(),
         }
     }
 

@@ -63,7 +63,9 @@ fn v2_files_are_refused_on_v1() {
 
 #[test]
 fn the_container_sees_a_mount_per_hierarchy_and_a_link_per_shared_controller() {
-    let MountTable::Hierarchies { mounts, symlinks } = plan().mount_table() else {
+    let table = plan().mount_table();
+    assert_eq!(table.unified(), Some(Path::new("/sys/fs/cgroup/unified")));
+    let MountTable::Hierarchies { mounts, symlinks, .. } = table else {
         panic!()
     };
     let seen: Vec<_> = mounts

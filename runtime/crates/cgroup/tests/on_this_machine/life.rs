@@ -216,6 +216,6 @@ fn the_mount_table_names_every_v1_hierarchy() {
                 assert!(mounts.iter().any(|mount| mount.source == dir), "{dir:?}");
             }
         }
-        MountTable::Unified { source } => assert_eq!(source, trial.cgroup.paths()[""]),
+        MountTable::Unified { source, .. } => assert_eq!(source, trial.cgroup.paths()[""]),
     }
 }
