@@ -57,6 +57,30 @@ fn without_a_manager_a_container_stays_in_its_makers_cgroup() {
 }
 
 #[test]
+fn without_a_manager_a_container_runs_where_no_cgroups_are_mounted() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let shell = |script: String| {
+        let script = format!("umount -R /sys/fs/cgroup; {script}");
+        Command::new("unshare").args(["-m", "sh", "-ec", &script]).finish()
+    };
+    let [id, path] = [bundle.id(), &bundle.path()];
+    let line = |manager: &str, args: &[&str]| {
+        let args = [&["--cgroup-manager", manager], args].concat();
+        crate::shell_words(&bundle.command(&args))
+    };
+    shell(line("cgroupfs", &["create", "--bundle", path, id]))
+        .code_is(1)
+        .says("no cgroup file system is mounted");
+    let run = line("disabled", &["run", "--detach", "--bundle", path, id]);
+    let run = format!("{run} </dev/null >/dev/null");
+    let exec = line("disabled", &["exec", id, "ls", "/sys/fs/cgroup"]);
+    let delete = line("disabled", &["delete", "--force", id]);
+    assert_eq!(shell(format!("{run}; {exec}; {delete}")).ok(), "");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
+#[test]
 fn systemd_is_not_asked_where_it_does_not_run() {
     if Path::new("/run/systemd/system").exists() {
         eprintln!("skipped: systemd runs on this machine");

@@ -71,10 +71,10 @@ impl Cgroup {
     /// Decides where the cgroup is to be; makes nothing yet. Limits that this machine cannot enforce are refused here.
     pub fn plan(request: &Request) -> Result<Self> {
         let manager = manager(request)?;
-        let layout = match (&manager, Host::discover()?) {
-            (Manager::Disabled, host) => Layout::own(&host),
-            (Manager::Systemd(unit), host) => Layout::plan(&host, &CgroupPath::parse(&systemd::directory(unit)?)?),
-            (Manager::Cgroupfs, host) => Layout::plan(&host, &path_of(request)?),
+        let layout = match &manager {
+            Manager::Disabled => Layout::own()?,
+            Manager::Systemd(unit) => Layout::plan(&Host::discover()?, &CgroupPath::parse(&systemd::directory(unit)?)?),
+            Manager::Cgroupfs => Layout::plan(&Host::discover()?, &path_of(request)?),
         };
         let resources = match (&manager, request.resources) {
             (Manager::Disabled, _) | (_, None) => LinuxResources::default(),
@@ -102,10 +102,9 @@ impl Cgroup {
 
     /// Finds a container's cgroup again by what [`Cgroup::manager`] and [`Cgroup::paths`] said when it was made.
     pub fn again(manager: &Manager, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let layout = match (manager, Host::discover()?) {
-            (Manager::Disabled, host) => Layout::own(&host),
-            (_, Host::Hierarchies(mounted)) => Layout::Hierarchies(Hierarchies::from_paths(&mounted, paths)?),
-            (_, Host::Unified(mounted)) => Layout::Unified(Unified::from_paths(&mounted, paths)?),
+        let layout = match manager {
+            Manager::Disabled => Layout::own()?,
+            _ => Layout::from_paths(&Host::discover()?, paths)?,
         };
         Ok(Cgroup {
             adopts: false,
@@ -214,7 +213,7 @@ impl Cgroup {
             return Err(CgroupError::Rootless(Box::new(cause)));
         }
         // It stays where its maker is, and sees that.
-        self.layout = Layout::own(&Host::discover()?);
+        self.layout = Layout::own()?;
         self.manager = Manager::Disabled;
         Ok(())
     }
@@ -399,11 +398,20 @@ impl Layout {
         }
     }
 
-    /// The caller's own cgroup.
-    fn own(host: &Host) -> Self {
-        match host {
-            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::own(mounted)),
-            Host::Unified(mounted) => Layout::Unified(Unified::own(mounted)),
+    fn from_paths(host: &Host, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        Ok(match host {
+            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::from_paths(mounted, paths)?),
+            Host::Unified(mounted) => Layout::Unified(Unified::from_paths(mounted, paths)?),
+        })
+    }
+
+    /// The caller's own cgroup; where nothing is mounted, the place in no hierarchy.
+    fn own() -> Result<Self> {
+        match Host::discover() {
+            Ok(Host::Hierarchies(mounted)) => Ok(Layout::Hierarchies(Hierarchies::own(&mounted))),
+            Ok(Host::Unified(mounted)) => Ok(Layout::Unified(Unified::own(&mounted))),
+            Err(CgroupError::NotMounted) => Ok(Layout::Hierarchies(Hierarchies::own(&[]))),
+            Err(err) => Err(err),
         }
     }
 
