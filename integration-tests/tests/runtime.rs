@@ -12,6 +12,8 @@ mod commands;
 mod crashes;
 #[path = "runtime/events.rs"]
 mod events;
+#[path = "runtime/freezer.rs"]
+mod freezer;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]

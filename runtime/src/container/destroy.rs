@@ -60,8 +60,8 @@ pub fn kill(record: &Record) -> Result<(), DestroyError> {
         send_kill(init)?;
     }
     // Whoever is not in the pid namespace of the first process does not die with it.
-    if !record.own_pids && cgroup.exists() {
-        cgroup.kill_all(Signal::KILL.as_raw())?;
+    if !record.own_pids {
+        kill_all(&cgroup)?;
     }
     init.map_or(Ok(()), |init| see_off(&init, &cgroup))
 }
@@ -91,11 +91,14 @@ pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<()
 pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
     let cgroup = record.cgroup()?;
     // Processes of a shared pid namespace, or of an exec, can be left when the first process is gone.
-    if !record.own_pids && cgroup.exists() {
-        cgroup.kill_all(Signal::KILL.as_raw())?;
+    if !record.own_pids {
+        kill_all(&cgroup)?;
     }
     fail_point::reach("delete.killed");
-    cgroup.destroy()?;
+    match record.own_pids {
+        true => cgroup.destroy()?,
+        false => remove_emptied(&cgroup)?,
+    }
     fail_point::reach("delete.cgroup-removed");
     if let Some(id) = record.root_mount {
         host_mount::remove(&record.rootfs, id)?;
@@ -116,7 +119,8 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     };
     let cgroup = record.cgroup()?;
     if cgroup_is_made {
-        empty_and_remove(&cgroup)?;
+        kill_all(&cgroup)?;
+        remove_emptied(&cgroup)?;
     } else if let Err(err) = cgroup.destroy() {
         // Made or not, nobody of ours is in it; and with somebody in it it is not ours.
         log::warn(&err.to_string());
@@ -133,19 +137,25 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     Ok(())
 }
 
-/// A first process without a runtime ends by itself, but it may just be on its way into the cgroup.
-fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
+fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    match cgroup.exists() {
+        true => cgroup.kill_all(Signal::KILL.as_raw()),
+        false => Ok(()),
+    }
+}
+
+/// Removes a cgroup whose processes have been killed. One may take its time to die; and a first process without a
+/// runtime, which ends by itself, may just be on its way in.
+fn remove_emptied(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let end = Instant::now() + PATIENCE;
     loop {
-        let killed = match cgroup.exists() {
-            true => cgroup.kill_all(Signal::KILL.as_raw()).and_then(|()| cgroup.thaw()),
-            false => Ok(()),
-        };
-        let removed = killed.and_then(|()| cgroup.destroy());
+        let removed = cgroup.destroy();
         if removed.is_ok() || Instant::now() > end {
             return removed;
         }
         sleep(PAUSE);
+        // Whoever cannot be killed keeps the cgroup, too.
+        let _ = kill_all(cgroup);
     }
 }
 
