@@ -14,6 +14,7 @@ use super::{CommandError, id};
 use crate::{
     cli::Update,
     container::{
+        cgroup::warn_of_limits,
         limits,
         record::Record,
         status::Status,
@@ -44,12 +45,7 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     intel_rdt::update(&folder, &record, args)?;
     let before = limits::current(&folder)?;
     let after = merge::merge(&before, &wanted);
-    if after
-        .memory()
-        .is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some())
-    {
-        log::warn("Kernel memory settings are ignored and will be removed");
-    }
+    warn_of_limits(&record.cgroup()?, Some(&wanted));
     apply(&folder, &record, &before, &after)
 }
 

@@ -18,7 +18,7 @@ use crate::{
     path::CgroupPath,
     systemd::{self, Unit},
     v1::Hierarchies,
-    v2::Unified,
+    v2::{Unified, v1_only},
 };
 
 /// Which kernel interface limits are written to.
@@ -147,6 +147,20 @@ impl Cgroup {
             resources: resources.clone(),
             ..self
         })
+    }
+
+    /// What of `resources` has no effect here, in words for whoever has asked for it.
+    pub fn passed_over(&self, resources: &LinuxResources) -> Vec<String> {
+        let mut words = Vec::new();
+        let memory = resources.memory().as_ref();
+        if memory.is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some()) {
+            words.push("Kernel memory settings are ignored and will be removed".into());
+        }
+        if self.version() == Version::V2 {
+            let limits = v1_only::wanted(resources).into_iter();
+            words.extend(limits.map(|limit| format!("limit {limit} does not exist on cgroup v2 and is ignored")));
+        }
+        words
     }
 
     /// Makes the directories, ready to be entered.

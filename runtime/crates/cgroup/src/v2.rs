@@ -11,6 +11,7 @@ pub(crate) mod memory;
 mod stats;
 mod tree;
 mod unified;
+pub(crate) mod v1_only;
 
 use std::{
     collections::BTreeMap,
@@ -70,20 +71,11 @@ impl Unified {
         BTreeMap::from([(String::new(), self.dir.clone())])
     }
 
-    /// Refuses what v2 cannot express.
+    /// Refuses what no file of v2 takes; of what v2 does not have at all, see [`v1_only`].
     pub(crate) fn check(&self, resources: &LinuxResources) -> Result<()> {
-        cpu::check(resources)?;
         memory::check(resources)?;
         v1_hugetlb::check(resources)?;
-        unified::check(resources)?;
-        let network = resources.network().as_ref();
-        if network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)) {
-            return Err(CgroupError::NotOnV2("network.classID"));
-        }
-        if network.is_some_and(|n| n.priorities().as_ref().is_some_and(|list| !list.is_empty())) {
-            return Err(CgroupError::NotOnV2("network.priorities"));
-        }
-        Ok(())
+        unified::check(resources)
     }
 
     /// Whether a limit is wanted at all.
