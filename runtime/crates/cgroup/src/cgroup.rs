@@ -13,7 +13,7 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
+    Backup, CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
     host::Host,
     path::CgroupPath,
     systemd::{self, Unit},
@@ -255,14 +255,16 @@ impl Cgroup {
         match &self.manager {
             Manager::Disabled => return Err(CgroupError::NoCgroup),
             Manager::Cgroupfs => {}
-            Manager::Systemd(unit) => self.update_unit(unit, &resources)?,
+            Manager::Systemd(unit) => {
+                // systemd would set a limit that kills the container, where a limit is to be checked first.
+                on_layout!(self, layout => layout.check_usage(&resources))?;
+                self.update_unit(unit, &resources)?;
+            }
         }
         on_layout!(self, layout => layout.update(&resources))
     }
 
     fn update_unit(&self, unit: &Unit, resources: &LinuxResources) -> Result<()> {
-        // systemd would set a limit that kills the container, where a limit is to be checked first.
-        on_layout!(self, layout => layout.check_usage(resources))?;
         match &self.layout {
             Layout::Unified(_) => systemd::update(unit, resources, Version::V2),
             // On v1 systemd takes all devices away and gives them back one by one.
@@ -270,6 +272,24 @@ impl Cgroup {
                 hierarchies.while_frozen(|| systemd::update(unit, resources, Version::V1))
             }
         }
+    }
+
+    /// What the files that [`Cgroup::update`] may write to hold now.
+    pub fn backup(&self) -> Backup {
+        let mut backup = Backup::default();
+        if !self.is_absent() {
+            on_layout!(self, layout => layout.back_up(&mut backup, &self.resources));
+        }
+        backup
+    }
+
+    /// Takes an update back. `before`: the limits that systemd is to know again.
+    pub fn put_back(&self, backup: &Backup, before: &LinuxResources) -> Result<()> {
+        let unit = match &self.manager {
+            Manager::Systemd(unit) => self.update_unit(unit, &systemd::rounded(before)),
+            _ => Ok(()),
+        };
+        backup.put_back().and(unit)
     }
 
     /// The v2 directory, for `clone3(CLONE_INTO_CGROUP)`; `None` where no v2 hierarchy is mounted, and for a cgroup that

@@ -8,7 +8,7 @@ pub(crate) mod cpuset;
 mod devices;
 mod freezer;
 pub(crate) mod hugetlb;
-mod memory;
+pub(crate) mod memory;
 mod network;
 pub(crate) mod pids;
 pub(crate) mod rdma;
@@ -25,8 +25,8 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    CgroupError, HierarchyMount, MountTable, Result, Stats, control_file, host::Hierarchy, path::CgroupPath, processes,
-    v2, walk,
+    Backup, CgroupError, HierarchyMount, MountTable, Result, Stats, backup, control_file, host::Hierarchy,
+    path::CgroupPath, processes, v2, walk,
 };
 
 /// The container's directory in every mounted hierarchy.
@@ -267,6 +267,14 @@ impl Hierarchies {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn back_up(&self, backup: &mut Backup, _: &LinuxResources) {
+        for (controller, _) in backup::V1 {
+            if let Some(dir) = self.find(controller) {
+                backup.add_v1(dir, controller);
+            }
+        }
     }
 
     pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {

@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use crate::{
-    CgroupError, MountTable, Result, Stats, control_file,
+    Backup, CgroupError, MountTable, Result, Stats, control_file,
     host::Hierarchy,
     path::CgroupPath,
     processes,
@@ -146,6 +146,10 @@ impl Unified {
             },
             false => err,
         }
+    }
+
+    pub(crate) fn back_up(&self, backup: &mut Backup, resources: &LinuxResources) {
+        backup.add_v2(&self.dir, resources);
     }
 
     pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {
