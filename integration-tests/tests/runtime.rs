@@ -20,6 +20,8 @@ mod hooks;
 mod host_mounts;
 #[path = "runtime/landlock.rs"]
 mod landlock;
+#[path = "runtime/limits.rs"]
+mod limits;
 #[path = "runtime/mounts.rs"]
 mod mounts;
 #[path = "runtime/net_devices.rs"]
