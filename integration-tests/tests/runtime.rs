@@ -26,6 +26,8 @@ mod failures;
 mod features;
 #[path = "runtime/foreground.rs"]
 mod foreground;
+#[path = "runtime/freezer.rs"]
+mod freezer;
 #[path = "runtime/hooks.rs"]
 mod hooks;
 #[path = "runtime/host_mounts.rs"]
@@ -34,6 +36,8 @@ mod host_mounts;
 mod keyrings;
 #[path = "runtime/landlock.rs"]
 mod landlock;
+#[path = "runtime/limits.rs"]
+mod limits;
 #[path = "runtime/mounts.rs"]
 mod mounts;
 #[path = "runtime/namespaces.rs"]

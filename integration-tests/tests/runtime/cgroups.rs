@@ -1,7 +1,8 @@
 //! Who makes a container's cgroup, and what is in it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
+use davit_integration_tests::Run;
 use serde_json::json;
 
 use crate::{
@@ -55,6 +56,76 @@ fn without_a_manager_a_container_stays_in_its_makers_cgroup() {
     assert_eq!(bundle.ids(), Vec::<String>::new());
 }
 
+/// As runc does, without a word: one config is for v1 and v2.
+#[test]
+fn limits_that_the_machine_does_not_have_are_warned_of() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["resources"]["memory"] = json!({"kernel": 1, "kernelTCP": 1});
+        if v2_alone() {
+            config["linux"]["resources"]["memory"]["disableOOMKiller"] = json!(true);
+            config["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": 1000, "realtimePeriod": 10000});
+            config["linux"]["resources"]["network"] =
+                json!({"classID": 5, "priorities": [{"name": "lo", "priority": 1}]});
+        }
+    });
+    let said = bundle.create_as(bundle.id()).code_is(0).stderr;
+    let count = |text: &str| said.matches(text).count();
+    assert_eq!(
+        count("Kernel memory settings are ignored and will be removed"),
+        1,
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), if v2_alone() { 6 } else { 1 }, "{said}");
+    if v2_alone() {
+        for limit in [
+            "memory.disableOOMKiller",
+            "cpu.realtimeRuntime",
+            "cpu.realtimePeriod",
+            "network.classID",
+            "network.priorities",
+        ] {
+            assert_eq!(
+                count(&format!("limit {limit} does not exist on cgroup v2")),
+                1,
+                "{said}"
+            );
+        }
+        bundle
+            .runtime(&["update", "--cpu-rt-runtime", "2000", bundle.id()])
+            .code_is(0)
+            .says("cpu.realtimeRuntime does not exist on cgroup v2");
+    }
+    bundle
+        .runtime(&["update", "--pids-limit", "20", bundle.id()])
+        .code_is(0);
+}
+
+#[test]
+fn without_a_manager_a_container_runs_where_no_cgroups_are_mounted() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let [id, path] = [bundle.id(), &bundle.path()];
+    let line = |args: &[&str]| {
+        let args = [&["--cgroup-manager", "disabled"], args].concat();
+        crate::shell_words(&bundle.command(&args))
+    };
+    let script = format!(
+        "while umount -R /sys/fs/cgroup 2>/dev/null; do :; done
+         ! grep -E ' cgroup2? ' /proc/mounts
+         {} </dev/null >/dev/null
+         {}
+         {}",
+        line(&["run", "--detach", "--bundle", path, id]),
+        line(&["exec", id, "ls", "/sys/fs/cgroup"]),
+        line(&["delete", "--force", id]),
+    );
+    let finished = Command::new("unshare").args(["-m", "sh", "-ec", &script]).finish();
+    assert_eq!(finished.ok(), "");
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+}
+
 #[test]
 fn systemd_is_not_asked_where_it_does_not_run() {
     if Path::new("/run/systemd/system").exists() {
@@ -101,4 +172,41 @@ fn a_device_rule_names_what_may_be_done_or_is_refused() {
         .code_is(1)
         .says("device access at 0 field cannot be empty");
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+/// A new mount of cgroup2 in the machine's own cgroup namespace would take them away from everybody (runc #5258).
+#[test]
+fn a_container_in_the_machines_cgroup_namespace_leaves_the_hierarchys_options_alone() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["cat", "/proc/mounts"]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.push(json!({"destination": "/second", "type": "cgroup2", "source": "cgroup2", "options": ["ro"]}));
+    });
+    let run = bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    let options = "awk '$2 == \"/sys/fs/cgroup\" { last = $4 } END { print last }' /proc/mounts";
+    // An option without effect where memory is v1's, and for a moment only.
+    let script = format!(
+        "[ -f /sys/fs/cgroup/cgroup.controllers ] || mount --bind /sys/fs/cgroup/unified /sys/fs/cgroup
+         before=$({options})
+         trap 'mount --options-mode ignore -o remount,$before /sys/fs/cgroup' EXIT
+         mount -o remount,memory_localevents /sys/fs/cgroup; {options}
+         {}
+         {options}",
+        crate::shell_words(&run)
+    );
+    // Whoever else mounts cgroup2 on this machine meanwhile takes the option away; the runtime would each time.
+    let mut attempts = (0..3).map(|_| Command::new("unshare").args(["-m", "sh", "-ec", &script]).finish().ok());
+    let is_kept = |output: &String| output.lines().next() == output.lines().last();
+    let output = attempts.find(is_kept).expect("the option is kept");
+    let is_set = |line: &str| line.split([',', ' ']).any(|option| option == "memory_localevents");
+    assert!(output.lines().next().is_some_and(is_set), "{output}");
+    for place in ["/sys/fs/cgroup", "/second"] {
+        let mut lines = output.lines();
+        let seen = lines.find(|line| line.split(' ').nth(1) == Some(place));
+        let seen = seen.expect("the container has it");
+        assert!(seen.contains(" cgroup2 ro,") && is_set(seen), "{output}");
+    }
 }

@@ -74,6 +74,85 @@ fn updates_add_up() {
 }
 
 #[test]
+fn a_quota_is_not_forgotten_by_an_update_of_something_else() {
+    let bundle = sleeping(json!({"cpu": {"quota": 50000, "period": 100000}}));
+    let update = |args: &[&str]| bundle.runtime(&[&["update"], args, &[bundle.id()]].concat()).ok();
+    update(&["--pids-limit", "50"]);
+    update(&["--cpu-period", "50000"]);
+    assert_eq!(quota_and_period(&bundle), "50000 50000");
+    update(&["--memory", "64M"]);
+    update(&["--cpu-quota", "20000"]);
+    assert_eq!(quota_and_period(&bundle), "20000 50000");
+}
+
+#[test]
+fn updates_at_once_all_count() {
+    let bundle = sleeping(json!({}));
+    let updates = [
+        ["--cpu-share", "300"],
+        ["--cpu-quota", "30000"],
+        ["--memory", "64M"],
+        ["--memory-reservation", "32M"],
+    ];
+    let running = updates.map(|flags| {
+        let mut command = bundle.command(&["update", flags[0], flags[1], bundle.id()]);
+        command.stderr(Stdio::piped()).spawn().expect("the runtime is built")
+    });
+    for update in running {
+        let output = update.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}");
+    }
+    let kept = fs::read(bundle.root().join(bundle.id()).join("resources.json")).expect("limits");
+    let kept: serde_json::Value = serde_json::from_slice(&kept).expect("JSON");
+    assert_eq!(
+        (&kept["cpu"]["shares"], &kept["cpu"]["quota"]),
+        (&json!(300), &json!(30000))
+    );
+    let memory = &kept["memory"];
+    assert_eq!(
+        (&memory["limit"], &memory["reservation"]),
+        (&json!(64 << 20), &json!(32 << 20))
+    );
+}
+
+/// runc drops them without a word.
+#[test]
+fn no_limit_of_a_file_is_dropped() {
+    let bundle = sleeping(json!({}));
+    let update = |wanted: serde_json::Value| {
+        let file = bundle.file("resources.json");
+        fs::write(&file, wanted.to_string()).expect("the bundle is ours");
+        bundle.runtime(&["update", "--resources", &file, bundle.id()])
+    };
+    let pages = update(json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}));
+    if v2_alone() {
+        pages.ok();
+        assert_eq!(control_file(&bundle, "", "", "hugetlb.2MB.max"), "4194304");
+        update(json!({"network": {"classID": 5}}))
+            .code_is(0)
+            .says("network.classID");
+        return;
+    }
+    let is_mounted = |controller: &str| Path::new("/sys/fs/cgroup").join(controller).exists();
+    // Where there is a controller the crate's tests look at its files.
+    for (controller, wanted, finished) in [
+        ("hugetlb", json!(null), Some(pages)),
+        ("net_cls", json!({"network": {"classID": 5}}), None),
+        ("rdma", json!({"rdma": {"mlx4_0": {"hcaHandles": 2}}}), None),
+    ] {
+        if is_mounted(controller) {
+            eprintln!("skipped: this machine has {controller}");
+            continue;
+        }
+        let finished = finished.unwrap_or_else(|| update(wanted));
+        finished.code_is(1).says(&format!("\\\"{controller}\\\""));
+    }
+    update(json!({"memory": {"swappiness": 33}})).ok();
+    assert_eq!(control_file(&bundle, "memory", "memory.swappiness", ""), "33");
+}
+
+#[test]
 fn limits_may_come_from_standard_input_with_names_in_any_case() {
     let bundle = sleeping(json!({}));
     let mut child = bundle
@@ -111,6 +190,54 @@ fn half_of_an_update_is_taken_back() {
     assert_eq!(memory(&bundle), "33554432");
     bundle.runtime(&["update", "--pids-limit", "5", bundle.id()]).ok();
     assert_eq!(memory(&bundle), "33554432");
+}
+
+/// Also what no update has set before, and what somebody else has set since.
+#[test]
+fn an_update_that_is_refused_at_its_end_changes_nothing() {
+    let bundle = sleeping(json!({"memory": {"limit": 33554432}, "pids": {"limit": 77}}));
+    bundle.runtime(&["update", "--cpu-quota", "50000", bundle.id()]).ok();
+    let seen = || {
+        [
+            ("pids", "pids.max", "pids.max"),
+            ("cpuset", "cpuset.cpus", "cpuset.cpus"),
+            ("cpuset", "cpuset.mems", "cpuset.mems"),
+            ("memory", "memory.limit_in_bytes", "memory.max"),
+            ("memory", "memory.soft_limit_in_bytes", "memory.low"),
+            ("cpu", "cpu.cfs_quota_us", "cpu.max"),
+            ("cpu", "cpu.cfs_burst_us", "cpu.max.burst"),
+            ("cpu", "cpu.shares", "cpu.weight"),
+            ("cpu", "cpu.idle", "cpu.idle"),
+        ]
+        .map(|(controller, v1, v2)| control_file(&bundle, controller, v1, v2))
+    };
+    let before = seen();
+    // Block I/O is the last that is written on v1, and the sets are on v2.
+    let refused = match v2_alone() {
+        true => ["--cpuset-cpus", "4000"],
+        false => ["--blkio-weight", "60000"],
+    };
+    let mut update = vec![
+        "update",
+        "--pids-limit",
+        "5",
+        "--memory",
+        "64M",
+        "--memory-reservation",
+        "32M",
+    ];
+    update.extend(["--cpu-quota", "80000", "--cpu-burst", "20000", "--cpuset-mems", "0"]);
+    if !v2_alone() {
+        update.extend(["--cpuset-cpus", "0"]);
+    }
+    for idle in [["--cpu-share", "200"], ["--cpu-idle", "1"]] {
+        let update = [&update[..], &idle, &refused, &[bundle.id()]].concat();
+        let said = bundle.runtime(&update).code_is(1).stderr;
+        assert!(!said.contains("setting the limits back failed"), "{said}");
+        assert_eq!(seen(), before);
+    }
+    bundle.runtime(&["update", "--cpu-period", "200000", bundle.id()]).ok();
+    assert_eq!(quota_and_period(&bundle), "50000 200000");
 }
 
 #[test]

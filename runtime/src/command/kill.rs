@@ -24,9 +24,8 @@ pub(super) fn run(store: &Store, args: &Kill) -> Result<(), CommandError> {
         None => return Err(CommandError::State("container not running".into())),
         Some(init) => davit_sys::signals::send(init.as_fd(), signal).attempt("kill", "container init")?,
     }
-    // A frozen process does not die before it is thawed.
-    if signal == SIGKILL && cgroup.exists() && cgroup.frozen().unwrap_or(false) {
-        cgroup.thaw()?;
+    if signal == SIGKILL && cgroup.exists() {
+        cgroup.kill_frozen()?;
     }
     Ok(())
 }

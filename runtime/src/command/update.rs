@@ -1,6 +1,7 @@
 //! `update`: other limits for a container that runs.
 //!
 //! What is not named keeps its value, also across several updates: what they have come to is kept beside the config.
+//! An update is done as a whole or not at all.
 
 mod flags;
 mod intel_rdt;
@@ -14,61 +15,54 @@ use super::{CommandError, id};
 use crate::{
     cli::Update,
     container::{
+        cgroup::warn_of_limits,
         limits,
-        record::Record,
         status::Status,
-        store::{Folder, Store},
+        store::{Store, StoreError},
     },
     errno::Attempt,
     log,
 };
 
 pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
-    let (folder, record) = store.find(&id(&args.id)?)?;
-    let wanted = match args.resources.as_deref().filter(|path| !path.as_os_str().is_empty()) {
-        Some(path) => {
-            let wanted = from_file(path)?;
-            // As in runc: the rules may be somebody else's by now, who has let the container at a device.
-            if wanted.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
-                log::warn(
-                    "update: devices in --resources are ignored: device rules are set when a container is created",
-                );
-            }
-            wanted
-        }
-        None => flags::resources(args)?,
-    };
+    let id = id(&args.id)?;
+    let (folder, _) = store.find(&id)?;
+    let wanted = wanted(args)?;
+    // Each of two updates at once would forget what the other has changed.
+    let _claim = folder.claim()?.ok_or(StoreError::Absent)?;
+    let (folder, record) = store.find(&id)?;
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(CommandError::State("container not running".into()));
     }
-    intel_rdt::update(&folder, &record, args)?;
+    warn_of_limits(&record.cgroup()?, Some(&wanted));
     let before = limits::current(&folder)?;
     let after = merge::merge(&before, &wanted);
-    if after
-        .memory()
-        .is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some())
+    let cgroup = record.cgroup()?.with_resources(&merge::to_write(&after, &wanted))?;
+    let backup = cgroup.backup();
+    let updated = cgroup
+        .update()
+        .map_err(CommandError::from)
+        .and_then(|()| intel_rdt::update(&folder, &record, args))
+        .and_then(|()| Ok(limits::save(&folder, &after)?));
+    // Half of an update is nobody's wish.
+    if updated.is_err()
+        && let Err(err) = cgroup.put_back(&backup, &before)
     {
-        log::warn("Kernel memory settings are ignored and will be removed");
+        log::warn(&format!("setting the limits back failed, too: {err}"));
     }
-    apply(&folder, &record, &before, &after)
+    updated
 }
 
-fn apply(
-    folder: &Folder,
-    record: &Record,
-    before: &LinuxResources,
-    after: &LinuxResources,
-) -> Result<(), CommandError> {
-    let cgroup = record.cgroup()?.with_resources(after)?;
-    if let Err(err) = cgroup.update() {
-        // Half of an update is nobody's wish.
-        let restored = cgroup.with_resources(before).and_then(|cgroup| cgroup.update());
-        if let Err(err) = restored {
-            log::warn(&format!("setting the limits back failed, too: {err}"));
-        }
-        return Err(err.into());
+fn wanted(args: &Update) -> Result<LinuxResources, CommandError> {
+    let Some(path) = args.resources.as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+        return flags::resources(args);
+    };
+    let wanted = from_file(path)?;
+    // As in runc: the rules may be somebody else's by now, who has let the container at a device.
+    if wanted.devices().as_ref().is_some_and(|rules| !rules.is_empty()) {
+        log::warn("update: devices in --resources are ignored: device rules are set when a container is created");
     }
-    Ok(limits::save(folder, after)?)
+    Ok(wanted)
 }
 
 fn from_file(path: &Path) -> Result<LinuxResources, CommandError> {

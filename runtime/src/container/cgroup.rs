@@ -4,9 +4,10 @@ use std::path::Path;
 
 use davit_cgroup::{Cgroup, CgroupError, Driver, Request};
 use davit_spec::{Config, NamespaceKind, to_host};
+use oci_spec::runtime::LinuxResources;
 
 use super::{id::ContainerId, record::Record};
-use crate::rootless::is_in_user_namespace;
+use crate::{log, rootless::is_in_user_namespace};
 
 /// What the command line says about cgroups.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +50,12 @@ pub fn plan(config: &Config, id: &ContainerId, choice: CgroupChoice) -> Result<C
         owner: owner(config),
         rootless: choice.rootless,
     })
+}
+
+/// Says which limits have no effect on this machine.
+pub fn warn_of_limits(cgroup: &Cgroup, limits: Option<&LinuxResources>) {
+    let passed_over = limits.map(|limits| cgroup.passed_over(limits));
+    passed_over.iter().flatten().for_each(|words| log::warn(words));
 }
 
 impl Record {

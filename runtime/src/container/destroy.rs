@@ -29,8 +29,8 @@ use crate::{
 /// How long the kernel may take to be done with a killed process.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long a killed process is waited for before its cgroup is thawed again.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often whoever was killed may be frozen again.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a container is still there.
 #[derive(Debug, thiserror::Error)]
@@ -59,18 +59,25 @@ pub fn kill(record: &Record) -> Result<(), DestroyError> {
     if let Some(init) = &init {
         send_kill(init)?;
     }
-    // Whoever is not in the pid namespace of the first process does not die with it. A frozen process does not die
-    // at all before it is thawed.
-    if cgroup.exists() {
-        if !record.own_pids {
-            cgroup.kill_all(Signal::KILL.as_raw())?;
+    // Whoever is not in the pid namespace of the first process does not die with it.
+    if !record.own_pids {
+        kill_all(&cgroup)?;
+    }
+    init.map_or(Ok(()), |init| see_off(&init, &cgroup))
+}
+
+/// Waits for the end of a killed process, which somebody may have frozen, and may freeze again.
+fn see_off(init: &OwnedFd, cgroup: &Cgroup) -> Result<(), DestroyError> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if cgroup.exists() {
+            cgroup.kill_frozen()?;
         }
-        cgroup.thaw()?;
+        if gone_within(init, LOOK)? {
+            return Ok(());
+        }
     }
-    match init {
-        Some(init) if !gone_within(&init, PATIENCE)? => Err(DestroyError::Undying),
-        _ => Ok(()),
-    }
+    Err(DestroyError::Undying)
 }
 
 /// Removes what is left of a stopped container, and runs its poststop hooks. Nothing is done where somebody else has.
@@ -84,11 +91,14 @@ pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<()
 pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
     let cgroup = record.cgroup()?;
     // Processes of a shared pid namespace, or of an exec, can be left when the first process is gone.
-    if !record.own_pids && cgroup.exists() {
-        cgroup.kill_all(Signal::KILL.as_raw())?;
+    if !record.own_pids {
+        kill_all(&cgroup)?;
     }
     fail_point::reach("delete.killed");
-    cgroup.destroy()?;
+    match record.own_pids {
+        true => cgroup.destroy()?,
+        false => remove_emptied(&cgroup)?,
+    }
     fail_point::reach("delete.cgroup-removed");
     if let Some(id) = record.root_mount {
         host_mount::remove(&record.rootfs, id)?;
@@ -143,27 +153,37 @@ pub fn end_making(folder: &Folder) -> Result<(), DestroyError> {
     }
     // One of its children may hold the claim as well, until it runs and sees that its maker is gone.
     let cgroup = plan.record.cgroup()?;
-    if plan.cgroup_is_made && cgroup.exists() {
-        cgroup.kill_all(Signal::KILL.as_raw())?;
-        cgroup.thaw()?;
+    if plan.cgroup_is_made {
+        kill_all(&cgroup)?;
     }
     Ok(())
 }
 
-/// Kills whoever is in a cgroup that is the container's, and removes it. A first process without a runtime ends by itself,
-/// but it may just be on its way in.
+/// Kills whoever is in a cgroup that is the container's, and removes it.
 pub(super) fn empty_and_remove(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    kill_all(cgroup)?;
+    remove_emptied(cgroup)
+}
+
+fn kill_all(cgroup: &Cgroup) -> Result<(), CgroupError> {
+    match cgroup.exists() {
+        true => cgroup.kill_all(Signal::KILL.as_raw()),
+        false => Ok(()),
+    }
+}
+
+/// Removes a cgroup whose processes have been killed. One may take its time to die; and a first process without a
+/// runtime, which ends by itself, may just be on its way in.
+fn remove_emptied(cgroup: &Cgroup) -> Result<(), CgroupError> {
     let end = Instant::now() + PATIENCE;
     loop {
-        let killed = match cgroup.exists() {
-            true => cgroup.kill_all(Signal::KILL.as_raw()).and_then(|()| cgroup.thaw()),
-            false => Ok(()),
-        };
-        let removed = killed.and_then(|()| cgroup.destroy());
+        let removed = cgroup.destroy();
         if removed.is_ok() || Instant::now() > end {
             return removed;
         }
         sleep(PAUSE);
+        // Whoever cannot be killed keeps the cgroup, too.
+        let _ = kill_all(cgroup);
     }
 }
 
@@ -188,7 +208,7 @@ pub fn kill_init(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
     let end = Instant::now() + PATIENCE;
     loop {
         // Again and again: it may be frozen anew.
-        let _ = cgroup.map(Cgroup::thaw);
+        let _ = cgroup.filter(|cgroup| cgroup.exists()).map(Cgroup::kill_frozen);
         if gone_within(pidfd, LOOK).unwrap_or(true) || Instant::now() > end {
             break;
         }

@@ -212,7 +212,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = inputs::shared(&config, launch)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
-
+    cgroup::warn_of_limits(&cgroup, config.linux.resources.as_ref());
     let intel_rdt = membership(&config, &launch.id)?;
 
     let (folder, claim) = store.reserve(&launch.id, &json)?;

@@ -24,7 +24,7 @@ pub fn current(folder: &Folder) -> Result<LinuxResources, StoreError> {
     }
 }
 
-/// Keeps them: whole, or as they were before.
+/// Keeps them: whole, or as they were before. For whoever has the claim on the folder.
 pub fn save(folder: &Folder, limits: &LinuxResources) -> Result<(), CallError> {
     let json = serde_json::to_vec(limits).expect("limits are made of text and numbers");
     let aside = folder.path().join(".resources.json");

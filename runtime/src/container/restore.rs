@@ -108,6 +108,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         .map(|mount| init::inside(mount, &rootfs))
         .collect();
     let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
+    cgroup::warn_of_limits(&cgroup, config.linux.resources.as_ref());
     let intel_rdt = launch::membership(&config, &launch.id).map_err(LaunchError::IntelRdt)?;
     let (folder, _claim) = store.reserve(&launch.id, &json)?;
     let mut undo = Undo::new(&folder);

@@ -99,10 +99,14 @@ fn bound_cgroups(config: &Config, mount: &Mount, cgroups: &MountTable) -> Vec<(S
     }
     let destination = mount.destination.trim_end_matches('/');
     match cgroups {
-        MountTable::Unified { source } => vec![(destination.into(), source.clone())],
-        MountTable::Hierarchies { mounts, .. } => mounts
+        MountTable::Hierarchies { mounts, .. } if mount.kind == "cgroup" => mounts
             .iter()
             .map(|hierarchy| (format!("{destination}/{}", hierarchy.name), hierarchy.source.clone()))
+            .collect(),
+        table => table
+            .unified()
+            .map(|hierarchy| (destination.into(), hierarchy.into()))
+            .into_iter()
             .collect(),
     }
 }

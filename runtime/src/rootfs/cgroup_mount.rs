@@ -1,6 +1,7 @@
 //! `/sys/fs/cgroup` inside the container.
 
 use std::{
+    fs,
     os::fd::{AsFd, OwnedFd},
     path::Path,
 };
@@ -20,8 +21,8 @@ use super::{
     options::{MountOptions, Tree},
 };
 
-/// Where the one hierarchy of a v2 machine is mounted.
-const UNIFIED: &str = "/sys/fs/cgroup";
+/// What /proc/PID/ns/cgroup says of the namespace that sees every cgroup (include/linux/proc_ns.h).
+const INITIAL: &str = "cgroup:[4026531835]";
 
 /// The flags of whatever holds no programs and no devices.
 const INERT: MountFlags = MountFlags::NOEXEC.union(MountFlags::NOSUID).union(MountFlags::NODEV);
@@ -39,6 +40,25 @@ pub struct CgroupView {
     pub may_be_written: bool,
 }
 
+impl CgroupView {
+    /// Whether the v2 hierarchy is to be the host's mount of it. In the machine's own cgroup namespace a new mount of it
+    /// gives the hierarchy other options, for everybody: without nsdelegate, a container could leave its cgroup.
+    pub fn shares_unified(&self) -> bool {
+        let is_initial = || fs::read_link("/proc/self/ns/cgroup").is_ok_and(|link| link == Path::new(INITIAL));
+        self.table.unified().is_some() && (!self.namespace || is_initial())
+    }
+
+    /// What `options` come to where the host's cgroups are shown.
+    fn options(&self, options: &MountOptions) -> MountOptions {
+        let mut options = options.clone();
+        if !self.namespace && !self.may_be_written {
+            options.set.insert(MountFlags::RDONLY);
+            options.cleared.remove(MountFlags::RDONLY);
+        }
+        options
+    }
+}
+
 /// Mounts what a `cgroup` mount of config.json stands for on this machine.
 pub fn mount(setting: &Setting, destination: &str, options: &MountOptions) -> Result<(), MountError> {
     let place = setting
@@ -46,19 +66,16 @@ pub fn mount(setting: &Setting, destination: &str, options: &MountOptions) -> Re
         .ensure(destination, Kind::Directory)
         .step("make destination")?;
     refuse_proc(place.as_fd(), destination)?;
-    let namespace = setting.cgroups.namespace;
-    let mut options = options.clone();
-    if !namespace && !setting.cgroups.may_be_written {
-        options.set.insert(MountFlags::RDONLY);
-        options.cleared.remove(MountFlags::RDONLY);
-    }
-    let options = &options;
+    let options = &setting.cgroups.options(options);
     match &setting.cgroups.table {
-        MountTable::Unified { source } => {
-            let tree = unified(setting.gate, source, options, namespace)?;
+        MountTable::Unified { source, hierarchy } => {
+            let tree = match setting.cgroups.shares_unified() {
+                true => bound(hierarchy, options)?,
+                false => own(setting.gate, source, options)?,
+            };
             finish(&tree, place.as_fd(), options)
         }
-        MountTable::Hierarchies { mounts, symlinks } => {
+        MountTable::Hierarchies { mounts, symlinks, .. } => {
             let mut holder = with_data("mode=755", INERT);
             if !setting.label.is_empty() {
                 holder.data.push(format!("context={}", setting.label));
@@ -71,7 +88,7 @@ pub fn mount(setting: &Setting, destination: &str, options: &MountOptions) -> Re
                 mkdirat(&tmpfs, &hierarchy.name, Mode::from_raw_mode(0o755)).step("make hierarchy")?;
                 let place = openat(&tmpfs, &hierarchy.name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
                     .step("open hierarchy")?;
-                let tree = match namespace {
+                let tree = match setting.cgroups.namespace {
                     true => fresh(setting.gate, hierarchy, options)?,
                     false => bound(&hierarchy.source, options)?,
                 };
@@ -90,12 +107,29 @@ fn fresh(gate: &Gate, hierarchy: &HierarchyMount, options: &MountOptions) -> Res
     filesystem(gate, "cgroup", "cgroup", &with_data(&hierarchy.data, flags))
 }
 
-/// A mount of its own shows the container's cgroup as the root, or without a cgroup namespace the whole hierarchy. Where
-/// the kernel refuses that (a user namespace that does not own the cgroup namespace), the host's is bound.
-fn unified(gate: &Gate, own: &Path, options: &MountOptions, namespace: bool) -> Result<OwnedFd, MountError> {
+/// Mounts the host's v2 hierarchy, for a `cgroup2` mount of config.json.
+pub fn mount_shared(setting: &Setting, destination: &str, options: &MountOptions) -> Result<(), MountError> {
+    let place = setting
+        .gate
+        .ensure(destination, Kind::Directory)
+        .step("make destination")?;
+    refuse_proc(place.as_fd(), destination)?;
+    let options = setting.cgroups.options(options);
+    let hierarchy = setting
+        .cgroups
+        .table
+        .unified()
+        .ok_or(Kernel::NODEV)
+        .step("find cgroup2")?;
+    finish(&bound(hierarchy, &options)?, place.as_fd(), &options)
+}
+
+/// A mount of its own shows the container's cgroup as the root. Where the kernel refuses that (a user namespace that does
+/// not own the cgroup namespace), the container's directory is bound.
+fn own(gate: &Gate, source: &Path, options: &MountOptions) -> Result<OwnedFd, MountError> {
     match filesystem(gate, "cgroup2", "cgroup", options) {
         Err(MountError::Filesystem { errno, .. }) if errno.is(Kernel::PERM) || errno.is(Kernel::BUSY) => {
-            bound(if namespace { own } else { Path::new(UNIFIED) }, options)
+            bound(source, options)
         }
         tree => tree,
     }

@@ -130,6 +130,9 @@ pub fn mount(setting: &Setting, planned: &Planned) -> Result<Option<OwnedFd>, Mo
             finish(&tree, place.as_fd(), &planned.options).map(|()| None)
         }
         "cgroup" => cgroup_mount::mount(setting, &mount.destination, &planned.options).map(|()| None),
+        "cgroup2" if setting.cgroups.shares_unified() => {
+            cgroup_mount::mount_shared(setting, &mount.destination, &planned.options).map(|()| None)
+        }
         _ => of_kind(setting, planned),
     }
 }

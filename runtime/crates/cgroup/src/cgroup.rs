@@ -13,12 +13,12 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
+    Backup, CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
     host::Host,
     path::CgroupPath,
     systemd::{self, Unit},
     v1::Hierarchies,
-    v2::Unified,
+    v2::{Unified, v1_only},
 };
 
 /// Which kernel interface limits are written to.
@@ -71,10 +71,10 @@ impl Cgroup {
     /// Decides where the cgroup is to be; makes nothing yet. Limits that this machine cannot enforce are refused here.
     pub fn plan(request: &Request) -> Result<Self> {
         let manager = manager(request)?;
-        let layout = match (&manager, Host::discover()?) {
-            (Manager::Disabled, host) => Layout::own(&host),
-            (Manager::Systemd(unit), host) => Layout::plan(&host, &CgroupPath::parse(&systemd::directory(unit)?)?),
-            (Manager::Cgroupfs, host) => Layout::plan(&host, &path_of(request)?),
+        let layout = match &manager {
+            Manager::Disabled => Layout::own()?,
+            Manager::Systemd(unit) => Layout::plan(&Host::discover()?, &CgroupPath::parse(&systemd::directory(unit)?)?),
+            Manager::Cgroupfs => Layout::plan(&Host::discover()?, &path_of(request)?),
         };
         let resources = match (&manager, request.resources) {
             (Manager::Disabled, _) | (_, None) => LinuxResources::default(),
@@ -102,10 +102,9 @@ impl Cgroup {
 
     /// Finds a container's cgroup again by what [`Cgroup::manager`] and [`Cgroup::paths`] said when it was made.
     pub fn again(manager: &Manager, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
-        let layout = match (manager, Host::discover()?) {
-            (Manager::Disabled, host) => Layout::own(&host),
-            (_, Host::Hierarchies(mounted)) => Layout::Hierarchies(Hierarchies::from_paths(&mounted, paths)?),
-            (_, Host::Unified(mounted)) => Layout::Unified(Unified::from_paths(&mounted, paths)?),
+        let layout = match manager {
+            Manager::Disabled => Layout::own()?,
+            _ => Layout::from_paths(&Host::discover()?, paths)?,
         };
         Ok(Cgroup {
             adopts: false,
@@ -148,6 +147,20 @@ impl Cgroup {
             resources: resources.clone(),
             ..self
         })
+    }
+
+    /// What of `resources` has no effect here, in words for whoever has asked for it.
+    pub fn passed_over(&self, resources: &LinuxResources) -> Vec<String> {
+        let mut words = Vec::new();
+        let memory = resources.memory().as_ref();
+        if memory.is_some_and(|memory| memory.kernel().is_some() || memory.kernel_tcp().is_some()) {
+            words.push("Kernel memory settings are ignored and will be removed".into());
+        }
+        if self.version() == Version::V2 {
+            let limits = v1_only::wanted(resources).into_iter();
+            words.extend(limits.map(|limit| format!("limit {limit} does not exist on cgroup v2 and is ignored")));
+        }
+        words
     }
 
     /// Makes the directories, ready to be entered.
@@ -214,7 +227,7 @@ impl Cgroup {
             return Err(CgroupError::Rootless(Box::new(cause)));
         }
         // It stays where its maker is, and sees that.
-        self.layout = Layout::own(&Host::discover()?);
+        self.layout = Layout::own()?;
         self.manager = Manager::Disabled;
         Ok(())
     }
@@ -242,14 +255,16 @@ impl Cgroup {
         match &self.manager {
             Manager::Disabled => return Err(CgroupError::NoCgroup),
             Manager::Cgroupfs => {}
-            Manager::Systemd(unit) => self.update_unit(unit, &resources)?,
+            Manager::Systemd(unit) => {
+                // systemd would set a limit that kills the container, where a limit is to be checked first.
+                on_layout!(self, layout => layout.check_usage(&resources))?;
+                self.update_unit(unit, &resources)?;
+            }
         }
         on_layout!(self, layout => layout.update(&resources))
     }
 
     fn update_unit(&self, unit: &Unit, resources: &LinuxResources) -> Result<()> {
-        // systemd would set a limit that kills the container, where a limit is to be checked first.
-        on_layout!(self, layout => layout.check_usage(resources))?;
         match &self.layout {
             Layout::Unified(_) => systemd::update(unit, resources, Version::V2),
             // On v1 systemd takes all devices away and gives them back one by one.
@@ -257,6 +272,24 @@ impl Cgroup {
                 hierarchies.while_frozen(|| systemd::update(unit, resources, Version::V1))
             }
         }
+    }
+
+    /// What the files that [`Cgroup::update`] may write to hold now.
+    pub fn backup(&self) -> Backup {
+        let mut backup = Backup::default();
+        if !self.is_absent() {
+            on_layout!(self, layout => layout.back_up(&mut backup, &self.resources));
+        }
+        backup
+    }
+
+    /// Takes an update back. `before`: the limits that systemd is to know again.
+    pub fn put_back(&self, backup: &Backup, before: &LinuxResources) -> Result<()> {
+        let unit = match &self.manager {
+            Manager::Systemd(unit) => self.update_unit(unit, &systemd::rounded(before)),
+            _ => Ok(()),
+        };
+        backup.put_back().and(unit)
     }
 
     /// The v2 directory, for `clone3(CLONE_INTO_CGROUP)`; `None` where no v2 hierarchy is mounted, and for a cgroup that
@@ -313,13 +346,20 @@ impl Cgroup {
         on_layout!(self, layout => layout.kill_all(signal))
     }
 
+    /// Kills all of them where some are frozen, be it by the container, and therefore deaf to a SIGKILL. Of those that
+    /// are not, the first one's end is enough.
+    pub fn kill_frozen(&self) -> Result<()> {
+        self.present()?;
+        on_layout!(self, layout => layout.kill_frozen())
+    }
+
     /// Stops every process; returns when the last one has stopped.
     pub fn freeze(&self) -> Result<()> {
         self.present()?;
         on_layout!(self, layout => layout.freeze())
     }
 
-    /// Lets them run on.
+    /// Lets them run on, but for those in cgroups that the container has frozen itself.
     pub fn thaw(&self) -> Result<()> {
         match self.is_absent() {
             true => Ok(()),
@@ -392,11 +432,20 @@ impl Layout {
         }
     }
 
-    /// The caller's own cgroup.
-    fn own(host: &Host) -> Self {
-        match host {
-            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::own(mounted)),
-            Host::Unified(mounted) => Layout::Unified(Unified::own(mounted)),
+    fn from_paths(host: &Host, paths: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        Ok(match host {
+            Host::Hierarchies(mounted) => Layout::Hierarchies(Hierarchies::from_paths(mounted, paths)?),
+            Host::Unified(mounted) => Layout::Unified(Unified::from_paths(mounted, paths)?),
+        })
+    }
+
+    /// The caller's own cgroup; where nothing is mounted, the place in no hierarchy.
+    fn own() -> Result<Self> {
+        match Host::discover() {
+            Ok(Host::Hierarchies(mounted)) => Ok(Layout::Hierarchies(Hierarchies::own(&mounted))),
+            Ok(Host::Unified(mounted)) => Ok(Layout::Unified(Unified::own(&mounted))),
+            Err(CgroupError::NotMounted) => Ok(Layout::Hierarchies(Hierarchies::own(&[]))),
+            Err(err) => Err(err),
         }
     }
 

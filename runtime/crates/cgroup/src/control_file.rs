@@ -109,6 +109,17 @@ pub(crate) fn read_at(dir: BorrowedFd<'_>, name: &str) -> std::result::Result<St
     contents(File::from(file)).map_err(|err| Errno::from_io_error(&err).unwrap_or(Errno::IO))
 }
 
+/// Writes `value` to a file of an open cgroup directory, in one call.
+pub(crate) fn write_at(dir: BorrowedFd<'_>, name: &str, value: &str) -> std::result::Result<(), Errno> {
+    let file = openat(
+        dir,
+        name,
+        OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    rustix::io::write(file, value.as_bytes()).map(drop)
+}
+
 /// A file that holds one number; `max` is the highest one.
 pub(crate) fn read_number(dir: &Path, name: &str) -> Result<u64> {
     let text = read(dir, name)?;

@@ -35,9 +35,6 @@ pub enum CgroupError {
     /// `resources.unified` on a machine without a pure v2 hierarchy.
     #[error("resources.unified needs cgroup v2")]
     UnifiedNeedsV2,
-    /// A limit that cgroup v2 cannot express.
-    #[error("limit {0} does not exist on cgroup v2")]
-    NotOnV2(&'static str),
     /// A key of `resources.unified` that is no plain file name.
     #[error("unified resource {0:?} must be a file name (no slashes)")]
     UnifiedKey(String),

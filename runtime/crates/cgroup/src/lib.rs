@@ -23,6 +23,7 @@
 //! With the systemd driver the cgroup is a transient unit, and all but the making and the updating is the same. No thread
 //! is started, no state is kept but [`Cgroup::paths`] and [`Cgroup::manager`].
 
+mod backup;
 mod cgroup;
 mod control_file;
 mod cpu_mask;
@@ -43,6 +44,7 @@ mod v1;
 mod v2;
 mod walk;
 
+pub use backup::Backup;
 pub use cgroup::{Cgroup, Version};
 pub use error::CgroupError;
 pub use intel_rdt::{CmtStats, IntelRdt, L3CacheInfo, MbmStats, MemBwInfo};

@@ -8,7 +8,7 @@ pub(crate) mod cpuset;
 mod devices;
 mod freezer;
 pub(crate) mod hugetlb;
-mod memory;
+pub(crate) mod memory;
 mod network;
 pub(crate) mod pids;
 pub(crate) mod rdma;
@@ -25,8 +25,8 @@ use std::{
 use oci_spec::runtime::LinuxResources;
 
 use crate::{
-    CgroupError, HierarchyMount, MountTable, Result, Stats, control_file, host::Hierarchy, path::CgroupPath, processes,
-    v2, walk,
+    Backup, CgroupError, HierarchyMount, MountTable, Result, Stats, backup, control_file, host::Hierarchy,
+    path::CgroupPath, processes, v2, walk,
 };
 
 /// The container's directory in every mounted hierarchy.
@@ -269,6 +269,14 @@ impl Hierarchies {
         Ok(())
     }
 
+    pub(crate) fn back_up(&self, backup: &mut Backup, _: &LinuxResources) {
+        for (controller, _) in backup::V1 {
+            if let Some(dir) = self.find(controller) {
+                backup.add_v1(dir, controller);
+            }
+        }
+    }
+
     pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {
         let unified = self.members.iter().find(|member| member.is_unified());
         unified.map(|member| v2::open_directory(&member.dir)).transpose()
@@ -296,7 +304,6 @@ impl Hierarchies {
     }
 
     pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
-        const SIGKILL: i32 = 9;
         if !self.leader().exists() {
             return Ok(());
         }
@@ -304,11 +311,21 @@ impl Hierarchies {
         let was_frozen = self.frozen().unwrap_or(false);
         let _ = self.freeze();
         let result = processes::signal_tree(self.leader(), signal);
-        // A frozen process only dies once it is thawed.
-        if signal == SIGKILL || !was_frozen {
-            self.thaw()?;
+        match signal {
+            // A frozen process only dies once it is thawed.
+            SIGKILL => self.find("freezer").map_or(Ok(()), freezer::thaw_tree)?,
+            _ if was_frozen => {}
+            _ => self.thaw()?,
         }
         result
+    }
+
+    /// All at once: were the frozen ones let go first, those beside them could freeze them again.
+    pub(crate) fn kill_frozen(&self) -> Result<()> {
+        match self.find("freezer").map(freezer::is_tree_frozen).transpose()? {
+            Some(true) => self.kill_all(SIGKILL),
+            _ => Ok(()),
+        }
     }
 
     /// The directory in which memory is counted.
@@ -363,7 +380,12 @@ impl Hierarchies {
                 source: member.dir.clone(),
             });
         }
-        MountTable::Hierarchies { mounts, symlinks }
+        let unified = self.members.iter().find(|member| member.is_unified());
+        MountTable::Hierarchies {
+            mounts,
+            symlinks,
+            unified: unified.map(|member| member.mount_point.clone()),
+        }
     }
 
     pub(crate) fn destroy(&self) -> Result<()> {
@@ -379,6 +401,8 @@ impl Hierarchies {
             .map(|member| member.dir.as_path())
     }
 }
+
+pub(crate) const SIGKILL: i32 = 9;
 
 /// Writes what one controller is to have into the container's directory.
 pub(crate) type Apply = fn(&Path, &LinuxResources) -> Result<()>;

@@ -11,6 +11,7 @@ pub(crate) mod memory;
 mod stats;
 mod tree;
 mod unified;
+pub(crate) mod v1_only;
 
 use std::{
     collections::BTreeMap,
@@ -25,11 +26,11 @@ use rustix::{
 };
 
 use crate::{
-    CgroupError, MountTable, Result, Stats, control_file,
+    Backup, CgroupError, MountTable, Result, Stats, control_file,
     host::Hierarchy,
     path::CgroupPath,
     processes,
-    v1::{Apply, below, cpuset, hugetlb as v1_hugetlb, pids, rdma},
+    v1::{Apply, SIGKILL, below, cpuset, hugetlb as v1_hugetlb, pids, rdma},
     walk,
 };
 
@@ -70,20 +71,11 @@ impl Unified {
         BTreeMap::from([(String::new(), self.dir.clone())])
     }
 
-    /// Refuses what v2 cannot express.
+    /// Refuses what no file of v2 takes; of what v2 does not have at all, see [`v1_only`].
     pub(crate) fn check(&self, resources: &LinuxResources) -> Result<()> {
-        cpu::check(resources)?;
         memory::check(resources)?;
         v1_hugetlb::check(resources)?;
-        unified::check(resources)?;
-        let network = resources.network().as_ref();
-        if network.is_some_and(|n| n.class_id().is_some_and(|id| id != 0)) {
-            return Err(CgroupError::NotOnV2("network.classID"));
-        }
-        if network.is_some_and(|n| n.priorities().as_ref().is_some_and(|list| !list.is_empty())) {
-            return Err(CgroupError::NotOnV2("network.priorities"));
-        }
-        Ok(())
+        unified::check(resources)
     }
 
     /// Whether a limit is wanted at all.
@@ -156,6 +148,10 @@ impl Unified {
         }
     }
 
+    pub(crate) fn back_up(&self, backup: &mut Backup, resources: &LinuxResources) {
+        backup.add_v2(&self.dir, resources);
+    }
+
     pub(crate) fn clone_fd(&self) -> Result<Option<OwnedFd>> {
         open_directory(&self.dir).map(Some)
     }
@@ -169,7 +165,6 @@ impl Unified {
     }
 
     pub(crate) fn kill_all(&self, signal: i32) -> Result<()> {
-        const SIGKILL: i32 = 9;
         if !self.dir.exists() {
             return Ok(());
         }
@@ -187,6 +182,11 @@ impl Unified {
             self.thaw()?;
         }
         result
+    }
+
+    /// Here a frozen process dies of SIGKILL like any other.
+    pub(crate) fn kill_frozen(&self) -> Result<()> {
+        Ok(())
     }
 
     pub(crate) fn freeze(&self) -> Result<()> {
@@ -208,6 +208,7 @@ impl Unified {
     pub(crate) fn mount_table(&self) -> MountTable {
         MountTable::Unified {
             source: self.dir.clone(),
+            hierarchy: self.mount_point.clone(),
         }
     }
 

@@ -93,7 +93,53 @@ fn size(text: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What `update` with these flags asks for, in the form of config.json.
+    fn wanted(flags: &[&str]) -> Value {
+        let line = ["davit-runtime", "update"].iter().chain(flags).chain(&["x"]);
+        let Command::Update(args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("{flags:?}");
+        };
+        let mut value = serde_json::to_value(resources(&args).unwrap()).unwrap();
+        // What is not given shows as an empty group.
+        let groups = value.as_object_mut().unwrap();
+        groups.retain(|_, group| *group != json!({}) && *group != json!({"limit": 0}));
+        value
+    }
+
+    #[test]
+    fn each_flag_has_its_limit() {
+        for (flag, value, expected) in [
+            ("--blkio-weight", "300", json!({"blockIO": {"weight": 300}})),
+            ("--cpu-period", "1", json!({"cpu": {"period": 1}})),
+            ("--cpu-quota", "-1", json!({"cpu": {"quota": -1}})),
+            ("--cpu-burst", "2", json!({"cpu": {"burst": 2}})),
+            ("--cpu-share", "3", json!({"cpu": {"shares": 3}})),
+            ("--cpu-rt-period", "4", json!({"cpu": {"realtimePeriod": 4}})),
+            ("--cpu-rt-runtime", "5", json!({"cpu": {"realtimeRuntime": 5}})),
+            ("--cpu-idle", "1", json!({"cpu": {"idle": 1}})),
+            ("--cpuset-cpus", "0-2", json!({"cpu": {"cpus": "0-2"}})),
+            ("--cpuset-mems", "1", json!({"cpu": {"mems": "1"}})),
+            ("--memory", "6k", json!({"memory": {"limit": 6144}})),
+            ("--memory-reservation", "7", json!({"memory": {"reservation": 7}})),
+            ("--memory-swap", "-1", json!({"memory": {"swap": -1}})),
+            ("--kernel-memory", "8", json!({"memory": {"kernel": 8}})),
+            ("--kernel-memory-tcp", "9", json!({"memory": {"kernelTCP": 9}})),
+            ("--pids-limit", "10", json!({"pids": {"limit": 10}})),
+            ("--l3-cache-schema", "L3:0=f", json!({})),
+            ("--mem-bw-schema", "MB:0=20", json!({})),
+            ("--cpuset-cpus", "", json!({})),
+            ("--cpu-share", "", json!({})),
+        ] {
+            assert_eq!(wanted(&[flag, value]), expected, "{flag}");
+        }
+        assert_eq!(wanted(&[]), json!({}));
+    }
 
     #[test]
     fn sizes_may_have_a_unit() {

@@ -1,18 +1,18 @@
 //! New limits upon old ones, by runc's rules.
 
+use std::collections::HashMap;
+
 use oci_spec::runtime::{
-    LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice,
-    LinuxWeightDeviceBuilder,
+    LinuxBlockIo, LinuxCpu, LinuxHugepageLimit, LinuxInterfacePriority, LinuxMemory, LinuxNetwork, LinuxRdma,
+    LinuxRdmaBuilder, LinuxResources, LinuxThrottleDevice, LinuxWeightDevice, LinuxWeightDeviceBuilder,
 };
 
-/// What `wanted` makes of `old`.
-///
-/// Most limits that are not given keep their value. These do not: the sets of processors and nodes, burst, idle, the
-/// number of processes and the `unified` files, which are not written again where they are not given.
+/// What `wanted` makes of `old`: what is not given keeps its value.
 pub(super) fn merge(old: &LinuxResources, wanted: &LinuxResources) -> LinuxResources {
     let mut merged = old.clone();
-    let cpu = wanted.cpu().clone().unwrap_or_default();
-    merged.set_cpu(Some(merge_cpu(&old.cpu().clone().unwrap_or_default(), cpu)));
+    if let Some(cpu) = wanted.cpu() {
+        merged.set_cpu(Some(merge_cpu(&old.cpu().clone().unwrap_or_default(), cpu)));
+    }
     merged.set_memory(Some(merge_memory(
         old.memory().unwrap_or_default(),
         wanted.memory().unwrap_or_default(),
@@ -20,13 +20,56 @@ pub(super) fn merge(old: &LinuxResources, wanted: &LinuxResources) -> LinuxResou
     if let Some(io) = wanted.block_io() {
         merged.set_block_io(Some(merge_io(old.block_io().clone().unwrap_or_default(), io)));
     }
-    merged.set_pids(*wanted.pids());
-    merged.set_unified(wanted.unified().clone());
+    if let Some(pids) = wanted.pids().filter(|pids| pids.limit() != 0) {
+        merged.set_pids(Some(pids));
+    }
+    if let Some(network) = wanted.network() {
+        merged.set_network(Some(merge_network(old.network().clone().unwrap_or_default(), network)));
+    }
+    merged.set_hugepage_limits(with_pages(old.hugepage_limits(), wanted.hugepage_limits()));
+    merged.set_rdma(with_devices(old.rdma(), wanted.rdma()));
+    if let Some(files) = wanted.unified() {
+        let mut merged_files = old.unified().clone().unwrap_or_default();
+        merged_files.extend(files.clone());
+        merged.set_unified(Some(merged_files));
+    }
     merged
 }
 
-fn merge_cpu(old: &LinuxCpu, wanted: LinuxCpu) -> LinuxCpu {
-    let mut merged = wanted.clone();
+/// What of `merged` is written to the kernel. Most of it is written again, given or not; these are not, for somebody else
+/// may have set them since: the sets of processors and nodes, quota, period, burst, idle, the number of processes and
+/// the `unified` files.
+pub(super) fn to_write(merged: &LinuxResources, wanted: &LinuxResources) -> LinuxResources {
+    let mut written = merged.clone();
+    written.set_pids(*wanted.pids());
+    written.set_unified(wanted.unified().clone());
+    if let Some(mut cpu) = merged.cpu().clone() {
+        let given = wanted.cpu().clone().unwrap_or_default();
+        // An idle cgroup takes no shares.
+        if cpu.idle() == Some(1) && given.shares().is_none() {
+            cpu.set_shares(None);
+        }
+        cpu.set_cpus(given.cpus().clone());
+        cpu.set_mems(given.mems().clone());
+        cpu.set_burst(given.burst());
+        cpu.set_idle(given.idle());
+        // A quota means nothing without a period and the other way round.
+        if some(given.period()).is_none() && some(given.quota()).is_none() {
+            cpu.set_period(None);
+            cpu.set_quota(None);
+        }
+        written.set_cpu(Some(cpu));
+    }
+    written
+}
+
+/// 0 stands for nothing.
+fn some<N: PartialEq + Default>(number: Option<N>) -> Option<N> {
+    number.filter(|number| *number != N::default())
+}
+
+fn merge_cpu(old: &LinuxCpu, wanted: &LinuxCpu) -> LinuxCpu {
+    let mut merged = old.clone();
     // An idle cgroup has no shares, and one that was idle has the shares of its own choice.
     merged.set_shares(match wanted.idle() {
         Some(_) => wanted.shares(),
@@ -34,13 +77,12 @@ fn merge_cpu(old: &LinuxCpu, wanted: LinuxCpu) -> LinuxCpu {
     });
     merged.set_realtime_period(wanted.realtime_period().or(old.realtime_period()));
     merged.set_realtime_runtime(wanted.realtime_runtime().or(old.realtime_runtime()));
-    // A quota means nothing without a period and the other way round: the one that is missing keeps its value.
-    let period = wanted.period().filter(|period| *period != 0);
-    let quota = wanted.quota().filter(|quota| *quota != 0);
-    if period.is_some() != quota.is_some() {
-        merged.set_period(period.or(old.period()));
-        merged.set_quota(quota.or(old.quota()));
-    }
+    merged.set_period(some(wanted.period()).or(old.period()));
+    merged.set_quota(some(wanted.quota()).or(old.quota()));
+    merged.set_burst(wanted.burst().or(old.burst()));
+    merged.set_idle(wanted.idle().or(old.idle()));
+    merged.set_cpus(wanted.cpus().clone().or(old.cpus().clone()));
+    merged.set_mems(wanted.mems().clone().or(old.mems().clone()));
     merged
 }
 
@@ -57,10 +99,75 @@ fn merge_memory(old: LinuxMemory, wanted: LinuxMemory) -> LinuxMemory {
     if let Some(reservation) = wanted.reservation() {
         merged.set_reservation(Some(reservation));
     }
+    if let Some(swappiness) = wanted.swappiness() {
+        merged.set_swappiness(Some(swappiness));
+    }
+    if let Some(disable) = wanted.disable_oom_killer() {
+        merged.set_disable_oom_killer(Some(disable));
+    }
     merged.set_kernel(wanted.kernel());
     merged.set_kernel_tcp(wanted.kernel_tcp());
     merged.set_check_before_update(Some(wanted.check_before_update().unwrap_or_default()));
     merged
+}
+
+fn merge_network(old: LinuxNetwork, wanted: &LinuxNetwork) -> LinuxNetwork {
+    let mut merged = old.clone();
+    merged.set_class_id(wanted.class_id().or(old.class_id()));
+    let mut priorities = old.priorities().clone().unwrap_or_default();
+    for new in wanted.priorities().iter().flatten() {
+        let same = |known: &LinuxInterfacePriority| known.name() == new.name();
+        put(&mut priorities, same, new.clone());
+    }
+    merged.set_priorities(listed(priorities));
+    merged
+}
+
+fn with_pages(
+    old: &Option<Vec<LinuxHugepageLimit>>,
+    wanted: &Option<Vec<LinuxHugepageLimit>>,
+) -> Option<Vec<LinuxHugepageLimit>> {
+    let mut limits = old.clone().unwrap_or_default();
+    for new in wanted.iter().flatten() {
+        let same = |known: &LinuxHugepageLimit| known.page_size() == new.page_size();
+        put(&mut limits, same, new.clone());
+    }
+    listed(limits)
+}
+
+fn with_devices(
+    old: &Option<HashMap<String, LinuxRdma>>,
+    wanted: &Option<HashMap<String, LinuxRdma>>,
+) -> Option<HashMap<String, LinuxRdma>> {
+    let mut devices = old.clone().unwrap_or_default();
+    for (name, new) in wanted.iter().flatten() {
+        let known = devices.get(name).copied().unwrap_or_default();
+        devices.insert(name.clone(), with_handles(known, *new));
+    }
+    (!devices.is_empty()).then_some(devices)
+}
+
+fn with_handles(known: LinuxRdma, new: LinuxRdma) -> LinuxRdma {
+    let mut builder = LinuxRdmaBuilder::default();
+    if let Some(handles) = new.hca_handles().or(known.hca_handles()) {
+        builder = builder.hca_handles(handles);
+    }
+    if let Some(objects) = new.hca_objects().or(known.hca_objects()) {
+        builder = builder.hca_objects(objects);
+    }
+    builder.build().expect("every field of a device has a default")
+}
+
+/// One that is known changes, one that is not is added. Of one that is there twice, the last counts.
+fn put<T>(list: &mut Vec<T>, same: impl Fn(&T) -> bool, new: T) {
+    match list.iter_mut().rev().find(|known| same(known)) {
+        Some(known) => *known = new,
+        None => list.push(new),
+    }
+}
+
+fn listed<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
 }
 
 fn merge_io(old: LinuxBlockIo, wanted: &LinuxBlockIo) -> LinuxBlockIo {
@@ -93,17 +200,15 @@ fn merge_io(old: LinuxBlockIo, wanted: &LinuxBlockIo) -> LinuxBlockIo {
 
 type Weights = Option<Vec<LinuxWeightDevice>>;
 
-/// A device that is known changes, one that is not is added. Of one that is there twice, the last counts.
 fn with_weights(old: &Weights, wanted: &Weights) -> Weights {
     let mut devices = old.clone().unwrap_or_default();
     for new in wanted.iter().flatten() {
-        let same = |known: &&mut LinuxWeightDevice| (known.major(), known.minor()) == (new.major(), new.minor());
-        match devices.iter_mut().rev().find(same) {
-            Some(known) => *known = with_weight(known, new),
-            None => devices.push(*new),
-        }
+        let same = |known: &LinuxWeightDevice| (known.major(), known.minor()) == (new.major(), new.minor());
+        let known = devices.iter().rev().find(|known| same(known));
+        let weighed = known.map_or(*new, |known| with_weight(known, new));
+        put(&mut devices, same, weighed);
     }
-    (!devices.is_empty()).then_some(devices)
+    listed(devices)
 }
 
 fn with_weight(known: &LinuxWeightDevice, new: &LinuxWeightDevice) -> LinuxWeightDevice {
@@ -124,89 +229,11 @@ type Rates = Option<Vec<LinuxThrottleDevice>>;
 fn with_rates(old: &Rates, wanted: &Rates) -> Rates {
     let mut devices = old.clone().unwrap_or_default();
     for new in wanted.iter().flatten() {
-        let same = |known: &&mut LinuxThrottleDevice| (known.major(), known.minor()) == (new.major(), new.minor());
-        match devices.iter_mut().rev().find(same) {
-            Some(known) => *known = *new,
-            None => devices.push(*new),
-        }
+        let same = |known: &LinuxThrottleDevice| (known.major(), known.minor()) == (new.major(), new.minor());
+        put(&mut devices, same, *new);
     }
-    (!devices.is_empty()).then_some(devices)
+    listed(devices)
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn merged(old: Value, wanted: Value) -> Value {
-        let parse = |value| serde_json::from_value(value).unwrap();
-        serde_json::to_value(merge(&parse(old), &parse(wanted))).unwrap()
-    }
-
-    #[test]
-    fn what_is_not_named_keeps_its_value() {
-        let old = json!({"memory": {"limit": 5, "swap": 9, "reservation": 3, "swappiness": 7}, "cpu": {"shares": 2},
-            "hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "blockIO": {"weight": 20}});
-        let result = merged(old, json!({"memory": {"limit": 6}}));
-        let memory = json!({"limit": 6, "swap": 9, "reservation": 3, "swappiness": 7, "checkBeforeUpdate": false});
-        assert_eq!(result["memory"], memory);
-        assert_eq!(result["cpu"], json!({"shares": 2}));
-        assert_eq!(result["hugepageLimits"][0]["limit"], 1);
-        assert_eq!(result["blockIO"]["weight"], 20);
-    }
-
-    #[test]
-    fn quota_and_period_belong_together() {
-        let old = || json!({"cpu": {"quota": 500, "period": 1000}});
-        let both = |wanted: Value| {
-            let cpu = merged(old(), json!({"cpu": wanted}))["cpu"].clone();
-            (cpu["quota"].clone(), cpu["period"].clone())
-        };
-        assert_eq!(both(json!({"quota": 700})), (json!(700), json!(1000)));
-        assert_eq!(both(json!({"period": 2000})), (json!(500), json!(2000)));
-        assert_eq!(both(json!({"quota": 1, "period": 2})), (json!(1), json!(2)));
-        assert_eq!(both(json!({})), (Value::Null, Value::Null));
-    }
-
-    #[test]
-    fn sets_and_numbers_of_processes_are_not_written_again() {
-        let old = json!({"cpu": {"cpus": "0", "mems": "0", "burst": 5, "idle": 1}, "pids": {"limit": 3},
-            "unified": {"memory.high": "1"}});
-        let result = merged(old, json!({"cpu": {"shares": 4}}));
-        assert_eq!(result["cpu"], json!({"shares": 4}));
-        assert_eq!((&result["pids"], &result["unified"]), (&Value::Null, &Value::Null));
-    }
-
-    #[test]
-    fn idle_takes_the_shares_along_and_lifted_memory_the_swap() {
-        let result = merged(json!({"cpu": {"shares": 5}}), json!({"cpu": {"idle": 1}}));
-        assert_eq!(result["cpu"], json!({"idle": 1}));
-        let result = merged(
-            json!({"memory": {"limit": 5, "swap": 9}}),
-            json!({"memory": {"limit": -1}}),
-        );
-        assert_eq!(
-            (&result["memory"]["limit"], &result["memory"]["swap"]),
-            (&json!(-1), &json!(0))
-        );
-    }
-
-    #[test]
-    fn devices_are_changed_or_added() {
-        let old = json!({"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 5}],
-            "weightDevice": [{"major": 8, "minor": 0, "weight": 10, "leafWeight": 20}]}});
-        let wanted = json!({"blockIO": {
-            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 6}, {"major": 9, "minor": 1, "rate": 7}],
-            "weightDevice": [{"major": 8, "minor": 0, "weight": 11}]}});
-        let result = merged(old, wanted);
-        assert_eq!(
-            result["blockIO"]["throttleReadBpsDevice"],
-            json!([{"major": 8, "minor": 0, "rate": 6}, {"major": 9, "minor": 1, "rate": 7}])
-        );
-        assert_eq!(
-            result["blockIO"]["weightDevice"],
-            json!([{"major": 8, "minor": 0, "weight": 11, "leafWeight": 20}])
-        );
-    }
-}
+mod tests;

@@ -30,13 +30,14 @@ pub(super) fn needs(resources: &LinuxResources) -> Vec<Need> {
 
 pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     let Some(cpu) = resources.cpu() else { return Ok(()) };
-    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
-        write_shares(dir, shares)?;
-    }
-    write_quota(dir, cpu.period(), cpu.quota(), cpu.burst())?;
     if let Some(idle) = cpu.idle() {
         control_file::write(dir, "cpu.idle", &idle.to_string())?;
     }
+    // An idle cgroup takes no shares, and one that is idle no more takes them now.
+    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0 && cpu.idle() != Some(1)) {
+        write_shares(dir, shares)?;
+    }
+    write_quota(dir, cpu.period(), cpu.quota(), cpu.burst())?;
     apply_realtime(dir, resources)
 }
 

@@ -5,9 +5,12 @@
 
 use std::{path::Path, thread::sleep, time::Duration};
 
-use crate::{CgroupError, Result, control_file};
+use rustix::{fd::BorrowedFd, io::Errno};
+
+use crate::{CgroupError, Result, control_file, walk};
 
 const STATE: &str = "freezer.state";
+const THAWED: &str = "THAWED";
 const ATTEMPTS: u32 = 1000;
 
 pub(super) fn freeze(dir: &Path) -> Result<()> {
@@ -20,12 +23,44 @@ pub(super) fn freeze(dir: &Path) -> Result<()> {
 }
 
 pub(super) fn thaw(dir: &Path) -> Result<()> {
-    control_file::write(dir, STATE, "THAWED")
+    control_file::write(dir, STATE, THAWED)
+}
+
+/// Lets them run on in the cgroups below, too, which a container may have frozen itself. Parents first: a cgroup below
+/// one that is frozen stays so.
+pub(super) fn thaw_tree(dir: &Path) -> Result<()> {
+    let thaw = |cgroup: BorrowedFd<'_>| match control_file::write_at(cgroup, STATE, THAWED) {
+        // Removed under our hands.
+        Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        result => result,
+    };
+    walk::visit(dir, thaw).map_err(|err| CgroupError::Write {
+        path: dir.join(STATE),
+        value: THAWED.into(),
+        source: err.into(),
+    })
+}
+
+/// Whether it or a cgroup below is frozen.
+pub(super) fn is_tree_frozen(dir: &Path) -> Result<bool> {
+    let mut frozen = false;
+    let look = |cgroup: BorrowedFd<'_>| match control_file::read_at(cgroup, STATE) {
+        Err(Errno::NOENT | Errno::NODEV) => Ok(()),
+        state => {
+            frozen |= state?.trim() != THAWED;
+            Ok(())
+        }
+    };
+    walk::visit(dir, look).map_err(|err| CgroupError::Read {
+        path: dir.join(STATE),
+        source: err.into(),
+    })?;
+    Ok(frozen)
 }
 
 pub(super) fn is_frozen(dir: &Path) -> Result<bool> {
     // A frozen parent says FROZEN here too, and thawing this one would not help.
-    Ok(control_file::read_if_exists(dir, STATE)?.is_some_and(|state| state != "THAWED"))
+    Ok(control_file::read_if_exists(dir, STATE)?.is_some_and(|state| state != THAWED))
 }
 
 fn try_to_freeze(dir: &Path) -> Result<()> {

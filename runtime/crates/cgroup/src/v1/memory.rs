@@ -10,6 +10,7 @@ use crate::{CgroupError, Result, control_file};
 
 const LIMIT: &str = "memory.limit_in_bytes";
 const SWAP_LIMIT: &str = "memory.memsw.limit_in_bytes";
+pub(crate) const OOM_CONTROL: &str = "memory.oom_control";
 
 pub(super) fn needs(resources: &LinuxResources) -> Vec<Need> {
     let Some(memory) = resources.memory() else {
@@ -39,8 +40,11 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
     if let Some(reservation) = memory.reservation().filter(|bytes| *bytes != 0) {
         control_file::write(dir, "memory.soft_limit_in_bytes", &reservation.to_string())?;
     }
-    if memory.disable_oom_killer() == Some(true) {
-        control_file::write(dir, "memory.oom_control", "1")?;
+    match memory.disable_oom_killer() {
+        Some(true) => control_file::write(dir, OOM_CONTROL, "1")?,
+        // Engines say this of every container.
+        Some(false) if is_oom_killer_off(dir)? => control_file::write(dir, OOM_CONTROL, "0")?,
+        _ => {}
     }
     if let Some(swappiness) = swappiness(memory) {
         if swappiness > 100 {
@@ -50,6 +54,11 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
         control_file::write(dir, "memory.swappiness", &swappiness.to_string())?;
     }
     Ok(())
+}
+
+fn is_oom_killer_off(dir: &Path) -> Result<bool> {
+    let text = control_file::read_if_exists(dir, OOM_CONTROL)?.unwrap_or_default();
+    Ok(control_file::value_of(&text, "oom_kill_disable") == Some(1))
 }
 
 /// -1, which some engines write for "the system's", arrives as the highest number.

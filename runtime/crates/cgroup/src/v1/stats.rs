@@ -34,17 +34,27 @@ pub(super) fn read(hierarchies: &Hierarchies) -> Result<Stats> {
     }
     if let Some(dir) = hierarchies.find("hugetlb") {
         for size in hugepage_sizes() {
-            let value = |file: &str| read_number_if_exists(dir, &format!("hugetlb.{size}.{file}"));
-            if let (Some(usage), Some(max), Some(failcnt)) = (
-                value("usage_in_bytes")?,
-                value("max_usage_in_bytes")?,
-                value("failcnt")?,
-            ) {
-                stats.hugetlb.insert(size, Hugetlb { usage, max, failcnt });
+            if let Some(pages) = hugetlb(dir, &size)? {
+                stats.hugetlb.insert(size, pages);
             }
         }
     }
     Ok(stats)
+}
+
+/// What is reserved, of which what is used is a part. Kernels before 5.7 count only that.
+fn hugetlb(dir: &Path, size: &str) -> Result<Option<Hugetlb>> {
+    for kind in [".rsvd", ""] {
+        let value = |file: &str| read_number_if_exists(dir, &format!("hugetlb.{size}{kind}.{file}"));
+        if let (Some(usage), Some(max), Some(failcnt)) = (
+            value("usage_in_bytes")?,
+            value("max_usage_in_bytes")?,
+            value("failcnt")?,
+        ) {
+            return Ok(Some(Hugetlb { usage, max, failcnt }));
+        }
+    }
+    Ok(None)
 }
 
 fn cpu_usage(dir: &Path) -> Result<CpuUsage> {
@@ -202,5 +212,28 @@ mod tests {
         assert_eq!(blkio_entry("8:16 Read 4096"), entry("Read"));
         assert_eq!(blkio_entry("8:16 4096"), entry(""));
         assert_eq!(blkio_entry("Total 4096"), None);
+    }
+
+    #[test]
+    fn reserved_huge_pages_are_counted_where_the_kernel_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |kind: &str, numbers: [u64; 3]| {
+            for (file, number) in ["usage_in_bytes", "max_usage_in_bytes", "failcnt"].iter().zip(numbers) {
+                std::fs::write(
+                    dir.path().join(format!("hugetlb.2MB{kind}.{file}")),
+                    format!("{number}\n"),
+                )
+                .unwrap();
+            }
+        };
+        let counted = || {
+            let pages = hugetlb(dir.path(), "2MB").unwrap()?;
+            Some([pages.usage, pages.max, pages.failcnt])
+        };
+        assert_eq!(counted(), None);
+        write("", [2, 4, 1]);
+        assert_eq!(counted(), Some([2, 4, 1]));
+        write(".rsvd", [6, 8, 3]);
+        assert_eq!(counted(), Some([6, 8, 3]));
     }
 }

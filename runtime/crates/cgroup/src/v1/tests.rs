@@ -63,7 +63,9 @@ fn v2_files_are_refused_on_v1() {
 
 #[test]
 fn the_container_sees_a_mount_per_hierarchy_and_a_link_per_shared_controller() {
-    let MountTable::Hierarchies { mounts, symlinks } = plan().mount_table() else {
+    let table = plan().mount_table();
+    assert_eq!(table.unified(), Some(Path::new("/sys/fs/cgroup/unified")));
+    let MountTable::Hierarchies { mounts, symlinks, .. } = table else {
         panic!()
     };
     let seen: Vec<_> = mounts
@@ -106,4 +108,88 @@ fn a_page_size_is_no_way_to_another_file() {
         .to_string();
         assert!(text.contains("huge page"), "{text}");
     }
+}
+
+/// What `apply` leaves in these files, for controllers that this machine may not have mounted.
+fn written<const N: usize>(apply: Apply, files: [&str; N], resources: &str) -> [String; N] {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        fs::write(dir.path().join(file), "").unwrap();
+    }
+    apply(dir.path(), &serde_json::from_str(resources).unwrap()).unwrap();
+    files.map(|file| fs::read_to_string(dir.path().join(file)).unwrap())
+}
+
+#[test]
+fn huge_pages_are_limited_in_use_and_reserved() {
+    let files = ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes"];
+    let limits = r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#;
+    assert_eq!(written(hugetlb::apply, files, limits), ["4194304", "4194304"]);
+    // Before Linux 5.7 nothing is reserved.
+    assert_eq!(written(hugetlb::apply, [files[0]], limits), ["4194304"]);
+}
+
+#[test]
+fn packets_are_marked_and_ranked() {
+    let network = r#"{"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]}}"#;
+    assert_eq!(written(network::apply_class, ["net_cls.classid"], network), ["1048577"]);
+    assert_eq!(
+        written(network::apply_priorities, ["net_prio.ifpriomap"], network),
+        ["eth0 5"]
+    );
+    let none = r#"{"network": {"classID": 0, "priorities": []}}"#;
+    assert_eq!(written(network::apply_class, ["net_cls.classid"], none), [""]);
+    assert_eq!(written(network::apply_priorities, ["net_prio.ifpriomap"], none), [""]);
+}
+
+#[test]
+fn rdma_devices_have_a_line_with_what_is_limited() {
+    for (limits, line) in [
+        (
+            r#"{"hcaHandles": 2, "hcaObjects": 2000}"#,
+            "mlx4_0 hca_handle=2 hca_object=2000",
+        ),
+        (r#"{"hcaHandles": 3}"#, "mlx4_0 hca_handle=3"),
+        (r#"{"hcaObjects": 4}"#, "mlx4_0 hca_object=4"),
+    ] {
+        let resources = format!(r#"{{"rdma": {{"mlx4_0": {limits}}}}}"#);
+        assert_eq!(written(rdma::apply, ["rdma.max"], &resources), [line]);
+    }
+}
+
+#[test]
+fn memory_has_a_file_for_each_limit() {
+    let files = [
+        "memory.limit_in_bytes",
+        "memory.soft_limit_in_bytes",
+        "memory.oom_control",
+        "memory.swappiness",
+    ];
+    let limits = r#"{"memory": {"limit": 9, "reservation": 5, "disableOOMKiller": true, "swappiness": 70}}"#;
+    assert_eq!(written(memory::apply, files, limits), ["9", "5", "1", "70"]);
+    let none = r#"{"memory": {"limit": 0, "reservation": 0, "disableOOMKiller": false,
+        "swappiness": 18446744073709551615}}"#;
+    assert_eq!(written(memory::apply, files, none), ["", "", "", ""]);
+    let too_much = serde_json::from_str(r#"{"memory": {"swappiness": 101}}"#).unwrap();
+    let text = memory::apply(Path::new("/none"), &too_much).unwrap_err().to_string();
+    assert!(text.contains("101"), "{text}");
+}
+
+#[test]
+fn block_io_has_bfqs_names_where_the_kernel_has_no_others() {
+    let io = r#"{"blockIO": {"weight": 300, "weightDevice": [{"major": 8, "minor": 16, "weight": 400}],
+        "throttleWriteIOPSDevice": [{"major": 8, "minor": 0, "rate": 120}]}}"#;
+    let throttle = "blkio.throttle.write_iops_device";
+    let expected = ["300", "8:16 400", "8:0 120"];
+    let bfq = ["blkio.bfq.weight", "blkio.bfq.weight_device", throttle];
+    assert_eq!(written(blkio::apply, bfq, io), expected);
+    assert_eq!(
+        written(blkio::apply, ["blkio.weight", "blkio.weight_device", throttle], io),
+        expected
+    );
+    let leaf = r#"{"blockIO": {"leafWeight": 20, "weightDevice": [{"major": 8, "minor": 0, "leafWeight": 30}]}}"#;
+    assert_eq!(
+        written(blkio::apply, ["blkio.leaf_weight", "blkio.leaf_weight_device"], leaf),
+        ["20", "8:0 30"]
+    );
 }

@@ -5,20 +5,9 @@ use std::path::Path;
 use oci_spec::runtime::LinuxResources;
 use rustix::io::Errno;
 
-use crate::{CgroupError, Result, control_file};
+use crate::{Result, control_file};
 
 const DEFAULT_PERIOD: u64 = 100_000;
-
-pub(super) fn check(resources: &LinuxResources) -> Result<()> {
-    let Some(cpu) = resources.cpu() else { return Ok(()) };
-    if cpu.realtime_runtime().is_some_and(|runtime| runtime != 0) {
-        return Err(CgroupError::NotOnV2("cpu.realtimeRuntime"));
-    }
-    if cpu.realtime_period().is_some_and(|period| period != 0) {
-        return Err(CgroupError::NotOnV2("cpu.realtimePeriod"));
-    }
-    Ok(())
-}
 
 /// Whether anything is asked of the controller.
 pub(super) fn needs(resources: &LinuxResources) -> bool {

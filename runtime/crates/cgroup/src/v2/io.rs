@@ -73,6 +73,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn weights_are_converted_but_for_bfq_and_no_rate_is_the_highest() {
+        let io = r#"{"blockIO": {"weight": 500, "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 0}]}}"#;
+        for (file, weight) in [("io.weight", "default 4950"), (BFQ_WEIGHT, "500")] {
+            let dir = tempfile::tempdir().unwrap();
+            for file in [file, "io.max"] {
+                std::fs::write(dir.path().join(file), "").unwrap();
+            }
+            apply(dir.path(), &serde_json::from_str(io).unwrap()).unwrap();
+            let text = |file| std::fs::read_to_string(dir.path().join(file)).unwrap();
+            assert_eq!((text(file).as_str(), text("io.max").as_str()), (weight, "8:0 rbps=max"));
+        }
+    }
+
+    #[test]
     fn weights_keep_their_ends() {
         assert_eq!(converted(10), 1);
         assert_eq!(converted(1000), 10_000);

@@ -8,13 +8,7 @@ use rustix::io::Errno;
 use crate::{CgroupError, Result, control_file};
 
 pub(super) fn check(resources: &LinuxResources) -> Result<()> {
-    let Some(memory) = resources.memory() else {
-        return Ok(());
-    };
-    if memory.disable_oom_killer() == Some(true) {
-        return Err(CgroupError::NotOnV2("memory.disableOOMKiller"));
-    }
-    swap(memory).map(drop)
+    resources.memory().as_ref().map_or(Ok(None), swap).map(drop)
 }
 
 /// Swappiness and the limits of kernel memory are passed over, as by runc: engines send them to any machine.

@@ -30,13 +30,23 @@ pub(super) fn read(dir: &Path) -> Result<Stats> {
     stats.pids = pids(dir)?;
     stats.blkio = io(dir)?;
     for size in hugepage_sizes() {
-        if let Some(usage) = read_number_if_exists(dir, &format!("hugetlb.{size}.current"))? {
-            let events = read_if_exists(dir, &format!("hugetlb.{size}.events"))?.unwrap_or_default();
-            let failcnt = value_of(&events, "max").unwrap_or_default();
-            stats.hugetlb.insert(size, Hugetlb { usage, max: 0, failcnt });
+        if let Some(pages) = hugetlb(dir, &size)? {
+            stats.hugetlb.insert(size, pages);
         }
     }
     Ok(stats)
+}
+
+/// What is reserved, of which what is used is a part. Kernels before 5.7 count only that.
+fn hugetlb(dir: &Path, size: &str) -> Result<Option<Hugetlb>> {
+    let value = |file: &str| read_number_if_exists(dir, &format!("hugetlb.{size}.{file}"));
+    let usage = match value("rsvd.current")? {
+        None => value("current")?,
+        reserved => reserved,
+    };
+    let events = read_if_exists(dir, &format!("hugetlb.{size}.events"))?.unwrap_or_default();
+    let failcnt = value_of(&events, "max").unwrap_or_default();
+    Ok(usage.map(|usage| Hugetlb { usage, max: 0, failcnt }))
 }
 
 fn cpuset(dir: &Path) -> Result<Cpuset> {
@@ -161,5 +171,22 @@ mod tests {
             .collect();
         assert_eq!(values, [("Read", 1), ("Write", 2), ("Read", 3), ("Write", 4)]);
         assert!(io_entries("(unknown)").is_empty());
+    }
+
+    #[test]
+    fn reserved_huge_pages_are_counted_where_the_kernel_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| std::fs::write(dir.path().join(format!("hugetlb.2MB.{file}")), text);
+        let counted = || {
+            hugetlb(dir.path(), "2MB")
+                .unwrap()
+                .map(|pages| (pages.usage, pages.failcnt))
+        };
+        assert_eq!(counted(), None);
+        write("current", "2\n").unwrap();
+        write("events", "max 7\n").unwrap();
+        assert_eq!(counted(), Some((2, 7)));
+        write("rsvd.current", "6\n").unwrap();
+        assert_eq!(counted(), Some((6, 7)));
     }
 }

@@ -43,6 +43,56 @@ fn a_frozen_cgroup_can_be_killed() {
 }
 
 #[test]
+fn what_the_container_has_frozen_below_stays_so_until_it_is_killed() {
+    let Some(mut trial) = Trial::new("below", "{}") else {
+        return;
+    };
+    let pid = trial.shell("exec sleep 100");
+    let (controller, file, frozen, thawed) = match trial.cgroup.version() {
+        Version::V1 => ("freezer", "freezer.state", "FROZEN", "THAWED"),
+        Version::V2 => ("", "cgroup.freeze", "1", "0"),
+    };
+    let below = trial.cgroup.paths()[controller].join("below");
+    fs::create_dir_all(below.join("deep")).unwrap();
+    fs::write(below.join("deep/cgroup.procs"), pid.to_string()).unwrap();
+    fs::write(below.join(file), frozen).unwrap();
+    let state = || fs::read_to_string(below.join(file)).unwrap();
+    wait_until("it is frozen", || state().trim() == frozen);
+    // As `resume` does.
+    trial.cgroup.freeze().unwrap();
+    trial.cgroup.thaw().unwrap();
+    assert_eq!(state().trim(), frozen);
+    trial.cgroup.kill_all(9).unwrap();
+    let died = (0..500).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        trial.children[0].try_wait().unwrap().is_some()
+    });
+    // It could not be waited for otherwise.
+    let _ = fs::write(below.join(file), thawed);
+    assert!(died);
+}
+
+#[test]
+fn a_killed_process_that_is_frozen_dies_with_the_rest() {
+    let Some(mut trial) = Trial::new("deaf", "{}") else {
+        return;
+    };
+    trial.shell("exec sleep 100");
+    trial.shell("exec sleep 100");
+    trial.cgroup.kill_frozen().unwrap();
+    assert_eq!(trial.cgroup.pids().unwrap().len(), 2);
+    trial.cgroup.freeze().unwrap();
+    trial.children[0].kill().unwrap();
+    trial.cgroup.kill_frozen().unwrap();
+    let child = &mut trial.children[0];
+    wait_until("it is dead", || child.try_wait().unwrap().is_some());
+    // On v2 nobody else is asked to die, and nobody need be.
+    if trial.cgroup.version() == Version::V1 {
+        trial.children[1].wait().unwrap();
+    }
+}
+
+#[test]
 fn processes_that_fork_all_the_time_do_not_outrun_the_kill() {
     let Some(mut trial) = Trial::new("forks", r#"{"pids": {"limit": 64}}"#) else {
         return;
@@ -166,6 +216,6 @@ fn the_mount_table_names_every_v1_hierarchy() {
                 assert!(mounts.iter().any(|mount| mount.source == dir), "{dir:?}");
             }
         }
-        MountTable::Unified { source } => assert_eq!(source, trial.cgroup.paths()[""]),
+        MountTable::Unified { source, .. } => assert_eq!(source, trial.cgroup.paths()[""]),
     }
 }

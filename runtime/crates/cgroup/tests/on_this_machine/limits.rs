@@ -166,6 +166,86 @@ fn memory_and_swap_limits_can_grow_and_shrink() {
     }
 }
 
+/// Every limit that depends on another one goes up and down, so that some must be written back after others.
+#[test]
+fn what_an_update_has_changed_can_be_put_back_in_any_order() {
+    let [low, high] = [(1, 1), (2, 4)].map(|(memory, cpu)| {
+        format!(
+            r#"{{"memory": {{"limit": {}, "swap": {}, "reservation": {}}}, "pids": {{"limit": {memory}00}},
+            "cpu": {{"quota": {cpu}0000, "period": {memory}00000, "burst": {cpu}000, "shares": {cpu}00, "cpus": "0"}}}}"#,
+            memory << 25,
+            memory << 26,
+            memory << 24
+        )
+    });
+    for (first, second) in [(&low, &high), (&high, &low)] {
+        let Some(mut trial) = Trial::new("back", first) else {
+            return;
+        };
+        let seen = |trial: &Trial| {
+            [
+                ("memory", "memory.limit_in_bytes", "memory.max"),
+                ("memory", "memory.memsw.limit_in_bytes", "memory.swap.max"),
+                ("memory", "memory.soft_limit_in_bytes", "memory.low"),
+                ("pids", "pids.max", "pids.max"),
+                ("cpu", "cpu.cfs_quota_us", "cpu.max"),
+                ("cpu", "cpu.cfs_period_us", "cpu.max"),
+                ("cpu", "cpu.cfs_burst_us", "cpu.max.burst"),
+                ("cpu", "cpu.shares", "cpu.weight"),
+                ("cpuset", "cpuset.cpus", "cpuset.cpus"),
+            ]
+            .map(|(controller, v1, v2)| trial.file(controller, v1, v2))
+        };
+        let before = seen(&trial);
+        let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths()).unwrap();
+        trial.cgroup = cgroup.with_resources(&serde_json::from_str(second).unwrap()).unwrap();
+        let backup = trial.cgroup.backup();
+        trial.cgroup.update().unwrap();
+        let changed = seen(&trial)
+            .iter()
+            .zip(&before)
+            .filter(|(now, before)| now != before)
+            .count();
+        assert_eq!(changed, before.len() - 1, "all but the cpuset");
+        trial.cgroup.put_back(&backup, &Default::default()).unwrap();
+        assert_eq!(seen(&trial), before);
+    }
+}
+
+/// On v1: v2 has neither.
+#[test]
+fn swappiness_and_the_oom_killer_can_be_changed_both_ways_and_put_back() {
+    let Some(mut trial) = Trial::new("switch", r#"{"memory": {"swappiness": 30, "disableOOMKiller": false}}"#) else {
+        return;
+    };
+    if trial.cgroup.version() == Version::V2 {
+        return;
+    }
+    let seen = |trial: &Trial| {
+        let control = trial.file("memory", "memory.oom_control", "");
+        (
+            trial.file("memory", "memory.swappiness", ""),
+            control.lines().next().unwrap().to_owned(),
+        )
+    };
+    let expected = |swappiness: &str, disabled: u8| (swappiness.to_owned(), format!("oom_kill_disable {disabled}"));
+    assert_eq!(seen(&trial), expected("30", 0));
+    for (swappiness, disabled) in [(40, true), (50, false), (60, true)] {
+        let resources = format!(r#"{{"memory": {{"swappiness": {swappiness}, "disableOOMKiller": {disabled}}}}}"#);
+        trial.cgroup = trial
+            .cgroup
+            .clone()
+            .with_resources(&serde_json::from_str(&resources).unwrap())
+            .unwrap();
+        let (before, backup) = (seen(&trial), trial.cgroup.backup());
+        trial.cgroup.update().unwrap();
+        assert_eq!(seen(&trial), expected(&swappiness.to_string(), disabled.into()));
+        trial.cgroup.put_back(&backup, &Default::default()).unwrap();
+        assert_eq!(seen(&trial), before);
+        trial.cgroup.update().unwrap();
+    }
+}
+
 #[test]
 fn memory_beyond_the_limit_kills() {
     let resources = r#"{"memory": {"limit": 16777216, "swap": 16777216}}"#;
