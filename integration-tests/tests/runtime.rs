@@ -60,6 +60,8 @@ mod seccomp;
 mod security;
 #[path = "runtime/states.rs"]
 mod states;
+#[path = "runtime/streams.rs"]
+mod streams;
 #[path = "runtime/time_namespaces.rs"]
 mod time_namespaces;
 #[path = "runtime/update.rs"]

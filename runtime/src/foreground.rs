@@ -2,42 +2,66 @@
 
 mod notified;
 mod outlet;
+mod pipes;
 mod terminal;
 mod watch;
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::sys::{
+    signal::SigSet,
+    signalfd::{SfdFlags, SignalFd},
+};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, wait};
 
 use crate::{
     errno::{Attempt, CallError},
     notify_socket::NotifySocket,
+    program::pipes::RuntimeEnds,
 };
 
 /// Added to the number of the signal that ended a process.
 const KILLED: i32 = 128;
+
+/// What a process in the foreground has as its standard streams.
+#[derive(Debug, Default)]
+pub enum Streams {
+    /// Its caller's own, or whatever they were when it was checkpointed.
+    #[default]
+    Callers,
+    /// Pipes, with these other ends.
+    Pipes(RuntimeEnds),
+    /// A terminal, with this master.
+    Terminal(OwnedFd),
+}
 
 /// Keeps signals for [`wait_for`]; to be called before the process is forked, so that none is lost.
 pub fn hold_signals() -> Result<(), CallError> {
     davit_sys::signals::block_all().attempt("block", "signals")
 }
 
-/// Waits until the child `pid` has ended, and returns its exit code, as a shell would.
+/// Waits until the child `pid` has ended, and returns its exit code, as a shell would. Others may hold its pipes and be
+/// waited for: `at_end` is called when it has ended and before that.
 pub fn wait_for(
     pid: i32,
     pidfd: &OwnedFd,
-    master: Option<OwnedFd>,
+    streams: Streams,
     notifications: Option<&NotifySocket>,
+    at_end: impl Fn(),
 ) -> Result<i32, CallError> {
-    match (master, notifications) {
-        (Some(master), _) => terminal::serve(pid, pidfd, master, notifications),
-        (None, Some(notifications)) => notified::wait(pid, pidfd, notifications),
-        (None, None) => loop {
+    match streams {
+        Streams::Terminal(master) => terminal::serve(pid, pidfd, master, notifications),
+        Streams::Pipes(ends) => pipes::serve(pid, pidfd, ends, notifications, at_end),
+        Streams::Callers => loop {
             if let Some(code) = after_signal(davit_sys::signals::wait().attempt("wait for", "signal")?, pid, pidfd) {
                 return Ok(code);
             }
         },
     }
+}
+
+fn all_signals() -> Result<SignalFd, CallError> {
+    SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).attempt("open", "signalfd")
 }
 
 /// Acts on a signal; returns the exit code when it meant the end.

@@ -63,8 +63,6 @@ pub struct Plan {
     pub inheritance: Inheritance,
     /// Move the root instead of pivoting to it.
     pub no_pivot: bool,
-    /// Whether the standard streams are the runtime's affair, which stays in the foreground.
-    pub owns_streams: bool,
     /// Whether the runtime is an ordinary user's.
     pub rootless: bool,
 }

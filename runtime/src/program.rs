@@ -11,6 +11,7 @@ pub mod identity;
 pub mod landlock;
 pub mod limits;
 pub mod lookup;
+pub mod pipes;
 pub mod selinux;
 pub mod terminal;
 
@@ -31,6 +32,7 @@ use crate::{
         landlock::{Confinement, Landlock, LandlockError},
         limits::LimitError,
         lookup::LookupError,
+        pipes::ProgramEnds,
     },
     talk::{Channel, FromChild, Listener, ToChild},
 };
@@ -89,6 +91,8 @@ pub struct Inheritance {
     pub extra_fds: u32,
     /// How many of them are listening sockets that the program learns of by LISTEN_FDS.
     pub listen_fds: u32,
+    /// Its standard streams, where it has neither its caller's nor a terminal.
+    pub streams: Option<ProgramEnds>,
     /// Keep the supplementary groups, and set none.
     pub keep_groups: bool,
 }
@@ -106,9 +110,12 @@ pub struct Prepared {
 impl Prepared {
     /// Makes the calling process the program's: limits, user, capabilities, directory. It must be in the container
     /// already, and its only thread.
-    pub fn new(process: &Process, inheritance: Inheritance) -> Result<Self, ProgramError> {
+    pub fn new(process: &Process, mut inheritance: Inheritance) -> Result<Self, ProgramError> {
         limits::apply(process)?;
         let mut env = environment(process, &inheritance);
+        if let Some(streams) = inheritance.streams.take() {
+            streams.take_their_places()?;
+        }
         identity::own_standard_streams(&process.user)?;
         if let Some(mask) = process.user.umask {
             umask(Mode::from_raw_mode(mask));

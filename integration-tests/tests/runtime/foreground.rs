@@ -27,7 +27,8 @@ use crate::Bundle;
 const PATIENCE: u64 = 30;
 
 impl Bundle {
-    /// `run` of a shell's script in the foreground, with nothing to read or to say.
+    /// `run` of a shell's script in the foreground, with nothing to read or to say, and a terminal where one is to be
+    /// served.
     fn running(&self, terminal: bool, script: &str) -> Command {
         self.edit(|config| {
             config["process"]["terminal"] = json!(terminal);
@@ -35,6 +36,9 @@ impl Bundle {
         });
         let mut command = self.command(&["run", "--bundle", &self.path(), self.id()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if terminal {
+            command.stderr(idle_terminal());
+        }
         command
     }
 
@@ -64,6 +68,14 @@ fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
     resize(&master, rows, columns);
     let slave = ioctl_tiocgptpeer(&master, flags).expect("a master");
     (master, slave)
+}
+
+/// A terminal of which only the size is asked for.
+fn idle_terminal() -> OwnedFd {
+    let (master, slave) = terminal(24, 80);
+    // It lasts as long as the test's process.
+    std::mem::forget(master);
+    slave
 }
 
 fn resize(master: &OwnedFd, rows: u16, columns: u16) {
@@ -113,11 +125,12 @@ pub fn deafener(bundle: &Bundle) -> Command {
         int main(int count, char **words) {
             struct sock_filter code[] = {
                 BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigtimedwait, 0, 1),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_rt_sigtimedwait, 1, 0),
+                BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_signalfd4, 0, 1),
                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
                 BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
             };
-            struct sock_fprog program = {4, code};
+            struct sock_fprog program = {5, code};
             if (count < 2 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program)) return 2;
             execv(words[1], words + 1);
             return 3;
@@ -147,7 +160,11 @@ fn a_caller_who_ignores_the_end_of_children_still_gets_an_exit_code() {
         let mut env = Command::new("env");
         env.arg("--ignore-signal=CHLD");
         let mut command = with(env, command);
-        end(&mut bundle.spawn(command.stdin(Stdio::null()).stdout(Stdio::null())))
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(idle_terminal());
+        end(&mut bundle.spawn(&mut command))
     };
     assert_eq!(ignoring(&bundle.running(false, "exit 7")), Some(7));
     assert_eq!(ignoring(&bundle.running(true, "exit 8")), Some(8));
@@ -207,7 +224,7 @@ fn what_cannot_be_waited_for_is_killed_and_removed() {
         command.stderr(File::create(&said).expect("the bundle is ours"));
         let code = end(&mut bundle.spawn(&mut command));
         let said = fs::read_to_string(said).expect("the bundle is ours");
-        assert!(said.contains("wait for signal: invalid argument"), "{said}");
+        assert!(said.contains("open signalfd: invalid argument"), "{said}");
         code
     };
     assert_eq!(fails(&bundle.running(false, "sleep 600")), Some(1));
@@ -282,7 +299,7 @@ fn an_exec_ends_though_another_process_writes_on_into_its_terminal() {
         .ok();
     let script = "trap '' HUP; yes & sleep 0.5; exit 3";
     let mut exec = bundle.command(&["exec", "--tty", bundle.id(), "sh", "-c", script]);
-    exec.stdin(Stdio::null()).stdout(Stdio::piped());
+    exec.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(idle_terminal());
     let mut child = bundle.spawn(&mut exec);
     let mut pipe = child.stdout.take().expect("a pipe");
     let reader = spawn(move || {
@@ -303,8 +320,8 @@ fn the_terminal_is_as_large_as_whichever_of_the_streams_is_one() {
         let (master, slave) = terminal(33, 77);
         let mut run = bundle.running(true, script);
         match stream {
-            "stdin" => run.stdin(slave).stdout(Stdio::piped()),
-            "stdout" => run.stdout(slave),
+            "stdin" => run.stdin(slave).stdout(Stdio::piped()).stderr(Stdio::null()),
+            "stdout" => run.stdout(slave).stderr(Stdio::null()),
             _ => run.stderr(slave).stdout(Stdio::piped()),
         };
         let mut child = bundle.spawn(&mut run);

@@ -28,7 +28,8 @@ use crate::{
     },
     enter::{self, Visit},
     errno::{Attempt, CallError},
-    fail_point, foreground,
+    fail_point,
+    foreground::{self, Streams},
     inherited::{self, InheritedError},
     intel_rdt::IntelRdtError,
     log, pidfd_socket,
@@ -36,8 +37,9 @@ use crate::{
         Inheritance, affinity, capabilities,
         landlock::{Landlock, LandlockError},
         limits,
+        pipes::{self, RuntimeEnds},
         selinux::{self, SelinuxError},
-        terminal::Console,
+        terminal::{Console, callers_size},
     },
     rootless::{self, RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
@@ -82,6 +84,9 @@ pub enum ExecError {
     /// A kernel call failed.
     #[error("unable to start container process: {0}")]
     Call(#[from] CallError),
+    /// A terminal, and the caller has none.
+    #[error(transparent)]
+    NoTerminal(CallError),
     /// The container's user namespace cannot be entered.
     #[error("unable to start container process: {0}")]
     Passage(#[from] PassageError),
@@ -132,13 +137,14 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
         _ => record.init.open().attempt("open", "container init")?,
     };
     let init = init.ok_or(ExecError::State("cannot exec in a stopped container"))?;
-    let visit = visit(store, args, &config, process, &record, init)?;
+    let mut visit = visit(store, args, &config, process, &record, init)?;
     let agent = Agent::of(&config.linux, visit.inheritance.seccomp.as_ref())?;
     if visit.has_user_namespace() {
         limits::raise_hard(&visit.process.rlimits);
-        if !args.detach {
-            streams::hand_over(record.init.pid, &visit.process.user);
-        }
+    }
+    let mut streams = Streams::Callers;
+    if !args.detach && visit.console.is_none() {
+        streams = Streams::Pipes(give_pipes(&mut visit)?);
     }
     if !args.detach {
         foreground::hold_signals()?;
@@ -148,11 +154,21 @@ pub(super) fn run(store: &Store, args: &Exec) -> Result<u8, ExecError> {
     fail_point::reach("exec.forked");
     let ended = process
         .converse(&record, agent.as_ref())
-        .and_then(|terminal| process.attend(args, terminal));
+        .and_then(|terminal| process.attend(args, terminal.map_or(streams, Streams::Terminal)));
     if ended.is_err() {
         destroy::kill_child(&process.pidfd);
     }
     ended
+}
+
+/// Gives it pipes for its standard streams; returns the runtime's ends.
+fn give_pipes(visit: &mut Visit) -> Result<RuntimeEnds, CallError> {
+    let (program, own) = pipes::make()?;
+    if visit.has_user_namespace() {
+        streams::hand_over(&program, visit.init_pid, &visit.process.user);
+    }
+    visit.inheritance.streams = Some(program);
+    Ok(own)
 }
 
 fn visit(
@@ -181,7 +197,7 @@ fn visit(
                 "cannot allocate tty if runtime will detach without setting console socket",
             ));
         }
-        (None, true) => Some(Console::Runtime),
+        (None, true) => Some(Console::Runtime(callers_size().map_err(ExecError::NoTerminal)?)),
         (None, false) => None,
     };
     let (extra_fds, listen_fds) = inherited::count(args.preserve_fds, |name| std::env::var(name).ok())?;
@@ -208,6 +224,7 @@ fn visit(
             runtime_may_fetch: geteuid().is_root(),
             extra_fds,
             listen_fds,
+            streams: None,
             keep_groups: is_rootless(),
         },
     })
@@ -274,7 +291,7 @@ impl Visitor {
     }
 
     /// Says which process it is, and stays as long as the caller wants to; the answer is the exit code.
-    fn attend(&self, args: &Exec, terminal: Option<OwnedFd>) -> Result<u8, ExecError> {
+    fn attend(&self, args: &Exec, streams: Streams) -> Result<u8, ExecError> {
         if let Some(path) = &args.pid_file {
             write_pid_file(path, self.pid)?;
         }
@@ -284,7 +301,7 @@ impl Visitor {
         fail_point::reach("exec.executed");
         match args.detach {
             true => Ok(0),
-            false => Ok(foreground::wait_for(self.pid, &self.pidfd, terminal, None)? as u8),
+            false => Ok(foreground::wait_for(self.pid, &self.pidfd, streams, None, || ())? as u8),
         }
     }
 }

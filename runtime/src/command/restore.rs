@@ -1,5 +1,7 @@
 //! `restore`: an image becomes a running container.
 
+use std::mem;
+
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::{CommandError, bundle, checkpoint::warn_if_rootless, id, write_pid_file};
@@ -68,6 +70,6 @@ fn attend(args: &Args, restored: &mut Launched) -> Result<u8, CallError> {
     if args.detach {
         return Ok(0);
     }
-    let terminal = restored.terminal.take();
-    Ok(foreground::wait_for(pid, &restored.pidfd, terminal, None)? as u8)
+    let streams = mem::take(&mut restored.streams);
+    Ok(foreground::wait_for(pid, &restored.pidfd, streams, None, || ())? as u8)
 }

@@ -1,5 +1,7 @@
 //! `run`: create, start, wait, delete.
 
+use std::mem;
+
 use rustix::process::{getpid, set_child_subreaper};
 
 use super::{CommandError, create::launch_of, write_pid_file};
@@ -71,6 +73,11 @@ fn attend(args: &Run, launched: &mut Launched) -> Result<u8, CommandError> {
         }
         return Ok(0);
     }
-    let terminal = launched.terminal.take();
-    Ok(foreground::wait_for(pid, &launched.pidfd, terminal, notifications)? as u8)
+    let streams = mem::take(&mut launched.streams);
+    let record = &launched.record;
+    let at_end = || {
+        // What cannot be killed is said when the container cannot be removed.
+        let _ = (!args.keep).then(|| destroy::kill_orphans(record));
+    };
+    Ok(foreground::wait_for(pid, &launched.pidfd, streams, notifications, at_end)? as u8)
 }

@@ -87,13 +87,22 @@ pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<()
         .map_or(Ok(()), |claim| remove(&claim, folder, record, hooks))
 }
 
+/// Kills what a first process that has ended may have left: processes of a shared pid namespace.
+pub fn kill_orphans(record: &Record) -> Result<(), DestroyError> {
+    kill_left(record, &record.cgroup()?)
+}
+
+fn kill_left(record: &Record, cgroup: &Cgroup) -> Result<(), DestroyError> {
+    if !record.own_pids {
+        kill_all(cgroup)?;
+    }
+    Ok(())
+}
+
 /// [`remove_with`], for whoever has the claim already.
 pub fn remove(_: &Claim, folder: &Folder, record: &Record, hooks: &Hooks) -> Result<(), DestroyError> {
     let cgroup = record.cgroup()?;
-    // Processes of a shared pid namespace, or of an exec, can be left when the first process is gone.
-    if !record.own_pids {
-        kill_all(&cgroup)?;
-    }
+    kill_left(record, &cgroup)?;
     fail_point::reach("delete.killed");
     match record.own_pids {
         true => cgroup.destroy()?,

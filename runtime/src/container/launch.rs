@@ -27,6 +27,7 @@ use super::{
 use crate::{
     errno::{Attempt, CallError},
     fail_point,
+    foreground::Streams,
     hooks::{self, HookError},
     inherited::{self, InheritedError},
     init::{self, Plan},
@@ -34,7 +35,7 @@ use crate::{
     log, namespaces,
     net_devices::{self, NetDeviceError, Relocation},
     notify_socket::{self, NotifySocket},
-    program::{landlock::LandlockError, limits, selinux::SelinuxError},
+    program::{landlock::LandlockError, limits, pipes, selinux::SelinuxError},
     rootfs::{
         host_mount,
         planned::{self, PlanError, Planned},
@@ -77,7 +78,7 @@ pub struct Launch {
     pub cgroup: CgroupChoice,
     /// Whether the program waits for `start`, or is executed at once.
     pub wait_for_start: bool,
-    /// Whether the runtime stays, so that it can serve a terminal itself.
+    /// Whether the runtime stays, so that it can serve a terminal or pipes itself.
     pub foreground: bool,
 }
 
@@ -176,8 +177,8 @@ pub struct Launched {
     pub hooks: davit_spec::Hooks,
     /// A handle on its first process.
     pub pidfd: OwnedFd,
-    /// The master of its terminal, where the runtime serves that itself.
-    pub terminal: Option<OwnedFd>,
+    /// Its standard streams, where the runtime serves them itself.
+    pub streams: Streams,
     /// Where its service speaks to the caller's manager.
     pub notifications: Option<NotifySocket>,
     /// The interfaces that it was given, for as long as they may have to be taken back.
@@ -208,7 +209,7 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let rootfs = rootfs(&config, &launch.bundle)?;
     let manager = notify_socket::announce(&mut config, &store.place(&launch.id));
     let mounts = planned::plan(&config)?;
-    let inheritance = inheritance(&config, launch, store)?;
+    let mut inheritance = inheritance(&config, launch, store)?;
     let agent = Agent::of(&config.linux, inheritance.seccomp.as_ref())?;
     let shared = inputs::shared(&config, launch)?;
     let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
@@ -269,6 +270,12 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         true => Some(StartGate::new(&folder).attempt("listen in", folder.path().display())?),
         false => None,
     };
+    let mut streams = Streams::Callers;
+    if launch.foreground && console.is_none() {
+        let (program, own) = pipes::make()?;
+        inheritance.streams = Some(program);
+        streams = Streams::Pipes(own);
+    }
     let hooks = config.hooks.clone();
     undo.poststop = Some((record.clone(), hooks.clone()));
     let aid = Aid {
@@ -286,11 +293,13 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
         start,
         inheritance,
         no_pivot: launch.no_pivot,
-        owns_streams: launch.foreground,
         rootless: is_rootless(),
     };
     let mut launched = start_init(plan, &mut undo, &mut claim, hooks, aid, launch.wait_for_start)?;
     launched.notifications = notifications;
+    if let Streams::Callers = launched.streams {
+        launched.streams = streams;
+    }
     fail_point::reach("create.complete");
     if let Err(err) = folder.container_is_made() {
         destroy::kill_child(&launched.pidfd);
@@ -342,7 +351,7 @@ fn start_init(
         record: record.clone(),
         hooks,
         pidfd,
-        terminal: None,
+        streams: Streams::Callers,
         notifications: None,
         net_devices: None,
     };
@@ -417,7 +426,7 @@ fn converse(
                 Some(sources) => sources.serve(&launched.pidfd, index, channel)?,
                 None => return Err(LaunchError::Died),
             },
-            Some(FromChild::Terminal(master)) => launched.terminal = Some(master),
+            Some(FromChild::Terminal(master)) => launched.streams = Streams::Terminal(master),
             Some(FromChild::Listener(listener)) => {
                 let listener = seccomp_agent::receive(listener, &launched.pidfd)?;
                 go()?;

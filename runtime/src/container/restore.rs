@@ -31,6 +31,7 @@ use crate::{
         worker::{Setting, Worker, version},
     },
     errno::{Attempt, CallError},
+    foreground::Streams,
     hooks::{self, HookError},
     inherited, init, notify_socket,
     program::terminal::Console,
@@ -294,7 +295,7 @@ impl Restoring<'_> {
                 Ok(talk::send(socket.as_fd(), b"orphan-pts-master", Some(master.as_fd()))
                     .attempt("send", "terminal")?)
             }
-            (Some(Console::Runtime), master) => {
+            (Some(Console::Runtime(_)), master) => {
                 self.terminal = master;
                 Ok(())
             }
@@ -308,7 +309,7 @@ impl Restoring<'_> {
             record: self.record,
             hooks: self.config.hooks.clone(),
             pidfd: self.init.ok_or(RestoreError::Nameless)?,
-            terminal: self.terminal,
+            streams: self.terminal.map_or(Streams::Callers, Streams::Terminal),
             notifications: None,
             net_devices: None,
         };

@@ -7,20 +7,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::{
-    signal::SigSet,
-    signalfd::{SfdFlags, SignalFd},
-};
+use nix::sys::signalfd::SignalFd;
 use rustix::{
     event::PollFlags,
     io::{Errno as Kernel, ioctl_fionbio, read, retry_on_intr, write},
     process::Signal,
-    stdio::stdin,
+    stdio::{stdin, stdout},
     termios::{OptionalActions, Termios, tcgetattr, tcsetattr, tcsetwinsize},
 };
 
 use super::{
-    after_signal,
+    after_signal, all_signals,
     notified::pass_on,
     outlet::{Outlet, PIECE},
     watch::watch,
@@ -37,19 +34,18 @@ const REST: Duration = Duration::from_millis(100);
 /// process can have left there.
 const LAST_WORDS: usize = 64 << 10;
 /// How long somebody may take to read the rest when the end was asked for.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// What asks for the end, and ends the wait for a reader. Not SIGHUP, by which many a service reads its configuration.
 const REQUESTS_TO_END: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::TERM];
 
 /// Copies both ways until the process has ended and, where somebody reads it, its output is written.
-pub fn serve(
+pub(super) fn serve(
     pid: i32,
     pidfd: &OwnedFd,
     master: OwnedFd,
     notifications: Option<&NotifySocket>,
 ) -> Result<i32, CallError> {
-    let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .attempt("open", "signalfd")?;
+    let signals = all_signals()?;
     let raw = Raw::new();
     let mut pump = Pump::new(master)?;
     // A reader is waited for as long as nobody is in a hurry.
@@ -77,7 +73,7 @@ pub fn serve(
     }
 }
 
-fn take(signals: &SignalFd) -> Option<i32> {
+pub(super) fn take(signals: &SignalFd) -> Option<i32> {
     let info = signals.read_signal().ok().flatten()?;
     Some(info.ssi_signo as i32)
 }
@@ -134,7 +130,7 @@ impl Pump {
         Ok(Pump {
             master,
             pending: Vec::new(),
-            outlet: Outlet::new(),
+            outlet: Outlet::new(stdout()),
             input_open: true,
             rests: false,
         })
@@ -171,7 +167,7 @@ impl Pump {
 
     fn turn(&mut self, ready: &Ready) {
         if ready.outlet {
-            self.outlet.flush();
+            let _ = self.outlet.flush();
         }
         if ready.output {
             self.output();
@@ -239,7 +235,9 @@ impl Pump {
             let wanted = [(signals.as_fd(), PollFlags::IN), (self.outlet.as_fd(), PollFlags::OUT)];
             match watch(wanted, left) {
                 Ok(_) if iter::from_fn(|| take(signals)).any(asks_to_end) => return false,
-                Ok([_, outlet]) if !outlet.is_empty() => self.outlet.flush(),
+                Ok([_, outlet]) if !outlet.is_empty() => {
+                    let _ = self.outlet.flush();
+                }
                 Ok(_) if left != Some(Duration::ZERO) => {}
                 _ => return false,
             }
@@ -248,12 +246,12 @@ impl Pump {
     }
 }
 
-fn asks_to_end(signal: i32) -> bool {
+pub(super) fn asks_to_end(signal: i32) -> bool {
     REQUESTS_TO_END.iter().any(|request| request.as_raw() == signal)
 }
 
 fn copy_size(master: &OwnedFd) {
-    if let Some(size) = callers_size() {
+    if let Ok(size) = callers_size() {
         let _ = tcsetwinsize(master, size);
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use davit_spec::{ConsoleSize, User};
 use rustix::{
-    fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, makedev, openat},
+    fs::{CWD, FileType, Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, makedev, openat},
     io::Errno as Kernel,
     process::ioctl_tiocsctty,
     pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt},
@@ -40,8 +40,8 @@ pub enum TerminalError {
 pub enum Console {
     /// To whoever listens at `--console-socket`.
     Socket(OwnedFd),
-    /// To the runtime itself, which stays in the foreground.
-    Runtime,
+    /// To the runtime itself, which stays in the foreground. The terminal is as large as the caller's.
+    Runtime(Winsize),
 }
 
 /// Makes a terminal in the container's devpts, sends its master away, and makes it the standard streams and the
@@ -65,8 +65,8 @@ pub fn set_up(
     match console {
         // The receiver shows this name to people; the terminal itself is the descriptor.
         Console::Socket(socket) => send(socket.as_fd(), b"/dev/pts/ptmx", Some(master.as_fd())),
-        Console::Runtime => {
-            fit_to_caller(&slave)?;
+        Console::Runtime(size) => {
+            fit_to_caller(&slave, size)?;
             channel.tell(FromChild::Terminal(master))
         }
     }
@@ -80,20 +80,23 @@ pub fn set_up(
 
 /// For a terminal inside the caller's: as large as that one, and without making CR LF of a line's end. The caller's
 /// terminal does that for itself, and a file or a pipe should have none.
-fn fit_to_caller(slave: &OwnedFd) -> Result<(), CallError> {
-    if let Some(size) = callers_size() {
-        resize(slave, size.ws_row, size.ws_col)?;
-    }
+fn fit_to_caller(slave: &OwnedFd, size: Winsize) -> Result<(), CallError> {
+    resize(slave, size.ws_row, size.ws_col)?;
     let mut modes = tcgetattr(slave).attempt("inspect", "terminal")?;
     modes.output_modes.remove(OutputModes::ONLCR);
     tcsetattr(slave, OptionalActions::Now, &modes).attempt("set up", "terminal")
 }
 
-/// How large the caller's terminal is: the first of the standard streams that is one, since each may be redirected.
-pub fn callers_size() -> Option<Winsize> {
-    [stdin(), stdout(), stderr()]
-        .into_iter()
-        .find_map(|stream| tcgetwinsize(stream).ok())
+/// How large the caller's terminal is: the first of the standard streams that is one, since each may be redirected, or
+/// the one that controls the caller. To be asked for before the session is left.
+pub fn callers_size() -> Result<Winsize, CallError> {
+    let streams = [stdin(), stdout(), stderr()];
+    if let Some(size) = streams.into_iter().find_map(|stream| tcgetwinsize(stream).ok()) {
+        return Ok(size);
+    }
+    let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let terminal = openat(CWD, "/dev/tty", flags, Mode::empty()).attempt("open", "/dev/tty")?;
+    tcgetwinsize(terminal).attempt("inspect", "/dev/tty")
 }
 
 fn resize(terminal: &OwnedFd, rows: u16, columns: u16) -> Result<(), CallError> {

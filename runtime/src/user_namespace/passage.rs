@@ -68,8 +68,8 @@ pub fn fork_init(plan: &Plan, cgroup: Option<BorrowedFd>) -> Result<Fork, Passag
             if linux.has_new(NamespaceKind::Time) {
                 namespaces::set_time_offsets(&pid.to_string(), linux)?;
             }
-            if let Some(process) = plan.config.process.as_ref().filter(|_| plan.owns_streams) {
-                streams::hand_over(pid, &process.user);
+            if let (Some(process), Some(ends)) = (&plan.config.process, &plan.inheritance.streams) {
+                streams::hand_over(ends, pid, &process.user);
             }
             Ok(())
         },

@@ -1,20 +1,15 @@
 //! The runtime's pipes as the standard streams of a program in a user namespace.
 
-use std::os::fd::AsFd;
-
 use davit_spec::{User, id_mappings_from_table, to_host};
-use rustix::fs::{Gid, Uid, fchown, fstatfs};
+use rustix::fs::{Gid, Uid, fchown};
 
-use crate::procfs::ProcFs;
-
-const PIPEFS_MAGIC: i64 = 0x5049_5045;
+use crate::{procfs::ProcFs, program::pipes::ProgramEnds};
 
 /// Gives them to the program's user, who could else not open them anew through /dev/stdout; from within the user
 /// namespace nobody can, since their owner is not mapped there. `pid` is a process in it.
 ///
-/// Other streams than pipes are somebody else's, and are left alone. This is a courtesy: the descriptors themselves work
-/// whoever owns them, so no failure is one of the container.
-pub fn hand_over(pid: i32, user: &User) {
+/// This is a courtesy: the descriptors themselves work whoever owns them, so no failure is one of the container.
+pub fn hand_over(streams: &ProgramEnds, pid: i32, user: &User) {
     let Ok(proc) = ProcFs::open() else { return };
     let host_id = |map: &str, id| {
         let table = proc.read(&format!("{pid}/{map}")).ok()?;
@@ -23,10 +18,7 @@ pub fn hand_over(pid: i32, user: &User) {
     let (Some(uid), Some(gid)) = (host_id("uid_map", user.uid), host_id("gid_map", user.gid)) else {
         return;
     };
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    for stream in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
-        if fstatfs(stream).is_ok_and(|stat| stat.f_type == PIPEFS_MAGIC) {
-            let _ = fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        }
+    for stream in streams.each() {
+        let _ = fchown(stream, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     }
 }

@@ -24,7 +24,12 @@ use crate::{
     log,
     namespaces::{self, Shared},
     notify_socket::{self, NotifySocket},
-    program::{Inheritance, capabilities, landlock::Landlock, limits, selinux, terminal::Console},
+    program::{
+        Inheritance, capabilities,
+        landlock::Landlock,
+        limits, selinux,
+        terminal::{Console, callers_size},
+    },
     rootless::{self, is_rootless},
 };
 
@@ -58,7 +63,7 @@ pub(in crate::container) fn console(config: &Config, launch: &Launch) -> Result<
     match (&launch.console_socket, terminal) {
         (Some(path), true) => Ok(Some(Console::Socket(console_socket::connect(path)?))),
         (Some(_), false) => Err(LaunchError::NoTerminal),
-        (None, true) if launch.foreground => Ok(Some(Console::Runtime)),
+        (None, true) if launch.foreground => Ok(Some(Console::Runtime(callers_size()?))),
         (None, true) => Err(LaunchError::NoConsoleSocket),
         (None, false) => Ok(None),
     }
@@ -86,6 +91,7 @@ pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Re
         runtime_may_fetch: geteuid().is_root(),
         extra_fds,
         listen_fds,
+        streams: None,
         keep_groups: is_rootless(),
     })
 }
