@@ -125,6 +125,11 @@ fn each_flag_of_update_reaches_the_kernel() {
                 .join("davit-tests")
                 .join(bundle.id()),
         };
+        // Where the BFQ scheduler weighs, it takes the weight as it is.
+        let (v2, on_v2) = match v2 == "io.weight" && folder.join("io.bfq.weight").exists() {
+            true => ("io.bfq.weight", "default 300"),
+            false => (v2, on_v2),
+        };
         let file = if v2_alone() { v2 } else { v1 };
         if !folder.join(file).exists() {
             eprintln!("skipped: this kernel has no {file} for {flags:?}");

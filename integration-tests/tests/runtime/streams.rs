@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::MetadataExt,
+    path::Path,
     process::{Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
@@ -154,9 +155,13 @@ fn an_execs_daemon_is_waited_for_as_long_as_it_holds_the_output() {
     bundle
         .exec(&["sh", "-c", "sleep 600 > /dev/null 2>&1 & exit 6"])
         .code_is(6);
-    let mut exec = bundle.command(&["exec", bundle.id(), "sh", "-c", "sleep 600 & exit 8"]);
+    let pid_file = bundle.file("exec.pid");
+    let script = "sleep 600 & exit 8";
+    let mut exec = bundle.command(&["exec", "--pid-file", &pid_file, bundle.id(), "sh", "-c", script]);
     let mut child = bundle.spawn(exec.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-    sleep(Duration::from_millis(500));
+    wait::until_true("the shell has ended", PATIENCE, || {
+        fs::read_to_string(&pid_file).is_ok_and(|pid| !Path::new("/proc").join(pid).exists())
+    });
     assert!(child.try_wait().expect("a child").is_none());
     let pid = nix::unistd::Pid::from_raw(child.id() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("it runs");
