@@ -188,6 +188,36 @@ fn all_processes_end_with_a_container_that_shares_the_hosts() {
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
 }
 
+/// Below a cgroup with processes there is no other kind that can be limited; neither `cgroup.procs` nor `cgroup.kill` can be used there.
+#[test]
+fn a_container_in_a_threaded_cgroup_can_be_listed_and_killed() {
+    let bundle = Bundle::new();
+    let parent = PathBuf::from(format!("/sys/fs/cgroup/{}", bundle.id()));
+    fs::create_dir_all(parent.join("below")).expect("cgroups can be made");
+    fs::write(parent.join("below/cgroup.type"), "threaded").expect("it is empty");
+    let mut neighbour = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+    fs::write(parent.join("cgroup.procs"), neighbour.id().to_string()).expect("the process can be moved");
+    bundle.edit(|config| {
+        config["linux"]["cgroupsPath"] = json!(format!("/{}/below", bundle.id()));
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    sleeping(&bundle, json!({}));
+    inside(&bundle, "sleep 600 >/dev/null 2>&1 &");
+    let list = bundle.runtime(&["ps", "--format", "json", bundle.id()]).ok();
+    let pids: Vec<u32> = serde_json::from_str(&list).expect("JSON");
+    assert_eq!(pids.len(), 2, "{list}");
+    bundle.runtime(&["kill", bundle.id(), "KILL"]).ok();
+    wait::until_true("no process is left", 10, || {
+        fs::read_to_string(parent.join("below/cgroup.threads")).is_ok_and(|threads| threads.is_empty())
+    });
+    bundle.runtime(&["delete", bundle.id()]).ok();
+    assert!(!parent.join("below").exists());
+    neighbour.kill().expect("the child is ours");
+    neighbour.wait().expect("the child is ours");
+    fs::remove_dir(&parent).expect("nobody is in it");
+}
+
 #[test]
 fn cgroups_that_the_container_makes_are_its_own_and_go_with_it() {
     let bundle = Bundle::new();
