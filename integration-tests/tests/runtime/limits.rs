@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     bundle::Bundle,
+    shell_words,
     update::{control_file, v2_alone},
 };
 
@@ -139,6 +140,18 @@ fn each_flag_of_update_reaches_the_kernel() {
         let expected = if v2_alone() { on_v2 } else { on_v1 };
         assert_eq!(control_file(&bundle, controller, v1, v2), expected, "{flags:?}");
     }
+}
+
+#[test]
+fn a_hook_of_its_creation_may_update_a_container() {
+    let bundle = Bundle::new();
+    let line = shell_words(&bundle.command(&["update", "--pids-limit", "33", bundle.id()]));
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["hooks"]["createRuntime"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", line]}]);
+    });
+    bundle.create_as(bundle.id()).ok();
+    assert_eq!(control_file(&bundle, "pids", "pids.max", "pids.max"), "33");
 }
 
 /// The files of a real-time budget; `None` where there are none: on v2, and without RT_GROUP_SCHED.

@@ -28,8 +28,12 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     let id = id(&args.id)?;
     let (folder, _) = store.find(&id)?;
     let wanted = wanted(args)?;
-    // Each of two updates at once would forget what the other has changed.
-    let _claim = folder.claim()?.ok_or(StoreError::Absent)?;
+    // Each of two updates at once would forget what the other has changed. A hook of the creation itself updates while its
+    // maker has the claim, and waits for it.
+    let _claim = match folder.is_being_made() {
+        true => None,
+        false => Some(folder.claim()?.ok_or(StoreError::Absent)?),
+    };
     let (folder, record) = store.find(&id)?;
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(CommandError::State("container not running".into()));
