@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{errno::CallError, notify_socket::NotifySocket, program::pipes::RuntimeEnds};
 
-/// As much as a pipe keeps.
-const MOST: usize = 64 << 10;
+/// What is copied at once. More would be little faster, and is memory that every foreground runtime would take.
+const MOST: usize = 16 << 10;
 
 /// Copies until the process has ended and all its output is written.
 pub(super) fn serve(
