@@ -60,8 +60,9 @@ fn start(base: &Base, programs: &Path, report: &Path, boot: Boot) -> Result<Mach
         Boot::Selinux => "security=selinux selinux=1",
     };
     let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on,cache=unsafe", path.display());
+    // One thread for both processors: with one each, the guest's kernel has been seen to lock up while it patched its code.
     let child = Command::new("qemu-system-x86_64")
-        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"])
+        .args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "2G"])
         .args(["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"])
         .args(["-serial", "stdio", "-serial"])
         .arg(format!("file:{}", report.display()))
