@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::{base::Base, plan::Boot};
 
 /// What a machine may take: several times what it does on two idle cores, since others may be at work on them.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(2700);
 
 /// What the guest prints when it is about to power off.
 const END: &str = "davit: the machine has come to its end";
