@@ -1,5 +1,8 @@
 //! Content, snapshots and images through `ctr`. Every expectation is held against the real containerd first.
 
+#[path = "storage/export.rs"]
+mod export;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -8,6 +11,7 @@ use std::{
 };
 
 use davit_integration_tests::{Containerd, Finished, Manager, Registry, Run, Scratch, image};
+use export::export;
 
 /// A manager to ask, and an archive of busybox.
 struct Asked<'a> {
@@ -258,7 +262,7 @@ fn an_exported_image_comes_back_as_the_same_image() {
         asked.collect();
         let before = (asked.images(), asked.blobs(), asked.snapshots());
         let exported = asked.scratch.join("exported.tar");
-        asked.ctr(&["images", "export", text(&exported), name]).ok();
+        export(asked.socket, name, &exported);
         asked.ctr(&["images", "rm", "--sync", name]).ok();
         asked.assert_empty();
         asked.ctr(&["images", "import", text(&exported)]).ok();
