@@ -1,6 +1,11 @@
 //! What is refused, and how: the same status and the same words as Docker, which each table is held against first.
 
-use std::path::Path;
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+    time::Duration,
+};
 
 use davit_integration_tests::{Dockerd, Engine, Run, Scratch, http, image};
 
@@ -164,7 +169,7 @@ fn a_request_that_is_not_http_or_never_ends_hurts_nobody_else() {
     let socket = engine.socket();
     assert!([0, 400].contains(&http::raw(socket, b"\x00\x01\x02 not http\r\n\r\n").status));
     let stalled: Vec<_> = (0..200)
-        .map(|_| std::os::unix::net::UnixStream::connect(socket).expect("it listens"))
+        .map(|_| UnixStream::connect(socket).expect("it listens"))
         .collect();
     let huge = format!("GET /_ping HTTP/1.0\r\nX: {}\r\n\r\n", "x".repeat(8 << 20));
     assert!(http::raw(socket, huge.as_bytes()).status != 200);
@@ -172,4 +177,29 @@ fn a_request_that_is_not_http_or_never_ends_hurts_nobody_else() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "OK"));
     drop(stalled);
     engine.stop();
+}
+
+#[test]
+fn a_refusal_waits_for_the_body_so_that_its_sender_reads_it() {
+    on_both(|_, socket| {
+        let mut stream = UnixStream::connect(socket).expect("it listens");
+        stream
+            .write_all(b"POST /v1.44/no-such-route HTTP/1.1\r\nHost: docker\r\nContent-Length: 2\r\n\r\n")
+            .expect("it listens");
+        // A server that answers at once has time to do so, and to close.
+        let eager = stream.set_read_timeout(Some(Duration::from_millis(200)));
+        eager.expect("a duration above zero");
+        assert!(stream.read(&mut [0]).is_err(), "nothing comes before the body has gone");
+        stream.write_all(b"{}").expect("it still reads");
+        stream
+            .write_all(b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n")
+            .expect("the connection goes on");
+        stream.set_read_timeout(None).expect("none is fine");
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).expect("text");
+        assert!(
+            answers.starts_with("HTTP/1.1 404") && answers.ends_with("OK"),
+            "{answers}"
+        );
+    });
 }

@@ -20,6 +20,7 @@ pub mod server;
 mod show;
 mod streams;
 mod system;
+mod unread;
 mod version;
 mod wire;
 

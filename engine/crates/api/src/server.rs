@@ -1,6 +1,7 @@
 //! Serving the API on a unix socket.
 
 use std::{
+    convert::Infallible,
     future::Future,
     os::fd::{AsFd as _, OwnedFd},
     sync::Arc,
@@ -17,6 +18,7 @@ use tracing::{debug, warn};
 use crate::{
     engine::Engine,
     router::{answer, routes},
+    unread,
 };
 
 /// How often a connection is looked at for a client that is gone.
@@ -44,8 +46,16 @@ pub async fn serve(listener: UnixListener, engine: Arc<Engine>, shutdown: impl F
 
 async fn serve_connection(stream: UnixStream, router: Router) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let request: Request = request.map(Body::new);
-        answer(router.clone(), request)
+        let router = router.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let (body, rest) = unread::watch(body);
+            let response = answer(router, Request::from_parts(parts, Body::new(body))).await?;
+            if response.status().is_client_error() || response.status().is_server_error() {
+                rest.forget().await;
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let Ok(watched) = stream.as_fd().try_clone_to_owned() else {
         return;
