@@ -4,6 +4,16 @@
 //! command lines. Every test makes one [`Scratch`], which has folders, names and a subnet of its own and leaves no process,
 //! mount, network namespace, cgroup, bridge or rule behind, even when the test fails.
 
+/// Says what a test does not show on this machine, and why. Unlike `eprintln!` it is seen though the test passes.
+#[macro_export]
+macro_rules! skipped {
+    ($($why:tt)*) => {{
+        use std::io::Write as _;
+        let why = format!($($why)*);
+        let _ = writeln!(std::io::stderr(), "not shown: {why}");
+    }};
+}
+
 pub mod command;
 pub mod daemon;
 pub mod http;

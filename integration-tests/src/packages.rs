@@ -32,6 +32,7 @@ pub const TEST: &[Package] = &[
     ("kmod", "/sbin/modprobe"),
     ("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     ("tmux", "/usr/bin/tmux"),
+    ("uidmap", "/usr/bin/newuidmap"),
     ("util-linux", "/usr/bin/setsid"),
 ];
 

@@ -26,7 +26,7 @@ pub struct Cli {
     /// Log what is done, to find errors
     #[arg(long)]
     pub debug: bool,
-    /// Write errors and warnings to this file (standard error where absent)
+    /// Write errors, warnings and details to this file (errors to standard error as well)
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
     /// The form of a log line
@@ -83,7 +83,7 @@ pub enum Command {
     Checkpoint(Box<Checkpoint>),
     /// Make a container; its program waits for `start`
     Create(Create),
-    /// Kill or remove what is left of a container
+    /// Remove a container that has stopped or was not started
     Delete(Delete),
     /// Show resource usage
     Events(Events),
@@ -91,7 +91,7 @@ pub enum Command {
     Exec(Box<Exec>),
     /// Say what this runtime can do
     Features,
-    /// Send a signal to a container's first process
+    /// Send a signal to a container's first process; KILL to all, where they share another's pid namespace
     Kill(Kill),
     /// List containers
     List(List),
@@ -194,7 +194,7 @@ pub struct Exec {
     /// Supplementary groups
     #[arg(short = 'g', long, value_name = "GID")]
     pub additional_gids: Vec<u32>,
-    /// Take all of it from a process.json
+    /// Take the process from a process.json instead of other options; what it leaves open is as in the container
     #[arg(short, long, value_name = "FILE")]
     pub process: Option<PathBuf>,
     /// Do not wait for the end
@@ -212,7 +212,7 @@ pub struct Exec {
     /// Never let it gain privileges; =false: let it, whatever the container's own process may
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub no_new_privs: Option<bool>,
-    /// Add a capability to the bounding set
+    /// Add a capability: to the bounding, effective and permitted sets, and to the ambient one where the process has inheritable ones
     #[arg(short, long, value_name = "CAP")]
     pub cap: Vec<String>,
     /// Pass on this many file descriptors beside the standard streams

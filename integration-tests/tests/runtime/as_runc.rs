@@ -190,7 +190,10 @@ fn a_tunnel_may_be_opened_without_a_rule_of_its_own() {
     Command::new("mknod").arg(node).args(["c", "10", "200"]).finish().ok();
     // Without the rule: operation not permitted. With it: whatever the kernel says of a node that it has a driver for or not.
     let output = bundle.run(&["sh", "-c", ": < /tun"]);
-    assert!(!output.stderr.contains("not permitted"), "{}", output.stderr);
+    assert!(
+        output.code == 0 || output.stderr.contains("No such device"),
+        "{output:?}"
+    );
 }
 
 fn sleeper() -> Bundle {

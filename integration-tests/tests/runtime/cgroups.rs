@@ -129,7 +129,7 @@ fn without_a_manager_a_container_runs_where_no_cgroups_are_mounted() {
 #[test]
 fn systemd_is_not_asked_where_it_does_not_run() {
     if Path::new("/run/systemd/system").exists() {
-        eprintln!("skipped: systemd runs on this machine");
+        davit_integration_tests::skipped!("systemd runs on this machine");
         return;
     }
     let bundle = Bundle::new();
@@ -149,7 +149,7 @@ fn systemd_is_not_asked_where_it_does_not_run() {
 #[test]
 fn unified_files_are_refused_where_v1_has_the_limits() {
     if v2_alone() {
-        eprintln!("skipped: this machine has no v1 hierarchies");
+        davit_integration_tests::skipped!("this machine has no v1 hierarchies");
         return;
     }
     let bundle = Bundle::new();

@@ -50,8 +50,8 @@ impl Rig {
                 return Some(rig);
             }
         }
-        eprintln!(
-            "not tested here: no criu works on this kernel (criu check), neither this machine's nor one in {}",
+        davit_integration_tests::skipped!(
+            "no criu works on this kernel (criu check), neither this machine's nor one in {}",
             peers.display()
         );
         None
@@ -376,7 +376,7 @@ fn connections_in_a_shared_network_namespace_are_kept_where_that_is_asked_for() 
 fn memory_is_taken_ahead_where_the_kernel_tracks_it() {
     let Some(rig) = Rig::new() else { return };
     if !rig.criu_has(Some("mem_dirty_track")) {
-        eprintln!("not tested here: this kernel does not track dirty memory (CONFIG_MEM_SOFT_DIRTY)");
+        davit_integration_tests::skipped!("this kernel does not track dirty memory (CONFIG_MEM_SOFT_DIRTY)");
         rig.run(COUNTER);
         rig.checkpoint(&["--pre-dump"])
             .code_is(1)

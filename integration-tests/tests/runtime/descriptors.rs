@@ -9,9 +9,10 @@ use std::{
         unix::net::UnixListener,
     },
     process::Command,
+    time::Duration,
 };
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, wait};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::json;
 
@@ -19,7 +20,10 @@ use crate::{bundle::Bundle, shell_words};
 
 /// Takes the message of whoever connects, and the one descriptor that comes with it.
 pub fn receive(listener: &UnixListener) -> (Vec<u8>, OwnedFd) {
-    let (connection, _) = listener.accept().expect("the runtime connects");
+    listener.set_nonblocking(true).expect("a socket");
+    let (connection, _) = wait::until("the runtime connects", 30, || listener.accept().ok());
+    let patience = connection.set_read_timeout(Some(Duration::from_secs(30)));
+    patience.expect("a duration above zero");
     let mut text = vec![0; 64 * 1024];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -130,6 +134,7 @@ fn converse(master: OwnedFd, greeting: &str) {
         let mut buffer = [0; 256];
         while !said.ends_with(end) {
             let length = terminal.read(&mut buffer).expect("a terminal");
+            assert_ne!(length, 0, "the terminal ends after {said:?}");
             said.push_str(&String::from_utf8_lossy(&buffer[..length]));
         }
         said.clone()

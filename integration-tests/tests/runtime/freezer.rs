@@ -64,8 +64,14 @@ fn a_paused_container_takes_other_signals_when_it_goes_on() {
     let bundle = Bundle::new();
     started(
         &bundle,
-        &["sh", "-c", "trap 'exit 3' USR1; while :; do sleep 0.1; done"],
+        &[
+            "sh",
+            "-c",
+            "trap 'exit 3' USR1; touch /ready; while :; do sleep 0.1; done",
+        ],
     );
+    let ready = bundle.rootfs().join("ready");
+    wait::until_true("the trap is set", 10, || ready.exists());
     bundle.runtime(&["pause", bundle.id()]).ok();
     bundle.runtime(&["kill", bundle.id(), "USR1"]).ok();
     assert_eq!(bundle.state()["status"], "paused");
@@ -77,7 +83,7 @@ fn a_paused_container_takes_other_signals_when_it_goes_on() {
 #[test]
 fn a_container_that_freezes_itself_can_be_killed_or_removed_by_force() {
     if v2_alone() {
-        eprintln!("skipped: on v2 a frozen process dies like any other");
+        davit_integration_tests::skipped!("on v2 a frozen process dies like any other");
         return;
     }
     let script = "cd /sys/fs/cgroup/freezer && mkdir below && \
@@ -164,7 +170,7 @@ fn a_start_gives_a_container_up_that_is_paused_meanwhile() {
 #[test]
 fn a_deletion_waits_for_the_last_process_and_not_for_the_first() {
     if v2_alone() {
-        eprintln!("skipped: nothing keeps a killed process from dying here");
+        davit_integration_tests::skipped!("nothing keeps a killed process from dying here");
         return;
     }
     let bundle = Bundle::new();
@@ -176,7 +182,7 @@ fn a_deletion_waits_for_the_last_process_and_not_for_the_first() {
     let list = processes();
     let other = list.lines().find(|pid| *pid != first).expect("there are three");
     // Frozen where the runtime does not look, it is deaf to the SIGKILL for two seconds.
-    let elsewhere = folder(&bundle).with_file_name(format!("{}-elsewhere", bundle.id()));
+    let elsewhere = folder(&bundle).with_file_name(format!("elsewhere-{}", bundle.id()));
     fs::create_dir(&elsewhere).expect("cgroups can be made");
     fs::write(elsewhere.join("cgroup.procs"), other).expect("it can be moved");
     fs::write(elsewhere.join("freezer.state"), "FROZEN").expect("it can be frozen");

@@ -16,7 +16,7 @@ fn is_missing() -> bool {
     // securityfs need not be mounted; then the kernel's own version of the interface tells.
     let missing = !lsms.is_empty() && !lsms.contains("landlock");
     if missing {
-        eprintln!("not shown: this kernel runs without Landlock");
+        davit_integration_tests::skipped!("this kernel runs without Landlock");
     }
     missing
 }
@@ -112,7 +112,7 @@ fn scope_is_missing(bundle: &Bundle) -> bool {
     let finished = bundle.run(&["true"]);
     let missing = finished.code == 1 && finished.stderr.contains("scope needs Landlock ABI 6");
     match missing {
-        true => eprintln!("not shown: {}", finished.stderr.trim()),
+        true => davit_integration_tests::skipped!("{}", finished.stderr.trim()),
         false => drop(finished.ok()),
     }
     missing

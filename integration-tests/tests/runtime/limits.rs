@@ -133,7 +133,7 @@ fn each_flag_of_update_reaches_the_kernel() {
         };
         let file = if v2_alone() { v2 } else { v1 };
         if !folder.join(file).exists() {
-            eprintln!("skipped: this kernel has no {file} for {flags:?}");
+            davit_integration_tests::skipped!("this kernel has no {file} for {flags:?}");
             continue;
         }
         update(&bundle, flags);
@@ -160,7 +160,7 @@ fn a_hook_of_its_creation_may_update_a_container() {
 fn budget(bundle: &Bundle) -> Option<impl Fn() -> [String; 2]> {
     let root = Path::new("/sys/fs/cgroup/cpu");
     if !root.join("cpu.rt_runtime_us").exists() {
-        eprintln!("skipped: this kernel has no cpu.rt_runtime_us");
+        davit_integration_tests::skipped!("this kernel has no cpu.rt_runtime_us");
         return None;
     }
     let folder = root.join(bundle.id());
@@ -248,7 +248,7 @@ impl Disk {
             .expect("the bundle is ours");
         let found = Command::new("losetup").args(["--find", "--show", &file]).finish();
         if found.code != 0 {
-            eprintln!("skipped: no loop device: {}", found.stderr);
+            davit_integration_tests::skipped!("no loop device: {}", found.stderr);
             return None;
         }
         let name = found.ok().trim_start_matches("/dev/").to_owned();
@@ -256,7 +256,7 @@ impl Disk {
         match fs::write(format!("/sys/block/{}/queue/scheduler", disk.0), "bfq") {
             Ok(()) => Some(disk),
             Err(err) => {
-                eprintln!("skipped: no BFQ scheduler: {err}");
+                davit_integration_tests::skipped!("no BFQ scheduler: {err}");
                 None
             }
         }
@@ -360,7 +360,7 @@ fn the_first_process_is_in_every_hierarchy() {
         if is_mounted(name) {
             assert!(entered.contains(name), "{name}: {text}");
         } else {
-            eprintln!("skipped: {name:?} is not mounted");
+            davit_integration_tests::skipped!("{name:?} is not mounted");
         }
     }
     assert!(!entered.is_empty());

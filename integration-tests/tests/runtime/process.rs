@@ -10,7 +10,7 @@ use crate::{Bundle, shell_words};
 fn second_cpu_is_missing() -> bool {
     let missing = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2);
     if missing {
-        eprintln!("not shown: this machine has one CPU, and an affinity needs two");
+        davit_integration_tests::skipped!("this machine has one CPU, and an affinity needs two");
     }
     missing
 }
@@ -77,7 +77,7 @@ fn the_callers_own_affinity_does_not_reach_a_container() {
 #[test]
 fn pages_come_from_the_memory_nodes_of_the_policy() {
     if !fs::exists("/proc/self/numa_maps").unwrap_or(false) {
-        eprintln!("not shown: this kernel has no NUMA policies");
+        davit_integration_tests::skipped!("this kernel has no NUMA policies");
         return;
     }
     let bundle = Bundle::new();
@@ -250,7 +250,7 @@ fn personality_flags_are_ignored_with_a_warning() {
 #[test]
 fn an_selinux_label_is_refused_where_nobody_enforces_it() {
     if fs::exists("/sys/fs/selinux/enforce").unwrap_or(false) {
-        eprintln!("not shown: SELinux is enabled here");
+        davit_integration_tests::skipped!("SELinux is enabled here");
         return;
     }
     let text = "selinux label is specified in config, but selinux is disabled or not supported";
@@ -275,7 +275,7 @@ fn an_selinux_label_is_refused_where_nobody_enforces_it() {
 #[test]
 fn a_share_of_the_caches_is_refused_where_none_can_be_had() {
     if fs::exists("/sys/fs/resctrl/schemata").unwrap_or(false) {
-        eprintln!("not shown: this machine has Intel RDT");
+        davit_integration_tests::skipped!("this machine has Intel RDT");
         return;
     }
     let bundle = Bundle::new();

@@ -211,7 +211,11 @@ fn a_newuidmap_that_leaves_a_daemon_or_does_not_end_is_not_waited_for_for_ever()
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
     };
     let begun = Instant::now();
-    tool("/bin/sleep 50 & exec /usr/bin/newuidmap \"$@\"");
+    // Working in the bundle, the sleeper is found and ended with the test's other processes.
+    tool(&format!(
+        "cd {}; /bin/sleep 50 & exec /usr/bin/newuidmap \"$@\"",
+        bundle.path()
+    ));
     assert_eq!(run().ok(), "fine");
     assert!(begun.elapsed() < Duration::from_secs(20));
     tool("exec /bin/sleep 120");

@@ -152,9 +152,11 @@ fn an_execs_daemon_is_waited_for_as_long_as_it_holds_the_output() {
     assert_eq!(said.code_is(5).stdout, "early\nlate\n");
     assert!(begun.elapsed() >= Duration::from_secs(1));
     // One that has streams of its own is not, and a signal that asks for the end ends the wait.
+    let begun = Instant::now();
     bundle
         .exec(&["sh", "-c", "sleep 600 > /dev/null 2>&1 & exit 6"])
         .code_is(6);
+    assert!(begun.elapsed() < Duration::from_secs(PATIENCE));
     let pid_file = bundle.file("exec.pid");
     let script = "sleep 600 & exit 8";
     let mut exec = bundle.command(&["exec", "--pid-file", &pid_file, bundle.id(), "sh", "-c", script]);

@@ -142,7 +142,7 @@ fn no_limit_of_a_file_is_dropped() {
         ("rdma", json!({"rdma": {"mlx4_0": {"hcaHandles": 2}}}), None),
     ] {
         if is_mounted(controller) {
-            eprintln!("skipped: this machine has {controller}");
+            davit_integration_tests::skipped!("this machine has {controller}");
             continue;
         }
         let finished = finished.unwrap_or_else(|| update(wanted));

@@ -31,7 +31,7 @@ pub struct Criu {
     /// What criu does about cgroups: soft, full, strict or ignore (soft where absent)
     #[arg(long, value_name = "MODE")]
     pub manage_cgroups_mode: Option<String>,
-    /// Make this namespace afresh and empty (network)
+    /// Accepted for callers of runc: network, which is always made afresh and empty
     #[arg(long, value_name = "NAMESPACE")]
     pub empty_ns: Vec<String>,
     /// Drop pages from the parent's image that this one has
