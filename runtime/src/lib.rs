@@ -7,8 +7,9 @@
 //! sides speak.
 //!
 //! What always holds: nothing is said to be done that was not (what is not supported is refused by name; a limit that only
-//! cgroup v1 has, or that no kernel has any more, is passed over with a warning); no path of a container is resolved but inside its root; no descriptor but the wanted ones reaches a program; and a container is
-//! known by its process's pid *and* start time.
+//! cgroup v1 has, or that no kernel has any more, is passed over with a warning); no path of a container is
+//! resolved but inside its root; no descriptor but the wanted ones reaches a program; and a container is known by its
+//! process's pid *and* start time.
 
 pub mod cli;
 pub mod command;
