@@ -69,9 +69,20 @@ fn after_signal(signal: i32, pid: i32, pidfd: &OwnedFd) -> Option<i32> {
     if signal == Signal::CHILD.as_raw() {
         return reap(pid);
     }
+    if is_our_own(signal) {
+        return None;
+    }
     // A signal for a process that has just ended is late, not wrong.
     let _ = davit_sys::signals::send(pidfd.as_fd(), signal);
     None
+}
+
+/// What the kernel says to the runtime and not to the program: that the caller's terminal has another size, that nobody reads
+/// the caller's end of a pipe. runc passes on neither the first nor SIGURG.
+fn is_our_own(signal: i32) -> bool {
+    [Signal::WINCH, Signal::URG, Signal::PIPE]
+        .iter()
+        .any(|own| own.as_raw() == signal)
 }
 
 /// Takes the exit status of every child that has ended: as a subreaper we get the container's orphans, too.

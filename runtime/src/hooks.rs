@@ -88,7 +88,8 @@ fn run_one(hook: &Hook, state: &str, process: Option<BorrowedFd>) -> Result<(), 
     let mut child = davit_sys::signals::unblocked(&mut command)
         .spawn()
         .map_err(|err| Failure::Spawn(hook.path.clone(), err.into()))?;
-    let limit = hook.timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    // Below zero the time is over at once, as with runc.
+    let limit = hook.timeout.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     let status = match wait(&mut child, limit.map(Duration::from_secs), process).map_err(Failure::Io)? {
         End::Exited(status) if status.success() => return Ok(()),
         End::Exited(status) => status,

@@ -78,7 +78,8 @@ enum First {
 
 fn first_end(child: &Child, limit: Option<Duration>, process: Option<BorrowedFd>) -> Result<First, Errno> {
     let program = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let end = limit.map(|limit| Instant::now() + limit);
+    // One that the clock cannot hold is none.
+    let end = limit.and_then(|limit| Instant::now().checked_add(limit));
     let fds = iter::once(program.as_fd()).chain(process);
     let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     loop {

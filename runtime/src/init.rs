@@ -210,7 +210,9 @@ fn before_execution(waiting: &Waiting, listener: &Channel) -> Result<(), InitErr
         let mut hooks = hooks.clone();
         // Alone of all hooks these may rely on the program's environment.
         for hook in &mut hooks {
-            hook.env.get_or_insert_with(|| waiting.prepared.environment());
+            if hook.env.as_ref().is_none_or(Vec::is_empty) {
+                hook.env = Some(waiting.prepared.environment());
+            }
         }
         hooks::run("startContainer", &hooks, &own_state(&waiting.record, "created")?)?;
     }

@@ -346,3 +346,18 @@ fn another_config_than_the_bundles_is_read_from_where_the_caller_is() {
     bundle.runtime(&create).ok();
     assert_eq!(bundle.exec(&["sh", "-c", "echo $FROM"]).ok(), "other");
 }
+
+#[test]
+fn a_list_is_whole_though_nobody_reads_what_is_wrong() {
+    let bundle = Bundle::new();
+    bundle.create_as(bundle.id()).ok();
+    let damaged = bundle.root().join("damaged");
+    fs::create_dir(&damaged).expect("the root is ours");
+    fs::write(damaged.join("state.json"), "{").expect("the root is ours");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let listed = bundle.command(&["list", "--quiet"]).stderr(writer).output();
+    let listed = listed.expect("the runtime is built");
+    assert!(listed.status.success(), "{listed:?}");
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), format!("{}\n", bundle.id()));
+}

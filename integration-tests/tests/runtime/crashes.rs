@@ -407,3 +407,22 @@ fn is_stopped(pid: u32) -> bool {
 fn signal(name: &str, pid: u32) {
     Command::new("kill").args([name, &pid.to_string()]).finish();
 }
+
+#[test]
+fn what_a_killed_creation_left_is_removed_without_whoever_took_its_cgroup() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    let killed = format!("killed-{}", bundle.id());
+    killed_at(
+        &bundle,
+        "create.limited",
+        &["create", "--bundle", &bundle.path(), &killed],
+    );
+    bundle.sleeping();
+    let removal = bundle.runtime(&["delete", "--force", &killed]);
+    removal.code_is(0).says("another container is in the cgroup by now");
+    assert_eq!(bundle.state()["status"], "running");
+    assert_eq!(bundle.exec(&["echo", "alive"]).ok(), "alive");
+    assert_eq!(bundle.ids(), [bundle.id()]);
+    nothing_is_left_of(&bundle, "the other one");
+}

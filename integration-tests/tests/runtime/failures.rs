@@ -3,11 +3,11 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
-use davit_integration_tests::{sweep, wait};
+use davit_integration_tests::{Finished, Run, sweep, wait};
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
@@ -176,4 +176,29 @@ fn who_runs_a_container_in_the_foreground_is_not_taken_for_who_makes_it() {
     // The container was killed, and the runtime says so: it was not killed itself.
     assert_eq!(run.wait().expect("it is a child").code(), Some(128 + 9));
     nothing_is_left(&bundle);
+}
+
+#[test]
+fn a_clean_up_that_fails_hides_neither_an_exit_code_nor_an_error() {
+    let bundle = Bundle::new();
+    let held = bundle.root().join(bundle.id()).join("held").display().to_string();
+    // A folder that something is mounted on cannot be removed.
+    bundle.edit(|config| {
+        config["hooks"]["createRuntime"] = shell(&format!("mkdir {held} && mount --bind {held} {held}"));
+    });
+    let nothing_is_left_after = |finished: Finished, code: i32, why: &str| {
+        let umount = Command::new("umount").arg(&held).finish();
+        let what_to_do = "delete --force removes what is left of the container";
+        finished.code_is(code).says(why).says(what_to_do);
+        umount.ok();
+        bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+        nothing_is_left(&bundle);
+    };
+    nothing_is_left_after(bundle.run(&["sh", "-c", "exit 42"]), 42, "busy");
+    let nowhere = bundle.file("nowhere/pid");
+    let path = bundle.path();
+    for command in ["create", "run"] {
+        let args = [command, "--pid-file", &nowhere, "--bundle", &path, bundle.id()];
+        nothing_is_left_after(bundle.runtime(&args), 1, "nowhere/");
+    }
 }

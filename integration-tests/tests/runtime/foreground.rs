@@ -334,3 +334,45 @@ fn the_terminal_is_as_large_as_whichever_of_the_streams_is_one() {
         assert_eq!(end(&mut child), Some(4), "{stream}");
     }
 }
+
+/// A program of this runs until it is told to end, ticks meanwhile, and writes down signals that are not its matter.
+const LISTENER: &str = "trap 'touch /disturbed' PIPE WINCH URG; trap 'exit 5' TERM; touch /ready; \
+    while :; do echo . >> /ticks; sleep 0.1; done";
+
+/// Waits until the program of [`LISTENER`] has been through its loop a few times more.
+fn goes_on(bundle: &Bundle) {
+    let ticks = || fs::read_to_string(bundle.rootfs().join("ticks")).map_or(0, |ticks| ticks.len());
+    let before = ticks();
+    wait::until_true("the program goes on", PATIENCE, || ticks() >= before + 6);
+}
+
+#[test]
+fn signals_of_the_callers_terminal_and_pipes_are_not_the_programs() {
+    let bundle = Bundle::new();
+    let mut child = bundle.spawn(bundle.running(false, LISTENER).stdout(Stdio::null()));
+    bundle.has("ready");
+    for signal in [Signal::SIGWINCH, Signal::SIGURG, Signal::SIGPIPE] {
+        send(&child, signal);
+    }
+    goes_on(&bundle);
+    send(&child, Signal::SIGTERM);
+    assert_eq!(end(&mut child), Some(5));
+    assert!(!bundle.rootfs().join("disturbed").exists());
+}
+
+#[test]
+fn a_caller_who_reads_no_more_is_felt_by_who_writes_alone() {
+    let bundle = Bundle::new();
+    bundle.sleeping();
+    let script = format!("yes & {LISTENER}");
+    let mut exec = bundle.command(&["exec", bundle.id(), "sh", "-c", &script]);
+    let mut child = bundle.spawn(exec.stdout(Stdio::piped()).stderr(Stdio::null()));
+    bundle.has("ready");
+    drop(child.stdout.take());
+    let writers = || bundle.exec(&["pidof", "yes"]).code;
+    wait::until_true("who writes has ended", PATIENCE, || writers() == 1);
+    goes_on(&bundle);
+    send(&child, Signal::SIGTERM);
+    assert_eq!(end(&mut child), Some(5));
+    assert!(!bundle.rootfs().join("disturbed").exists());
+}

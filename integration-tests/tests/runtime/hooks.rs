@@ -131,3 +131,34 @@ fn poststop_hooks_run_after_a_creation_that_failed_and_their_own_failure_is_a_wa
     bundle.run(&["true"]).code_is(1);
     assert_eq!(states(), Vec::<Value>::new());
 }
+
+#[test]
+fn no_number_is_too_large_or_too_small_for_a_timeout() {
+    let bundle = Bundle::new();
+    let with = |timeout: i64| {
+        bundle.edit(|config| {
+            config["hooks"]["createRuntime"] =
+                json!([{"path": "/bin/sleep", "args": ["sleep", "0.2"], "timeout": timeout}]);
+        });
+        bundle.run(&["echo", "fine"])
+    };
+    assert_eq!(with(i64::MAX).ok(), "fine");
+    for over in [-1, i64::MIN] {
+        with(over).code_is(1).says("timeout");
+    }
+    assert_eq!(bundle.ids(), Vec::<String>::new());
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+#[test]
+fn an_empty_environment_of_a_start_container_hook_is_the_programs() {
+    let bundle = Bundle::new();
+    for env in [json!([]), json!(null)] {
+        bundle.edit(|config| {
+            config["process"]["env"] = json!(["PATH=/bin", "OF=the program"]);
+            let script = "echo \"$OF\" > /seen";
+            config["hooks"]["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": env}]);
+        });
+        assert_eq!(bundle.run(&["cat", "/seen"]).ok(), "the program");
+    }
+}

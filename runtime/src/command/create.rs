@@ -41,7 +41,7 @@ pub(super) fn run(store: &Store, args: &Create, cgroup: CgroupChoice) -> Result<
                 .map_or(Ok(()), |path| pidfd_socket::send(path, &launched.pidfd))
         });
     if let Err(err) = handed_over {
-        launched.take_back()?;
+        launched.take_back();
         return Err(err.into());
     }
     launched.settle();

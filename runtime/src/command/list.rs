@@ -1,6 +1,10 @@
 //! `list`: all containers.
 
-use std::{fs, os::unix::fs::MetadataExt};
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::MetadataExt,
+};
 
 use super::{CommandError, print};
 use crate::{
@@ -51,7 +55,8 @@ fn rows(store: &Store) -> Result<Vec<Row>, CommandError> {
                     owner: uid.map_or_else(|_| String::new(), |uid| owner(&passwd, uid)),
                 });
             }
-            Err(err) => eprintln!("load container {name}: {err}"),
+            // Nobody may read it: eprintln! would end the list for that.
+            Err(err) => drop(writeln!(io::stderr(), "load container {name}: {err}")),
         }
     }
     Ok(rows)

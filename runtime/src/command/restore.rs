@@ -50,12 +50,12 @@ pub(super) fn run(store: &Store, args: &Args, cgroup: CgroupChoice) -> Result<u8
     match attend(args, &mut restored) {
         Ok(code) => {
             if !args.detach {
-                destroy::remove_with(&restored.folder, &restored.record, &restored.hooks)?;
+                destroy::remove_ended(&restored.folder, &restored.record, &restored.hooks);
             }
             Ok(code)
         }
         Err(err) => {
-            restored.take_back()?;
+            restored.take_back();
             Err(err.into())
         }
     }

@@ -33,12 +33,12 @@ pub(super) fn run(store: &Store, args: &Run, cgroup: CgroupChoice) -> Result<u8,
     match after_start(args, &launched).and_then(|()| attend(args, &mut launched)) {
         Ok(code) => {
             if !(args.detach || args.keep) {
-                destroy::remove_with(&launched.folder, &launched.record, &launched.hooks)?;
+                destroy::remove_ended(&launched.folder, &launched.record, &launched.hooks);
             }
             Ok(code)
         }
         Err(err) => {
-            launched.take_back()?;
+            launched.take_back();
             Err(err)
         }
     }

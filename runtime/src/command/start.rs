@@ -13,7 +13,7 @@ use crate::{
         store::{Folder, Store},
     },
     errno::Attempt,
-    fail_point, hooks,
+    fail_point, hooks, log,
     notify_socket::{self, NotifySocket},
     state,
     talk::{Channel, FromChild, ToChild},
@@ -101,7 +101,9 @@ fn poststart(folder: &Folder, record: &Record) -> Result<(), CommandError> {
     }
     let state = state::for_hook(record, record.init.pid, "running")?;
     if let Err(err) = hooks::run("poststart", &hooks, &state) {
-        destroy::kill(record)?;
+        if let Err(kept) = destroy::kill(record) {
+            log::warn(&kept.to_string());
+        }
         return Err(err.into());
     }
     Ok(())

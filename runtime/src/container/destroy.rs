@@ -87,6 +87,13 @@ pub fn remove_with(folder: &Folder, record: &Record, hooks: &Hooks) -> Result<()
         .map_or(Ok(()), |claim| remove(&claim, folder, record, hooks))
 }
 
+/// [`remove_with`], where a failure is nothing beside the program's exit code, or beside why the container ends: it is said.
+pub fn remove_ended(folder: &Folder, record: &Record, hooks: &Hooks) {
+    if let Err(err) = remove_with(folder, record, hooks) {
+        log::warn(&format!("{err}; delete --force removes what is left of the container"));
+    }
+}
+
 /// Kills what a first process that has ended may have left: processes of a shared pid namespace.
 pub fn kill_orphans(record: &Record) -> Result<(), DestroyError> {
     kill_left(record, &record.cgroup()?)
@@ -128,7 +135,9 @@ pub fn remove_remains(_: &Claim, folder: &Folder) -> Result<(), DestroyError> {
     };
     let record = plan.record;
     let cgroup = record.cgroup()?;
-    if plan.cgroup_is_made {
+    if is_anothers(folder, &record)? {
+        log::warn("another container is in the cgroup by now: it is left alone");
+    } else if plan.cgroup_is_made {
         empty_and_remove(&cgroup)?;
     } else if let Err(err) = cgroup.destroy() {
         // Made or not, nobody of ours is in it; and with somebody in it it is not ours.
@@ -162,10 +171,24 @@ pub fn end_making(folder: &Folder) -> Result<(), DestroyError> {
     }
     // One of its children may hold the claim as well, until it runs and sees that its maker is gone.
     let cgroup = plan.record.cgroup()?;
-    if plan.cgroup_is_made {
+    if plan.cgroup_is_made && !is_anothers(folder, &plan.record)? {
         kill_all(&cgroup)?;
     }
     Ok(())
+}
+
+/// Whether a container that lives has this cgroup, too: an empty one, such as a killed creation leaves, may be taken again.
+fn is_anothers(folder: &Folder, record: &Record) -> Result<bool, DestroyError> {
+    for (_, found) in folder.store().list()? {
+        // Of one that cannot be read no process is known.
+        let Ok((other, theirs)) = found else { continue };
+        let mut paths = theirs.cgroup_paths.iter();
+        let is_same = paths.any(|(controller, path)| record.cgroup_paths.get(controller) == Some(path));
+        if is_same && other.path() != folder.path() && theirs.init.open().attempt("open", "container init")?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Kills whoever is in a cgroup that is the container's, and removes it.

@@ -15,7 +15,7 @@ use davit_sys::clone::{Fork, fork};
 
 use super::{
     cgroup::{self, CgroupChoice},
-    destroy::{self, DestroyError},
+    destroy,
     hearing::{self, HearError},
     id::ContainerId,
     process::{ProcessKey, has_executed},
@@ -193,11 +193,11 @@ impl Launched {
         }
     }
 
-    /// Ends and removes the container, where something goes wrong after it was made.
-    pub fn take_back(self) -> Result<(), DestroyError> {
+    /// Ends and removes the container, where something goes wrong after it was made: that is what the caller is told.
+    pub fn take_back(self) {
         destroy::kill_init(&self.pidfd, self.record.cgroup().ok().as_ref());
         drop(self.net_devices);
-        destroy::remove_with(&self.folder, &self.record, &self.hooks)
+        destroy::remove_ended(&self.folder, &self.record, &self.hooks);
     }
 }
 

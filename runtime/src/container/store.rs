@@ -211,6 +211,12 @@ impl Folder {
         &self.path
     }
 
+    /// The folder of all containers, in which this one is.
+    pub fn store(&self) -> Store {
+        let root = self.path.parent().expect("it was made by joining a name to the root");
+        Store::new(root.to_owned())
+    }
+
     /// Waits until nobody else makes or removes the container; `None` when the folder is gone by then.
     pub fn claim(&self) -> Result<Option<Claim>, StoreError> {
         self.claim_within(PATIENCE)
