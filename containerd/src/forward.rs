@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use davit_containerd_api::types::Envelope;
+use davit_containerd_api::{any, events::TaskDelete, types::Envelope};
 use davit_shim_api::forward::{
     events::ForwardRequest,
     events_ttrpc::{Events, create_events},
 };
+use davit_tasks::Tasks;
 use davit_vocabulary::ErrorKind;
 use protobuf::well_known_types::empty::Empty;
 use tokio::net::UnixListener;
@@ -22,11 +23,12 @@ use crate::events::EventBus;
 
 struct Forwarding {
     events: EventBus,
+    tasks: Arc<Tasks>,
 }
 
 /// Serves on `listener` until the server that is returned is shut down.
-pub async fn serve(listener: UnixListener, events: EventBus) -> ttrpc::Result<Server> {
-    let service = create_events(Arc::new(Forwarding { events }));
+pub async fn serve(listener: UnixListener, events: EventBus, tasks: Arc<Tasks>) -> ttrpc::Result<Server> {
+    let service = create_events(Arc::new(Forwarding { events, tasks }));
     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
     let mut server = Server::new()
         .add_listener(Listener::new(incoming))
@@ -40,9 +42,19 @@ impl Events for Forwarding {
     async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
         let envelope = envelope(request).ok_or_else(|| refusal("no envelope"))?;
         self.events.check_forwarded(&envelope).map_err(refusal)?;
+        let deleted = deleted(&envelope);
+        let namespace = envelope.namespace.parse();
         self.events.forward(envelope);
+        if let (Some(task), Ok(namespace)) = (deleted, namespace) {
+            self.tasks.removal_is_told(&namespace, &task.container_id);
+        }
         Ok(Empty::new())
     }
+}
+
+/// The task whose removal this tells.
+fn deleted(envelope: &Envelope) -> Option<TaskDelete> {
+    any::unpack(envelope.event.as_ref()?)?.ok()
 }
 
 fn envelope(request: ForwardRequest) -> Option<Envelope> {

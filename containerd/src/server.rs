@@ -69,7 +69,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     let forwarded = listen(&config.ttrpc_address())?;
     let daemon = Daemon::open(config, stop)?;
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
-    let _forwarding = forward::serve(forwarded, daemon.events.clone()).await?;
+    let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
     daemon.tasks.restore().await.map_err(ServerError::Restore)?;
     serve_calls(&daemon, calls).await
 }

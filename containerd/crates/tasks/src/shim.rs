@@ -11,7 +11,7 @@ use protobuf::{
     Message, MessageField,
     well_known_types::{any::Any, empty::Empty, timestamp::Timestamp},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{Bundle, CallError, TaskError, connection::Connection, log_pipe::LogPipe};
 
@@ -19,6 +19,8 @@ use crate::{Bundle, CallError, TaskError, connection::Connection, log_pipe::LogP
 const STATE: Duration = Duration::from_secs(2);
 /// How long a shim may take to agree to end.
 const SHUTDOWN: Duration = Duration::from_secs(3);
+/// How long a shim may take to tell that its task was removed.
+const TOLD: Duration = Duration::from_secs(2);
 
 /// The end of a process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,6 +50,8 @@ pub struct Shim {
     life: watch::Sender<Life>,
     /// Whether somebody is taking it down already.
     ending: AtomicBool,
+    /// That it has told its task's removal.
+    removal: Notify,
     _log: LogPipe,
 }
 
@@ -58,6 +62,7 @@ impl Shim {
             binary,
             life: watch::Sender::new(Life::Connected(connection)),
             ending: AtomicBool::new(false),
+            removal: Notify::new(),
             _log: log,
         }
     }
@@ -83,6 +88,19 @@ impl Shim {
     /// Claims the right to take the shim down; only one caller ever gets it.
     pub(crate) fn claim_end(&self) -> bool {
         !self.ending.swap(true, Ordering::SeqCst)
+    }
+
+    /// Says that the event of its task's removal has come.
+    pub(crate) fn removal_is_told(&self) {
+        self.removal.notify_one();
+    }
+
+    /// Waits for that event, which may have come before. containerd's shim answers a removal first and tells it then; one that is
+    /// shut down in between never does.
+    pub(crate) async fn told_removal(&self) {
+        if tokio::time::timeout(TOLD, self.removal.notified()).await.is_err() {
+            tracing::debug!(id = %self.bundle.id, "the shim does not tell that its task was removed");
+        }
     }
 
     /// Waits, after a broken connection, until there is a new one or the shim is known to be gone.

@@ -54,6 +54,13 @@ impl Tasks {
         }
     }
 
+    /// To be called when a shim has told that this task was removed: until then the shim is not shut down.
+    pub fn removal_is_told(&self, namespace: &Namespace, id: &str) {
+        if let Ok(shim) = self.get(namespace, id) {
+            shim.removal_is_told();
+        }
+    }
+
     /// All shims of a namespace.
     pub fn list(&self, namespace: &Namespace) -> Vec<Arc<Shim>> {
         let slots = self.slots();

@@ -49,6 +49,9 @@ impl Tasks {
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         if is_over && shim.claim_end() {
+            if result.is_ok() {
+                shim.told_removal().await;
+            }
             self.dismiss(&shim).await;
             shim.gone(result.as_ref().ok().cloned().unwrap_or_default());
             remove_bundle(&shim.bundle).await;
