@@ -1,0 +1,162 @@
+//! A container to write down and to restore, and the criu to do it with.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use davit_integration_tests::{Finished, Run, peers, wait};
+use serde_json::json;
+
+use crate::bundle::Bundle;
+
+/// A bundle, and the criu to use with it.
+pub struct Rig {
+    pub bundle: Bundle,
+    /// Where criu and what it calls are.
+    pub path: String,
+}
+
+impl Rig {
+    /// `None`, with a word about it, where no criu works.
+    pub fn new() -> Option<Self> {
+        let bundle = Bundle::new();
+        let programs = bundle.file("programs");
+        fs::create_dir(&programs).expect("the bundle is ours");
+        let own = env::var("PATH").unwrap_or_default();
+        let rig = Rig {
+            path: format!("{programs}:{own}:/usr/sbin:/sbin"),
+            bundle,
+        };
+        if rig.criu_has(None) {
+            return Some(rig);
+        }
+        let peers = peers::folder();
+        if peers.join("usr/sbin/criu").exists() {
+            rig.borrow_criu(&peers, Path::new(&programs));
+            if rig.criu_has(None) {
+                return Some(rig);
+            }
+        }
+        davit_integration_tests::skipped!(
+            "no criu works on this kernel (criu check), neither this machine's nor one in {}",
+            peers.display()
+        );
+        None
+    }
+
+    /// The peers' criu, which is linked to a newer C library than this machine's.
+    fn borrow_criu(&self, peers: &Path, programs: &Path) {
+        let peers = peers.display();
+        let script = format!(
+            "#!/bin/sh\nexec {peers}/lib64/ld-linux-x86-64.so.2 --library-path \
+             {peers}/lib/x86_64-linux-gnu:{peers}/usr/lib/x86_64-linux-gnu {peers}/usr/sbin/criu \"$@\"\n"
+        );
+        self.install("criu", &script, programs);
+    }
+
+    pub fn install(&self, name: &str, script: &str, folder: &Path) {
+        let path = folder.join(name);
+        fs::write(&path, script).expect("the bundle is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+    }
+
+    /// Whether criu, with this kernel, works or has a feature.
+    pub fn criu_has(&self, feature: Option<&str>) -> bool {
+        let mut check = Command::new("criu");
+        check.arg("check").env("PATH", &self.path);
+        check.args(feature.into_iter().flat_map(|feature| ["--feature", feature]));
+        check
+            .stdin(Stdio::null())
+            .output()
+            .is_ok_and(|output| output.status.success())
+    }
+
+    /// A command of the runtime. criu can only dump streams that it can name: so they are none.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.bundle.command(&["--log"]);
+        command.arg(self.log()).args(args).env("PATH", &self.path);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.bundle.file("log").into()
+    }
+
+    /// Runs it; what it has to say is in the log.
+    pub fn runtime(&self, args: &[&str]) -> Finished {
+        let _ = fs::remove_file(self.log());
+        let mut command = self.command(args);
+        let line = format!("{command:?}");
+        let status = command.status().expect("the runtime is built");
+        Finished {
+            code: status.code().unwrap_or(-1),
+            stdout: String::new(),
+            stderr: fs::read_to_string(self.log()).unwrap_or_default(),
+            line,
+        }
+    }
+
+    pub fn args(&self, script: &str) {
+        self.bundle
+            .edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    }
+
+    pub fn run(&self, script: &str) {
+        self.args(script);
+        self.runtime(&["run", "--detach", "--bundle", &self.bundle.path(), self.bundle.id()])
+            .ok();
+    }
+
+    pub fn checkpoint(&self, more: &[&str]) -> Finished {
+        let (images, lock) = (self.bundle.file("images"), network_lock());
+        let mut args = vec!["checkpoint", "--image-path", &images];
+        args.extend(lock.iter().chain(more));
+        args.push(self.bundle.id());
+        self.runtime(&args)
+    }
+
+    pub fn restore(&self, more: &[&str]) -> Finished {
+        let (images, bundle, lock) = (self.bundle.file("images"), self.bundle.path(), network_lock());
+        let mut args = vec!["restore", "--detach", "--image-path", &images, "--bundle", &bundle];
+        args.extend(lock.iter().chain(more));
+        args.push(self.bundle.id());
+        self.runtime(&args)
+    }
+
+    pub fn exec(&self, args: &[&str]) -> String {
+        let mut command = self.bundle.command(&["exec", self.bundle.id()]);
+        command.args(args).finish().ok()
+    }
+
+    pub fn number(&self, file: &str) -> u64 {
+        let text = fs::read_to_string(self.bundle.rootfs().join(file)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    pub fn counts_on(&self) {
+        let before = self.number("count");
+        wait::until_true("it counts on", 10, || self.number("count") > before);
+    }
+
+    pub fn is_gone(&self) {
+        assert_eq!(self.bundle.ids(), Vec::<String>::new());
+        assert_eq!(self.bundle.cgroups(), Vec::<String>::new());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+        assert!(!mounts.contains(&self.bundle.path()), "{mounts}");
+    }
+}
+
+/// criu holds connections still with iptables unless it is told otherwise, and not every machine has that.
+pub fn network_lock() -> &'static [&'static str] {
+    match ["/usr/sbin", "/sbin"]
+        .iter()
+        .any(|folder| Path::new(folder).join("iptables-restore").exists())
+    {
+        true => &[],
+        false => &["--network-lock", "nftables"],
+    }
+}
