@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 pub use detach_keys::{DetachKeys, DetachKeysError};
 pub use raw_mode::{RawMode, restore};
 pub use resize::{Resizable, follow_size};
-pub use signals::{forward, last_one};
+pub use signals::{Signals, last_one};
 
 use crate::command_error::CommandError;
 

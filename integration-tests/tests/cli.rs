@@ -2,15 +2,19 @@
 //! depend on which one answers.
 
 mod cli {
+    pub mod relay;
     pub mod screen;
 }
 
 use std::{
+    fs,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
 };
 
-use cli::screen::Screen;
+use cli::{relay::Relay, screen::Screen};
 use davit_integration_tests::{Dockerd, Engine, Finished, Registry, Run, Scratch, image, wait};
 use nix::{
     sys::signal::{Signal, kill},
@@ -308,36 +312,94 @@ fn logs_follow_and_select() {
     });
 }
 
+/// Runs a container that ends with 3 when it is terminated, named sig.
+const ENDS_WHEN_ASKED: &[&str] = &[
+    "run",
+    "--rm",
+    "--name",
+    "sig",
+    "--network",
+    "none",
+    "busybox",
+    "sh",
+    "-c",
+    "trap 'echo term; exit 3' TERM; echo up; while :; do sleep 0.1; done",
+];
+
+fn is_up(world: &World) {
+    wait::until_true("the container is up", 10, || world.davit("logs sig").stdout == "up\n");
+}
+
+/// Starts a program whose output is asked for.
+fn starts(world: &World, command: &mut Command) -> Child {
+    let piped = || Stdio::piped();
+    let child = command.stdin(Stdio::null()).stdout(piped()).stderr(piped()).spawn();
+    let child = child.expect("davit is built");
+    world.scratch.owns(&child);
+    child
+}
+
+fn terminate(child: &Child) {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("davit runs");
+}
+
+fn is_ended_by_the_container(child: Child) {
+    let output = child.wait_with_output().expect("davit ends");
+    assert_eq!(
+        (output.status.code(), output.stdout.as_slice()),
+        (Some(3), &b"up\nterm\n"[..])
+    );
+}
+
 #[test]
 fn signals_are_forwarded_to_the_container() {
     on_both(|world| {
-        let script = "trap 'echo term; exit 3' TERM; echo up; while :; do sleep 0.1; done";
-        let mut command = world.command();
-        command.args([
-            "run",
-            "--rm",
-            "--name",
-            "sig",
-            "--network",
-            "none",
-            "busybox",
-            "sh",
-            "-c",
-            script,
-        ]);
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("davit is built");
-        world.scratch.owns(&child);
-        wait::until_true("the container is up", 10, || world.davit("logs sig").stdout == "up\n");
-        kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM).expect("davit runs");
+        let child = starts(world, world.command().args(ENDS_WHEN_ASKED));
+        is_up(world);
+        terminate(&child);
+        is_ended_by_the_container(child);
+    });
+}
+
+#[test]
+fn a_signal_that_overtakes_the_answer_to_the_start_is_the_containers() {
+    on_both(|world| {
+        let relay = Relay::start(world.scratch.join("late.sock"), world.socket);
+        let late = World {
+            socket: relay.socket(),
+            ..*world
+        };
+        let child = starts(world, late.command().args(ENDS_WHEN_ASKED));
+        is_up(world);
+        terminate(&child);
+        sleep(Duration::from_millis(200));
+        relay.release();
+        is_ended_by_the_container(child);
+        fs::remove_file(relay.socket()).expect("the relay's socket");
+    });
+}
+
+#[test]
+fn who_asks_three_times_does_not_wait_for_a_start() {
+    on_both(|world| {
+        let relay = Relay::start(world.scratch.join("never.sock"), world.socket);
+        let late = World {
+            socket: relay.socket(),
+            ..*world
+        };
+        let mut child = starts(world, late.command().args(ENDS_WHEN_ASKED));
+        relay.is_asked_to_start();
+        for _ in 0..3 {
+            assert_eq!(child.try_wait().expect("a child"), None);
+            terminate(&child);
+            sleep(Duration::from_millis(200));
+        }
         let output = child.wait_with_output().expect("davit ends");
-        assert_eq!(
-            (output.status.code(), output.stdout.as_slice()),
-            (Some(3), &b"up\nterm\n"[..])
-        );
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("asked 3 times to end"), "{said}");
+        world.davit("rm -f sig").ok();
+        fs::remove_file(relay.socket()).expect("the relay's socket");
     });
 }
 

@@ -9,7 +9,7 @@ use crate::{
     flags::LeaveFlags,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, Resizable},
+    terminal::{self, Resizable, Signals},
 };
 
 /// Connect to the streams of a running container
@@ -146,7 +146,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         tty: subject.tty,
         detach_keys: args.leave.detach_keys,
         target,
-        signals_to: forwards.then_some(subject.id.as_str()),
+        signals_to: forwards.then(|| (subject.id.as_str(), Signals::take())),
     }
     .hold(attached)
     .await?;

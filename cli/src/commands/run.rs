@@ -10,7 +10,7 @@ use crate::{
     output,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, Resizable},
+    terminal::{self, Resizable, Signals},
 };
 
 /// Create a container and start it
@@ -49,8 +49,7 @@ async fn in_background(session: &Session, args: &Args) -> Result<(), CommandErro
     let id = create(session, &args.flags, &request.image, request.body).await?;
     // The id comes first: a container that does not start has to be found, too.
     output::line(&id)?;
-    let started = session.docker().start_container(&id, None::<StartContainerOptions>);
-    Ok(started.await?)
+    start(session, &id, None).await
 }
 
 async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError> {
@@ -72,10 +71,8 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
     let waiting = client
         .wait(&id, if args.flags.rm { "removed" } else { "next-exit" })
         .await?;
-    session
-        .docker()
-        .start_container(&id, None::<StartContainerOptions>)
-        .await?;
+    let mut signals = args.leave.sig_proxy.then(Signals::take);
+    start(session, &id, signals.as_mut()).await?;
 
     let end = Conversation {
         client,
@@ -83,7 +80,7 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
         tty,
         detach_keys: args.leave.detach_keys,
         target: Resizable::Container(id.clone()),
-        signals_to: args.leave.sig_proxy.then_some(id.as_str()),
+        signals_to: signals.map(|signals| (id.as_str(), signals)),
     }
     .hold(attached)
     .await?;
@@ -91,6 +88,16 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
         return Ok(());
     }
     ended(waiting, &id).await
+}
+
+/// Starts a container that is to have these signals, or whose start they may end.
+pub async fn start(session: &Session, container: &str, signals: Option<&mut Signals>) -> Result<(), CommandError> {
+    let docker = session.docker();
+    let starting = async { Ok(docker.start_container(container, None::<StartContainerOptions>).await?) };
+    match signals {
+        Some(signals) => signals.kept_while(starting).await,
+        None => starting.await,
+    }
 }
 
 /// The end of a container as the end of this program.

@@ -1,8 +1,9 @@
 //! `davit start`
 
-use bollard::query_parameters::StartContainerOptions;
-
-use super::{attach::Subject, run::ended};
+use super::{
+    attach::Subject,
+    run::{ended, start},
+};
 use crate::{
     client::container_name,
     command_error::CommandError,
@@ -10,7 +11,7 @@ use crate::{
     output,
     session::Session,
     streams::{Conversation, End},
-    terminal::{self, Resizable},
+    terminal::{self, Resizable, Signals},
 };
 
 /// Start containers
@@ -33,10 +34,7 @@ pub struct Args {
 pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
     if !args.attach && !args.interactive {
         return output::each(&args.containers, async |name| {
-            session
-                .docker()
-                .start_container(container_name(name)?, None::<StartContainerOptions>)
-                .await?;
+            start(session, container_name(name)?, None).await?;
             output::line(name)
         })
         .await;
@@ -57,18 +55,16 @@ async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
     let waiting = client
         .wait(&subject.id, if subject.auto_remove { "removed" } else { "next-exit" })
         .await?;
-    session
-        .docker()
-        .start_container(&subject.id, None::<StartContainerOptions>)
-        .await?;
     let forwards = args.leave.sig_proxy && !(subject.tty && terminal::stdin_is_terminal() && stdin);
+    let mut signals = forwards.then(Signals::take);
+    start(session, &subject.id, signals.as_mut()).await?;
     let end = Conversation {
         client,
         stdin,
         tty: subject.tty,
         detach_keys: args.leave.detach_keys,
         target: Resizable::Container(subject.id.clone()),
-        signals_to: forwards.then_some(subject.id.as_str()),
+        signals_to: signals.map(|signals| (subject.id.as_str(), signals)),
     }
     .hold(attached)
     .await?;

@@ -6,7 +6,7 @@ use super::{End, Pump};
 use crate::{
     client::{Client, Hijacked},
     command_error::CommandError,
-    terminal::{self, DetachKeys, RawMode, Resizable},
+    terminal::{self, DetachKeys, RawMode, Resizable, Signals},
 };
 
 /// How a process is talked to.
@@ -22,8 +22,8 @@ pub struct Conversation<'a> {
     pub detach_keys: DetachKeys,
     /// Whose terminal follows the size of ours.
     pub target: Resizable,
-    /// The container that gets our signals; without one they end this program.
-    pub signals_to: Option<&'a str>,
+    /// The container that gets our signals, and they; without one they end this program.
+    pub signals_to: Option<(&'a str, Signals)>,
 }
 
 impl Conversation<'_> {
@@ -38,7 +38,7 @@ impl Conversation<'_> {
         let end = tokio::select! {
             end = pump.run(hijacked) => end,
             () = follow_size(self.client, &self.target, self.tty) => Ok(End::Detached),
-            error = signals(self.client, self.signals_to) => Err(error),
+            error = forward(self.client, self.signals_to) => Err(error),
         };
         drop(raw);
         end
@@ -52,9 +52,9 @@ async fn follow_size(client: &Client, target: &Resizable, tty: bool) {
     future::pending().await
 }
 
-async fn signals(client: &Client, container: Option<&str>) -> CommandError {
-    match container {
-        Some(container) => terminal::forward(client, container).await,
+async fn forward(client: &Client, to: Option<(&str, Signals)>) -> CommandError {
+    match to {
+        Some((container, signals)) => signals.forward(client, container).await,
         None => return CommandError::signal(terminal::last_one().await),
     }
     future::pending().await
