@@ -49,9 +49,6 @@ const EXEC_FAILURE: u8 = 255;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// Something of the command line that is not supported yet.
-    #[error("{0} is not supported by davit-runtime yet")]
-    Unsupported(&'static str),
     /// A value on the command line.
     #[error("{0}")]
     Usage(String),

@@ -1,4 +1,5 @@
-//! Programs of the host that are run on the way and waited for: hooks, and helpers with a privilege that we lack.
+//! Programs that are run on the way and waited for: hooks, of the host or of the container, and helpers with a privilege
+//! that we lack.
 
 use std::{
     fs::File,
@@ -10,13 +11,12 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags},
     fs::{MemfdFlags, memfd_create},
-    io::Errno as Kernel,
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use crate::errno::Errno;
+use crate::{errno::Errno, poll::poll};
 
 /// How much of what a program says is repeated, per stream.
 const MAX_OUTPUT: u64 = 4096;
@@ -84,16 +84,11 @@ fn first_end(child: &Child, limit: Option<Duration>, process: Option<BorrowedFd>
     let mut fds: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let left = left.map(|left| Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match poll(&mut fds, left.as_ref()) {
-            Err(Kernel::INTR) => continue,
-            Ok(0) => return Ok(First::Time),
-            Ok(_) if fds[0].revents().is_empty() => return Ok(First::Process),
-            Ok(_) => return Ok(First::Program),
-            Err(errno) => return Err(errno.into()),
+        match poll(&mut fds, left)? {
+            0 if left.is_some_and(|left| left.is_zero()) => return Ok(First::Time),
+            0 => {}
+            _ if fds[0].revents().is_empty() => return Ok(First::Process),
+            _ => return Ok(First::Program),
         }
     }
 }

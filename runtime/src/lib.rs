@@ -31,6 +31,7 @@ pub mod net_devices;
 pub mod netlink;
 pub mod notify_socket;
 pub mod pidfd_socket;
+pub mod poll;
 pub mod procfs;
 pub mod program;
 pub mod rootfs;

@@ -12,7 +12,6 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno as Kernel, fcntl_dupfd_cloexec, read, retry_on_intr, write},
     net::{
         AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -20,7 +19,7 @@ use rustix::{
     },
 };
 
-use crate::log;
+use crate::{log, poll::is_readable_within};
 
 /// The longest text of a failure.
 const MAX_TEXT: usize = 16 * 1024;
@@ -46,6 +45,15 @@ pub enum FromChild {
     Unexecutable,
     /// It gave up, and why.
     Failed(String),
+}
+
+/// One message of the child's.
+#[derive(Debug)]
+pub enum Heard {
+    /// Something that the runtime acts on; `None` is the end of the talk.
+    Word(Option<FromChild>),
+    /// Something for its log, which has it by now.
+    Remark,
 }
 
 /// The agent's end of a seccomp filter.
@@ -127,29 +135,28 @@ impl Channel {
 
     /// Whether the child says something, or goes away, within a limit.
     pub fn speaks_within(&self, limit: Duration) -> Result<bool, Kernel> {
-        let limit = Timespec {
-            tv_sec: limit.as_secs() as i64,
-            tv_nsec: limit.subsec_nanos().into(),
-        };
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        match poll(&mut fds, Some(&limit)) {
-            Err(Kernel::INTR) => Ok(false),
-            count => Ok(count? > 0),
-        }
+        is_readable_within(self.0.as_fd(), limit)
     }
 
     /// What the child says next; `None` when it has executed the program, or is gone.
     pub fn hear(&self) -> Result<Option<FromChild>, Kernel> {
-        let mut buffer = vec![0u8; MAX_TEXT + 1];
-        let (length, fd) = loop {
-            let heard = receive(self.0.as_fd(), &mut buffer)?;
-            match buffer[..heard.0].split_first() {
-                Some((b'd', text)) => log::debug(format_args!("{}", String::from_utf8_lossy(text))),
-                _ => break heard,
+        loop {
+            if let Heard::Word(word) = self.hear_one()? {
+                return Ok(word);
             }
-        };
-        Ok(match (buffer[..length].split_first(), fd) {
+        }
+    }
+
+    /// The same for who waits before each message: a remark goes to the log.
+    pub fn hear_one(&self) -> Result<Heard, Kernel> {
+        let mut buffer = vec![0u8; MAX_TEXT + 1];
+        let (length, fd) = receive(self.0.as_fd(), &mut buffer)?;
+        Ok(Heard::Word(match (buffer[..length].split_first(), fd) {
             (None, _) => None,
+            (Some((b'd', text)), _) => {
+                log::debug(format_args!("{}", String::from_utf8_lossy(text)));
+                return Ok(Heard::Remark);
+            }
             (Some((b'h', _)), _) => Some(FromChild::HooksDue),
             (Some((b'u', _)), _) => Some(FromChild::UserNamespaceDue),
             (Some((b'i', pid)), Some(pidfd)) => Some(FromChild::Init(number(pid) as i32, pidfd)),
@@ -160,7 +167,7 @@ impl Channel {
             (Some((b'r', _)), _) => Some(FromChild::Ready),
             (Some((b'x', _)), _) => Some(FromChild::Unexecutable),
             (Some((_, text)), _) => Some(FromChild::Failed(String::from_utf8_lossy(text).into_owned())),
-        })
+        }))
     }
 
     /// Says something to the child.

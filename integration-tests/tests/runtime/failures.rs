@@ -157,6 +157,31 @@ fn a_creation_that_hangs_is_ended_by_a_forced_deletion() {
 }
 
 #[test]
+fn a_creation_gives_up_a_first_process_that_is_stopped_also_where_that_tells_details() {
+    let bundle = Bundle::new();
+    let (hook_runs, said) = (bundle.file("hook-runs"), bundle.file("creation.err"));
+    // It is run by the first process, which has told its first details by then.
+    bundle.edit(|config| {
+        config["hooks"]["createContainer"] = shell(&format!("> {hook_runs}; exec sleep 600"));
+    });
+    let mut command = bundle.command(&["--debug", "create", "--bundle", &bundle.path(), bundle.id()]);
+    let log = fs::File::create(&said).expect("the bundle is ours");
+    let mut create = bundle.spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
+    wait::until_true("the hook runs", 20, || {
+        fs::exists(&hook_runs).is_ok_and(|exists| exists)
+    });
+    let first = fs::read_to_string(format!("{}/cgroup.procs", bundle.cgroups()[0])).expect("the cgroup is there");
+    let first = first.lines().filter_map(|pid| pid.parse::<u32>().ok()).min();
+    let first = first.expect("a process in it").to_string();
+    Command::new("kill").args(["-STOP", &first]).finish().ok();
+    let ended = wait::until("the creation has given up", 30, || create.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(1));
+    let said = fs::read_to_string(said).expect("the creation wrote it");
+    assert!(said.contains("stopped by a signal for 10 seconds"), "{said}");
+    nothing_is_left(&bundle);
+}
+
+#[test]
 fn who_runs_a_container_in_the_foreground_is_not_taken_for_who_makes_it() {
     let bundle = Bundle::new();
     bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));

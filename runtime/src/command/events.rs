@@ -8,10 +8,7 @@ use std::{
 };
 
 use davit_cgroup::{Cgroup, OomNews, Stats};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno as Kernel,
-};
+use rustix::event::{PollFd, PollFlags};
 use serde::Serialize;
 
 use super::{CommandError, id, print};
@@ -20,6 +17,7 @@ use crate::{
     container::{record::Record, status::Status, store::Store},
     errno::{Attempt, CallError},
     log,
+    poll::poll,
 };
 
 #[derive(Serialize)]
@@ -87,20 +85,12 @@ fn watch(record: &Record, cgroup: &Cgroup, interval: Duration) -> Result<(), Com
 /// Waits for news or the next moment; whether the first process has ended.
 fn wait(news: BorrowedFd, init: BorrowedFd, until: Instant) -> Result<bool, CallError> {
     let left = until.saturating_duration_since(Instant::now());
-    let timeout = Timespec {
-        tv_sec: left.as_secs() as i64,
-        tv_nsec: left.subsec_nanos().into(),
-    };
     let mut fds = [
         PollFd::from_borrowed_fd(news, PollFlags::IN),
         PollFd::from_borrowed_fd(init, PollFlags::IN),
     ];
-    match poll(&mut fds, Some(&timeout)) {
-        Err(Kernel::INTR) => Ok(false),
-        result => result
-            .attempt("wait for", "events")
-            .map(|_| !fds[1].revents().is_empty()),
-    }
+    poll(&mut fds, Some(left)).attempt("wait for", "events")?;
+    Ok(!fds[1].revents().is_empty())
 }
 
 fn show(record: &Record, kind: &str, data: Option<Stats>) -> Result<(), CallError> {

@@ -8,10 +8,7 @@ use std::{
 
 use davit_cgroup::{Cgroup, CgroupError};
 use davit_spec::Hooks;
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Signal, WaitId, WaitIdOptions, waitid},
-};
+use rustix::process::{Signal, WaitId, WaitIdOptions, waitid};
 
 use super::{
     record::Record,
@@ -22,6 +19,7 @@ use crate::{
     fail_point, hooks,
     intel_rdt::IntelRdtError,
     log,
+    poll::is_readable_within,
     rootfs::host_mount,
     state,
 };
@@ -57,7 +55,7 @@ pub fn kill(record: &Record) -> Result<(), DestroyError> {
     let init = record.init.open().attempt("open", "container init")?;
     let cgroup = record.cgroup()?;
     if let Some(init) = &init {
-        send_kill(init)?;
+        send_kill(init, "container init")?;
     }
     // Whoever is not in the pid namespace of the first process does not die with it.
     if !record.own_pids {
@@ -167,7 +165,7 @@ pub fn end_making(folder: &Folder) -> Result<(), DestroyError> {
             "process {} makes the container and does not come to an end: it is killed",
             key.pid
         ));
-        send_kill(&maker)?;
+        send_kill(&maker, "maker of container")?;
     }
     // One of its children may hold the claim as well, until it runs and sees that its maker is gone.
     let cgroup = plan.record.cgroup()?;
@@ -236,7 +234,7 @@ pub fn run_poststop(record: &Record, hooks: &Hooks) {
 /// Kills a container's first process, a child of ours, and takes its exit status. On v1 one that is frozen in its `cgroup`
 /// dies only when that is thawed; one that does not die is left.
 pub fn kill_init(pidfd: &OwnedFd, cgroup: Option<&Cgroup>) {
-    let _ = send_kill(pidfd);
+    let _ = send_kill(pidfd, "container init");
     let end = Instant::now() + PATIENCE;
     loop {
         // Again and again: it may be frozen anew.
@@ -255,26 +253,14 @@ pub fn kill_child(pidfd: &OwnedFd) {
     let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
 }
 
-fn send_kill(pidfd: &OwnedFd) -> Result<(), CallError> {
+/// `whom`: in the words of the error.
+fn send_kill(pidfd: &OwnedFd, whom: &str) -> Result<(), CallError> {
     match davit_sys::signals::send(pidfd.as_fd(), Signal::KILL.as_raw()) {
         Err(err) if err.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(()),
-        result => result.attempt("kill", "container init"),
+        result => result.attempt("kill", whom),
     }
 }
 
 fn gone_within(pidfd: &OwnedFd, limit: Duration) -> Result<bool, CallError> {
-    let end = Instant::now() + limit;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        };
-        let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => {}
-            Ok(count) => return Ok(count > 0),
-            Err(errno) => return Err(errno).attempt("wait for", "container init"),
-        }
-    }
+    is_readable_within(pidfd.as_fd(), limit).attempt("wait for", "container init")
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::record::Record;
 use crate::{
     errno::{Attempt, CallError},
-    talk::{Channel, FromChild},
+    talk::{Channel, FromChild, Heard},
 };
 
 /// How long it may be held up before it is given up. One that runs may take its time: it may have hooks.
@@ -31,6 +31,15 @@ pub enum HearError {
 
 /// What it says next.
 pub fn hear(channel: &Channel, record: &Record) -> Result<Option<FromChild>, HearError> {
+    loop {
+        await_message(channel, record)?;
+        if let Heard::Word(word) = channel.hear_one().attempt("hear", "container init")? {
+            return Ok(word);
+        }
+    }
+}
+
+fn await_message(channel: &Channel, record: &Record) -> Result<(), HearError> {
     let mut held_up = None;
     while !channel.speaks_within(LOOK).attempt("wait for", "container init")? {
         let Some(how) = held_up_how(record) else {
@@ -44,7 +53,7 @@ pub fn hear(channel: &Channel, record: &Record) -> Result<Option<FromChild>, Hea
             });
         }
     }
-    Ok(channel.hear().attempt("hear", "container init")?)
+    Ok(())
 }
 
 fn held_up_how(record: &Record) -> Option<&'static str> {

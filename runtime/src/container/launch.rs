@@ -1,5 +1,6 @@
 //! Making a container: the runtime's side of what [`crate::init`] does on the other.
 
+mod ground;
 mod inputs;
 
 use std::{
@@ -8,9 +9,9 @@ use std::{
     path::PathBuf,
 };
 
-use davit_cgroup::{Cgroup, CgroupError};
+use davit_cgroup::CgroupError;
 use davit_seccomp::SeccompError;
-use davit_spec::{Config, Hook, NamespaceKind, NetDevice, SpecError};
+use davit_spec::{Hook, NetDevice, SpecError};
 use davit_sys::clone::{Fork, fork};
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     hearing::{self, HearError},
     id::ContainerId,
     process::{ProcessKey, has_executed},
-    record::{Record, VERSION},
+    record::Record,
     start_gate::StartGate,
     store::{Claim, Folder, Store, StoreError},
     undo::Undo,
@@ -36,10 +37,7 @@ use crate::{
     net_devices::{self, NetDeviceError, Relocation},
     notify_socket::{self, NotifySocket},
     program::{landlock::LandlockError, limits, pipes, selinux::SelinuxError},
-    rootfs::{
-        host_mount,
-        planned::{self, PlanError, Planned},
-    },
+    rootfs::planned::{self, PlanError, Planned},
     rootless::{RootlessError, is_rootless},
     seccomp_agent::{self, Agent, AgentError},
     state::{self, StateError},
@@ -50,6 +48,8 @@ use crate::{
     },
 };
 
+use ground::Ground;
+pub(super) use ground::record;
 pub use inputs::filter;
 pub(super) use inputs::{console, membership, read_config, rootfs};
 use inputs::{inheritance, notifications};
@@ -221,51 +221,13 @@ pub fn launch(store: &Store, launch: &Launch) -> Result<Launched, LaunchError> {
     let mut undo = Undo::new(&folder);
     fail_point::reach("create.claimed");
     let notifications = notifications(manager, &folder, launch)?;
-    let root_mount = match config.linux.namespace(NamespaceKind::Mount) {
-        Some(_) => None,
-        None => Some(host_mount::prepare(&rootfs)?),
+    let ground = Ground {
+        config: &config,
+        rootfs: &rootfs,
+        cgroup,
+        intel_rdt,
     };
-    let mut record = Record {
-        version: VERSION,
-        id: launch.id.to_string(),
-        oci_version: config.oci_version.clone(),
-        init: ProcessKey { pid: 0, start_time: 0 },
-        bundle: launch.bundle.clone(),
-        rootfs: rootfs.clone(),
-        created: crate::timestamp::now(),
-        annotations: config.annotations.clone(),
-        cgroup_paths: cgroup.paths(),
-        cgroup_manager: cgroup.manager().clone(),
-        root_mount: root_mount.as_ref().map(|mount| mount.id),
-        intel_rdt: intel_rdt.clone(),
-        own_pids: config.linux.has_new(NamespaceKind::Pid),
-        keyring: !launch.no_new_keyring,
-    };
-    folder.save_plan(&record)?;
-    fail_point::reach("create.planned");
-    let cgroup = cgroup::make(cgroup, &config, &launch.id, launch.cgroup)?;
-    undo.cgroup = Some(cgroup.clone());
-    warn_of_strays(&config, &cgroup, launch);
-    fail_point::reach("create.cgroup-made");
-    if record.cgroup_paths != cgroup.paths() {
-        record.cgroup_paths = cgroup.paths();
-        record.cgroup_manager = cgroup.manager().clone();
-        folder.save_plan(&record)?;
-    }
-    folder.cgroup_is_made()?;
-    // What systemd is still to make may come to be somebody else's.
-    undo.owns_cgroup = !cgroup.adopts();
-    cgroup.apply()?;
-    fail_point::reach("create.limited");
-    if let (Some(membership), Some(wanted)) = (intel_rdt, &config.linux.intel_rdt) {
-        undo.intel_rdt = Some(membership.clone());
-        membership.make(&wanted.lines())?;
-    }
-    if let Some(mount) = root_mount {
-        undo.root_mount = Some((rootfs.clone(), mount.id));
-        mount.attach()?;
-        fail_point::reach("create.root-attached");
-    }
+    let (record, cgroup) = ground.make(launch, &mut undo)?;
     let start = match launch.wait_for_start {
         true => Some(StartGate::new(&folder).attempt("listen in", folder.path().display())?),
         false => None,
@@ -441,15 +403,5 @@ fn converse(
             None if wait || has_executed(launched.record.init.pid) == Some(false) => return Err(LaunchError::Died),
             None => return Ok(()),
         }
-    }
-}
-
-/// Without either of them nothing says which processes are the container's once its first one is gone.
-fn warn_of_strays(config: &Config, cgroup: &Cgroup, launch: &Launch) {
-    if launch.cgroup.rootless && cgroup.paths().is_empty() && !config.linux.has_new(NamespaceKind::Pid) {
-        log::warn(
-            "creating a rootless container with no cgroup and no private pid namespace. \
-             Such configuration is strongly discouraged (as it is impossible to properly kill all container's processes)",
-        );
     }
 }

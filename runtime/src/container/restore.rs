@@ -17,7 +17,7 @@ use super::{
     checkpoint::{DESCRIPTORS, OLDEST},
     launch::{self, Launch, LaunchError, Launched},
     process::ProcessKey,
-    record::{Record, VERSION},
+    record::Record,
     store::{Folder, Store, StoreError},
     undo::Undo,
 };
@@ -119,7 +119,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let streams = streams(&wish.options.images)?;
     let record = |cgroup: &Cgroup| Record {
         intel_rdt: intel_rdt.clone(),
-        ..record(&config, launch, &rootfs, cgroup)
+        ..launch::record(&config, launch, &rootfs, cgroup)
     };
     folder.save_plan(&record(&cgroup))?;
     cgroup.create()?;
@@ -170,26 +170,6 @@ fn check_version(wish: &Restore, version: Version) -> Result<(), CriuError> {
         }
     }
     Ok(())
-}
-
-/// A record without a first process: until criu names it, whatever runs in the cgroup belongs to nobody.
-fn record(config: &Config, launch: &Launch, rootfs: &Path, cgroup: &Cgroup) -> Record {
-    Record {
-        version: VERSION,
-        id: launch.id.to_string(),
-        oci_version: config.oci_version.clone(),
-        init: ProcessKey { pid: 0, start_time: 0 },
-        bundle: launch.bundle.clone(),
-        rootfs: rootfs.into(),
-        created: crate::timestamp::now(),
-        annotations: config.annotations.clone(),
-        cgroup_paths: cgroup.paths(),
-        cgroup_manager: cgroup.manager().clone(),
-        root_mount: None,
-        intel_rdt: None,
-        own_pids: false,
-        keyring: false,
-    }
 }
 
 /// A container that is being restored.

@@ -12,14 +12,13 @@ use std::{
     },
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use davit_cgroup::Cgroup;
 use davit_criu::{Connection, CriuFeatures, CriuNotify, CriuReq, CriuReqType, CriuResp, TalkError, Version};
 use davit_sys::clone::{Fork, NEW_MOUNT, fork};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fs::{Access, access},
     io::{Errno as Kernel, fcntl_dupfd_cloexec},
     pipe::{PipeFlags, pipe_with},
@@ -31,6 +30,7 @@ use super::{CriuError, stage::Stage};
 use crate::{
     errno::{Attempt, CallError},
     log,
+    poll::is_readable_within,
 };
 
 const PROGRAM: &str = "criu";
@@ -229,19 +229,7 @@ impl Drop for Worker {
 
 impl Worker {
     fn ends_within(&self, limit: Duration) -> bool {
-        let end = Instant::now() + limit;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            let mut fds = [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)];
-            match poll(&mut fds, Some(&timeout)) {
-                Err(Kernel::INTR) => {}
-                result => return result.is_ok_and(|count| count > 0),
-            }
-        }
+        is_readable_within(self.pidfd.as_fd(), limit).unwrap_or(false)
     }
 }
 
@@ -373,7 +361,7 @@ fn no_streams() -> Result<(), CallError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{fs, os::unix::fs::PermissionsExt, time::Instant};
 
     use super::*;
 

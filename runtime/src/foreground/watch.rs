@@ -2,12 +2,12 @@
 
 use std::{os::fd::BorrowedFd, time::Duration};
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno as Kernel,
-};
+use rustix::event::{PollFd, PollFlags};
 
-use crate::errno::{Attempt, CallError};
+use crate::{
+    errno::{Attempt, CallError},
+    poll::poll,
+};
 
 /// Waits until one of the descriptors is as wanted, or until the time is over, and says how each is. One of which nothing
 /// is wanted is left out: else the end of its other side, which nobody can unwant, would end the wait.
@@ -21,14 +21,7 @@ pub(super) fn watch<const N: usize>(
         .filter(|(_, flags)| is_watched(*flags))
         .map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags))
         .collect();
-    let limit = limit.map(|limit| Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: limit.subsec_nanos().into(),
-    });
-    match poll(&mut fds, limit.as_ref()) {
-        Ok(_) | Err(Kernel::INTR) => {}
-        Err(errno) => return Err(errno).attempt("poll", "terminal"),
-    }
+    poll(&mut fds, limit).attempt("poll", "terminal")?;
     let mut found = fds.iter().map(PollFd::revents);
     Ok(wanted.map(|(_, flags)| match is_watched(flags) {
         true => found.next().unwrap_or(PollFlags::empty()),

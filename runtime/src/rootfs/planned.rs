@@ -110,11 +110,11 @@ fn plan_one<'c>(
             mount.destination
         ));
     }
-    if is_root(&mount.destination) {
-        return Err(refused("its mountpoint is on the top of rootfs"));
-    }
     // As runc has it: a detour need not exist.
     planned.mount.destination = normal(&mount.destination);
+    if planned.mount.destination == "/" {
+        return Err(refused("its mountpoint is on the top of rootfs"));
+    }
     // The kernel would ignore them without a word.
     if planned.is_bind() && !planned.options.data.is_empty() {
         return Err(refused(
@@ -171,19 +171,6 @@ pub(super) enum IdSource<'c> {
     Mappings(&'c [IdMapping], &'c [IdMapping]),
     /// The mappings of an existing user namespace.
     Namespace(&'c PathBuf),
-}
-
-/// Whether a path is the root by its text alone.
-fn is_root(path: &str) -> bool {
-    let mut depth = 0usize;
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => depth = depth.saturating_sub(1),
-            _ => depth += 1,
-        }
-    }
-    depth == 0
 }
 
 #[cfg(test)]
