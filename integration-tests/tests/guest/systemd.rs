@@ -91,6 +91,29 @@ fn a_container_is_a_scope_that_knows_its_limits() {
     assert!(!fs::exists(format!("/sys/fs/cgroup{group}")).expect("it can be asked"));
 }
 
+/// systemd would write it again whenever it looks at the unit.
+#[test]
+fn an_update_that_the_kernel_refuses_is_unknown_to_systemd() {
+    let (bundle, unit) = sleeper("system.slice", |config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 67108864}, "pids": {"limit": 20}});
+    });
+    start(&bundle);
+    let group = property(&unit, "ControlGroup");
+    let file = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{group}/{name}")).expect("the cgroup is there");
+    let seen = || {
+        let known = ["MemoryMax", "MemoryLow", "TasksMax", "AllowedCPUs"].map(|name| property(&unit, name));
+        (known, ["memory.max", "memory.low", "pids.max"].map(file))
+    };
+    let before = seen();
+    let limits = ["--memory", "48M", "--memory-reservation", "16M", "--pids-limit", "30"];
+    let update = [&["update"], &limits[..], &["--cpuset-cpus", "4000", bundle.id()]].concat();
+    bundle.runtime(&update).code_is(1).says("cpuset.cpus");
+    assert_eq!(seen(), before);
+    Command::new("systemctl").arg("daemon-reload").finish().ok();
+    assert_eq!(seen(), before);
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+}
+
 #[test]
 fn slices_nest_and_annotations_are_properties() {
     let (bundle, unit) = sleeper("davit-tests.slice", |config| {

@@ -256,9 +256,13 @@ impl Cgroup {
             Manager::Disabled => return Err(CgroupError::NoCgroup),
             Manager::Cgroupfs => {}
             Manager::Systemd(unit) => {
-                // systemd would set a limit that kills the container, where a limit is to be checked first.
-                on_layout!(self, layout => layout.check_usage(&resources))?;
+                // systemd takes what the kernel refuses, and tries it again at each look at the unit: so the kernel is
+                // asked first. And systemd has its own idea of some files, which are therefore written once more.
+                on_layout!(self, layout => layout.update(&resources))?;
                 self.update_unit(unit, &resources)?;
+                if let Some(memory) = resources.memory_mut() {
+                    memory.set_check_before_update(None);
+                }
             }
         }
         on_layout!(self, layout => layout.update(&resources))
