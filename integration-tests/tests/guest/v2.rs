@@ -262,7 +262,10 @@ fn a_process_beyond_the_memory_limit_is_killed_and_events_say_so() {
             "head -c 100000000 /dev/zero | tail >/dev/null",
         ])
         .code_is(137);
-    assert!(file(&bundle, "memory.events").contains("oom_kill 1"));
+    // Who starts a program meanwhile may be killed beside it.
+    let events = file(&bundle, "memory.events");
+    let killed = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    assert!(killed.is_some_and(|count| count != "0"), "{events}");
     let stats = bundle.runtime(&["events", "--stats", bundle.id()]).ok();
     let stats: Value = serde_json::from_str(&stats).expect("JSON");
     assert_eq!(stats["data"]["memory"]["usage"]["limit"], 33_554_432);
