@@ -91,13 +91,16 @@ fn a_container_is_a_scope_that_knows_its_limits() {
     assert!(!fs::exists(format!("/sys/fs/cgroup{group}")).expect("it can be asked"));
 }
 
-/// systemd would write it again whenever it looks at the unit.
+/// Else systemd would write it again whenever it looks at the unit.
 #[test]
-fn an_update_that_the_kernel_refuses_is_unknown_to_systemd() {
+fn of_an_update_that_is_refused_systemd_knows_nothing_afterwards() {
     let (bundle, unit) = sleeper("system.slice", |config| {
         config["linux"]["resources"] = json!({"memory": {"limit": 67108864}, "pids": {"limit": 20}});
     });
     start(&bundle);
+    // Somebody else's limit, of which the runtime does not know.
+    let set = ["set-property", "--runtime", &unit, "TasksMax=50"];
+    Command::new("systemctl").args(set).finish().ok();
     let group = property(&unit, "ControlGroup");
     let file = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{group}/{name}")).expect("the cgroup is there");
     let seen = || {
@@ -105,12 +108,37 @@ fn an_update_that_the_kernel_refuses_is_unknown_to_systemd() {
         (known, ["memory.max", "memory.low", "pids.max"].map(file))
     };
     let before = seen();
+    assert_eq!(before.0, ["67108864", "0", "50", ""]);
     let limits = ["--memory", "48M", "--memory-reservation", "16M", "--pids-limit", "30"];
-    let update = [&["update"], &limits[..], &["--cpuset-cpus", "4000", bundle.id()]].concat();
-    bundle.runtime(&update).code_is(1).says("cpuset.cpus");
-    assert_eq!(seen(), before);
-    Command::new("systemctl").arg("daemon-reload").finish().ok();
-    assert_eq!(seen(), before);
+    // The kernel refuses the first, in the middle; the other when all the rest is done.
+    for (refused, text) in [
+        (["--cpuset-cpus", "4000"], "cpuset.cpus"),
+        (["--l3-cache-schema", "L3:0=f"], "not enabled"),
+    ] {
+        let update = [&["update"], &limits[..], &refused, &[bundle.id()]].concat();
+        bundle.runtime(&update).code_is(1).says(text);
+        assert_eq!(seen(), before, "{text}");
+        Command::new("systemctl").arg("daemon-reload").finish().ok();
+        assert_eq!(seen(), before, "{text}");
+    }
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+}
+
+#[test]
+fn shares_end_the_idleness_of_a_unit() {
+    let (bundle, unit) = sleeper("system.slice", |config| {
+        config["linux"]["resources"] = json!({"cpu": {"shares": 1024}});
+    });
+    start(&bundle);
+    let group = property(&unit, "ControlGroup");
+    let seen = || {
+        let file = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup{group}/{name}")).expect("it is there");
+        (property(&unit, "CPUWeight"), file("cpu.idle"))
+    };
+    bundle.runtime(&["update", "--cpu-idle", "1", bundle.id()]).ok();
+    assert_eq!(seen(), ("idle".into(), "1\n".into()));
+    bundle.runtime(&["update", "--cpu-share", "512", bundle.id()]).ok();
+    assert_eq!(seen(), ("59".into(), "0\n".into()));
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
 }
 

@@ -50,7 +50,7 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
         .and_then(|()| Ok(limits::save(&folder, &after)?));
     // Half of an update is nobody's wish.
     if updated.is_err()
-        && let Err(err) = cgroup.put_back(&backup, &before)
+        && let Err(err) = cgroup.put_back(&backup)
     {
         log::warn(&format!("setting the limits back failed, too: {err}"));
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxResources;
 
-use crate::{CgroupError, Result, control_file, stats::hugepage_sizes, v1::memory::OOM_CONTROL};
+use crate::{CgroupError, Result, control_file, stats::hugepage_sizes, systemd::Limits, v1::memory::OOM_CONTROL};
 
 /// The files of a v1 controller that an update may write to; those of huge pages aside, which are named by size.
 pub(crate) const V1: [(&str, &[&str]); 9] = [
@@ -77,6 +77,8 @@ const V2: [&str; 14] = [
 #[derive(Debug, Default)]
 pub struct Backup {
     files: Vec<Saved>,
+    /// What systemd knows.
+    pub(crate) unit: Limits,
 }
 
 #[derive(Debug)]

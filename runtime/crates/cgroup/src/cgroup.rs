@@ -256,41 +256,39 @@ impl Cgroup {
             Manager::Disabled => return Err(CgroupError::NoCgroup),
             Manager::Cgroupfs => {}
             Manager::Systemd(unit) => {
-                // systemd takes what the kernel refuses, and tries it again at each look at the unit: so the kernel is
-                // asked first. And systemd has its own idea of some files, which are therefore written once more.
-                on_layout!(self, layout => layout.update(&resources))?;
-                self.update_unit(unit, &resources)?;
-                if let Some(memory) = resources.memory_mut() {
-                    memory.set_check_before_update(None);
-                }
+                // systemd would set a limit that kills the container, where a limit is to be checked first.
+                on_layout!(self, layout => layout.check_usage(&resources))?;
+                self.unnoticed(|| systemd::update(unit, &resources, self.version()))?;
             }
         }
         on_layout!(self, layout => layout.update(&resources))
     }
 
-    fn update_unit(&self, unit: &Unit, resources: &LinuxResources) -> Result<()> {
+    /// On v1 systemd takes all devices away and gives them back one by one: nobody may notice.
+    fn unnoticed(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
         match &self.layout {
-            Layout::Unified(_) => systemd::update(unit, resources, Version::V2),
-            // On v1 systemd takes all devices away and gives them back one by one.
-            Layout::Hierarchies(hierarchies) => {
-                hierarchies.while_frozen(|| systemd::update(unit, resources, Version::V1))
-            }
+            Layout::Unified(_) => act(),
+            Layout::Hierarchies(hierarchies) => hierarchies.while_frozen(act),
         }
     }
 
-    /// What the files that [`Cgroup::update`] may write to hold now.
+    /// What the files, and the properties of a unit, that [`Cgroup::update`] may write to hold now.
     pub fn backup(&self) -> Backup {
         let mut backup = Backup::default();
         if !self.is_absent() {
             on_layout!(self, layout => layout.back_up(&mut backup, &self.resources));
         }
+        if let Manager::Systemd(unit) = &self.manager {
+            // What cannot be read cannot be taken back, and is not changed by the update either: that asks systemd, too.
+            backup.unit = systemd::limits(unit, &self.resources_for_files(), self.version()).unwrap_or_default();
+        }
         backup
     }
 
-    /// Takes an update back. `before`: the limits that systemd is to know again.
-    pub fn put_back(&self, backup: &Backup, before: &LinuxResources) -> Result<()> {
+    /// Takes an update back.
+    pub fn put_back(&self, backup: &Backup) -> Result<()> {
         let unit = match &self.manager {
-            Manager::Systemd(unit) => self.update_unit(unit, &systemd::rounded(before)),
+            Manager::Systemd(unit) => self.unnoticed(|| systemd::put_back(unit, &backup.unit)),
             _ => Ok(()),
         };
         backup.put_back().and(unit)

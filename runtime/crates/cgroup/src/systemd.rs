@@ -195,16 +195,45 @@ fn is_inside(pid: i32, unit: &Unit) -> bool {
         .any(directory)
 }
 
-/// Changes the limits of a unit that runs, but not its rules for devices.
-pub(crate) fn update(unit: &Unit, resources: &LinuxResources, version: Version) -> Result<()> {
-    let updated = reconnecting(unit.user, |systemd| {
+/// Limits as systemd knows them.
+#[derive(Debug, Default)]
+pub(crate) struct Limits(Vec<Property>);
+
+/// What the unit's limits are that [`update`] would change with these.
+pub(crate) fn limits(unit: &Unit, resources: &LinuxResources, version: Version) -> Result<Limits> {
+    talk(unit, |systemd| {
         let wanted = properties::of(resources, version, systemd.version(), false).map_err(Failure::Limit)?;
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(Limits::default());
         }
-        Ok(systemd.set_properties(&unit.name, &wanted)?)
-    });
-    updated.map_err(|failure| {
+        let names = wanted.iter().map(|(name, _)| name.as_str());
+        Ok(Limits(systemd.limits(unit, names)?))
+    })
+}
+
+/// Changes the limits of a unit that runs, but not its rules for devices.
+pub(crate) fn update(unit: &Unit, resources: &LinuxResources, version: Version) -> Result<()> {
+    talk(unit, |systemd| {
+        let wanted = properties::of(resources, version, systemd.version(), false);
+        set(systemd, unit, &wanted.map_err(Failure::Limit)?)
+    })
+}
+
+/// Gives a unit that runs the limits that it had.
+pub(crate) fn put_back(unit: &Unit, limits: &Limits) -> Result<()> {
+    talk(unit, |systemd| set(systemd, unit, &limits.0))
+}
+
+fn set(systemd: &mut Systemd, unit: &Unit, wanted: &[Property]) -> std::result::Result<(), Failure> {
+    match wanted {
+        [] => Ok(()),
+        wanted => Ok(systemd.set_properties(&unit.name, wanted)?),
+    }
+}
+
+/// Talks about the limits of a unit that runs.
+fn talk<T>(unit: &Unit, act: impl Fn(&mut Systemd) -> std::result::Result<T, Failure>) -> Result<T> {
+    reconnecting(unit.user, act).map_err(|failure| {
         failure.named(|cause| SystemdError::Set {
             unit: unit.name.clone(),
             cause,

@@ -231,6 +231,12 @@ impl Hierarchies {
         self.update(&limits)
     }
 
+    /// Refuses limits below what is in use, where they ask for that.
+    pub(crate) fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
+        self.find("memory")
+            .map_or(Ok(()), |dir| memory::check_before_update(dir, resources))
+    }
+
     /// Does something with all processes stopped, as far as they can be.
     pub(crate) fn while_frozen(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
         if self.find("freezer").is_none() || self.frozen()? {

@@ -114,6 +114,11 @@ impl Unified {
         self.update(resources)
     }
 
+    /// Refuses limits below what is in use, where they ask for that.
+    pub(crate) fn check_usage(&self, resources: &LinuxResources) -> Result<()> {
+        memory::check_before_update(&self.dir, resources)
+    }
+
     /// All limits but the device rules; `unified` last, for it may override any of them.
     pub(crate) fn update(&self, resources: &LinuxResources) -> Result<()> {
         let controllers: [(&'static str, Apply); 7] = [

@@ -3,14 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    SystemdError,
-    dbus::{BusError, Call, Connection, Value, address},
+    SystemdError, Unit,
+    dbus::{Answer, BusError, Call, Connection, Value, address},
     properties::Property,
 };
 
 const SERVICE: &str = "org.freedesktop.systemd1";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const SCOPE: &str = "org.freedesktop.systemd1.Scope";
+const SLICE: &str = "org.freedesktop.systemd1.Slice";
 /// systemd's own socket, which root reaches it at without a bus.
 const PRIVATE_SOCKET: &str = "unix:path=/run/systemd/private";
 const JOB_REMOVED: &str = "type='signal',sender='org.freedesktop.systemd1',path='/org/freedesktop/systemd1',\
@@ -148,6 +150,18 @@ impl Systemd {
         self.manager("SetUnitProperties", arguments).map(drop)
     }
 
+    /// The limits of a unit that have these names. What an older systemd does not have is left out.
+    pub(super) fn limits<'a>(
+        &mut self,
+        unit: &Unit,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Property>, BusError> {
+        let path = self.manager("GetUnit", vec![Value::text(&unit.name)])?;
+        let interface = if unit.is_slice() { SLICE } else { SCOPE };
+        let limits = names.filter_map(|name| Some((name.into(), self.get(&path, interface, name).ok()?.limit().ok()?)));
+        Ok(limits.collect())
+    }
+
     /// Moves a process into a unit.
     pub(super) fn attach(&mut self, unit: &str, pid: i32) -> Result<(), BusError> {
         let pids = Value::Array("u".into(), vec![Value::U32(pid as u32)]);
@@ -193,14 +207,18 @@ impl Systemd {
     }
 
     fn property(&mut self, name: &str) -> Result<String, BusError> {
+        self.get(OBJECT, MANAGER, name)?.property()
+    }
+
+    fn get(&mut self, path: &str, interface: &str, name: &str) -> Result<Answer, BusError> {
         let call = Call {
             destination: SERVICE,
-            path: OBJECT,
+            path,
             interface: "org.freedesktop.DBus.Properties",
             member: "Get",
-            arguments: vec![Value::text(MANAGER), Value::text(name)],
+            arguments: vec![Value::text(interface), Value::text(name)],
         };
-        self.connection.call(&call, self.patience.answer)?.property()
+        self.connection.call(&call, self.patience.answer)
     }
 }
 

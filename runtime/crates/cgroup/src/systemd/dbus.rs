@@ -12,6 +12,6 @@ mod message;
 mod value;
 mod wire;
 
-pub(super) use connection::{BusError, Connection};
+pub(super) use connection::{Answer, BusError, Connection};
 pub(super) use message::Call;
 pub(super) use value::Value;

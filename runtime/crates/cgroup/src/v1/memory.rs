@@ -66,6 +66,18 @@ fn swappiness(memory: &LinuxMemory) -> Option<u64> {
     memory.swappiness().filter(|value| *value != u64::MAX)
 }
 
+/// Refuses limits below what is in use, where `checkBeforeUpdate` asks for that.
+pub(super) fn check_before_update(dir: &Path, resources: &LinuxResources) -> Result<()> {
+    match resources.memory() {
+        Some(memory) if memory.check_before_update() == Some(true) => check_usage(
+            dir,
+            memory.limit().filter(|bytes| *bytes != 0),
+            memory.swap().filter(|bytes| *bytes != 0),
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// The limit of both together may never be below that of memory alone, not even between two writes.
 fn write_limits(dir: &Path, memory: &LinuxMemory) -> Result<()> {
     let limit = memory.limit().filter(|bytes| *bytes != 0);

@@ -34,7 +34,7 @@ pub(super) fn apply(dir: &Path, resources: &LinuxResources) -> Result<()> {
 }
 
 /// Refuses limits below what is in use, where `checkBeforeUpdate` asks for that.
-fn check_before_update(dir: &Path, resources: &LinuxResources) -> Result<()> {
+pub(super) fn check_before_update(dir: &Path, resources: &LinuxResources) -> Result<()> {
     match resources.memory() {
         Some(memory) if memory.check_before_update() == Some(true) => check_usage(dir, memory),
         _ => Ok(()),

@@ -207,7 +207,7 @@ fn what_an_update_has_changed_can_be_put_back_in_any_order() {
             .filter(|(now, before)| now != before)
             .count();
         assert_eq!(changed, before.len() - 1, "all but the cpuset");
-        trial.cgroup.put_back(&backup, &Default::default()).unwrap();
+        trial.cgroup.put_back(&backup).unwrap();
         assert_eq!(seen(&trial), before);
     }
 }
@@ -240,7 +240,7 @@ fn swappiness_and_the_oom_killer_can_be_changed_both_ways_and_put_back() {
         let (before, backup) = (seen(&trial), trial.cgroup.backup());
         trial.cgroup.update().unwrap();
         assert_eq!(seen(&trial), expected(&swappiness.to_string(), disabled.into()));
-        trial.cgroup.put_back(&backup, &Default::default()).unwrap();
+        trial.cgroup.put_back(&backup).unwrap();
         assert_eq!(seen(&trial), before);
         trial.cgroup.update().unwrap();
     }

@@ -90,7 +90,12 @@ impl Answer {
         self.read(|body| body.variant_of_text())
     }
 
-    fn read(&self, read: impl FnOnce(&mut Reader<'_>) -> Option<String>) -> Result<String, BusError> {
+    /// The one number, or the bytes, in a variant.
+    pub(in crate::systemd) fn limit(&self) -> Result<Value, BusError> {
+        self.read(|body| body.variant_of_limit())
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T, BusError> {
         read(&mut self.0.body()).ok_or(BusError::Nonsense("an answer of another type"))
     }
 }

@@ -140,6 +140,24 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A variant that holds a number or bytes.
+    pub(super) fn variant_of_limit(&mut self) -> Option<Value> {
+        match self.signature()?.as_str() {
+            "t" => self.long().map(Value::U64),
+            "ay" => {
+                let length = self.number()? as usize;
+                self.take(length).map(Value::bytes)
+            }
+            _ => None,
+        }
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        self.align(8)?;
+        let number = u64::from_ne_bytes(self.take(8)?.try_into().ok()?);
+        Some(if self.swapped { number.swap_bytes() } else { number })
+    }
+
     /// Passes over a value of a basic type.
     pub(super) fn skip(&mut self, signature: &str) -> Option<()> {
         match signature {
@@ -209,5 +227,22 @@ mod tests {
             assert_eq!(Reader::new(bytes, false).text(), None);
         }
         assert_eq!(Reader::new(&[0, 0, 0, 5], true).number(), Some(5));
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_bytes() {
+        for limit in [
+            Value::U64(u64::MAX),
+            Value::U64(0),
+            Value::bytes(&[1, 2, 3]),
+            Value::bytes(&[]),
+        ] {
+            let bytes = written(&[Value::variant(limit.clone())]);
+            assert_eq!(Reader::new(&bytes, false).variant_of_limit(), Some(limit));
+        }
+        let other = written(&[Value::variant(Value::text("x"))]);
+        assert_eq!(Reader::new(&other, false).variant_of_limit(), None);
+        let cut = written(&[Value::variant(Value::bytes(&[1, 2, 3]))]);
+        assert_eq!(Reader::new(&cut[..cut.len() - 1], false).variant_of_limit(), None);
     }
 }
