@@ -140,20 +140,21 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         redraw(client, &target).await;
     }
     let forwards = args.leave.sig_proxy && !subject.tty;
+    let mut signals = forwards.then(|| Signals::take(&subject.id));
     let end = Conversation {
         client,
         stdin,
         tty: subject.tty,
         detach_keys: args.leave.detach_keys,
         target,
-        signals_to: forwards.then(|| (subject.id.as_str(), Signals::take())),
+        signals: signals.as_mut(),
     }
     .hold(attached)
     .await?;
     if end == End::Detached {
         return Err(CommandError::user("read escape sequence"));
     }
-    ended(waiting, &subject.id).await
+    ended(client, waiting, &subject.id, signals).await
 }
 
 /// A program draws its screen when the size changes, so it changes once before it gets the right one.

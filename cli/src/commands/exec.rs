@@ -92,7 +92,7 @@ pub async fn run(session: &Session, args: Args) -> Result<(), CommandError> {
         tty: args.tty,
         detach_keys: args.detach_keys,
         target: Resizable::Exec(id.clone()),
-        signals_to: None,
+        signals: None,
     }
     .hold(attached)
     .await?;

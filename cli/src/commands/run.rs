@@ -4,7 +4,7 @@ use bollard::query_parameters::StartContainerOptions;
 
 use super::create::create;
 use crate::{
-    client::Waiting,
+    client::{Client, Waiting},
     command_error::CommandError,
     flags::{CreateFlags, LeaveFlags},
     output,
@@ -71,7 +71,7 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
     let waiting = client
         .wait(&id, if args.flags.rm { "removed" } else { "next-exit" })
         .await?;
-    let mut signals = args.leave.sig_proxy.then(Signals::take);
+    let mut signals = args.leave.sig_proxy.then(|| Signals::take(&id));
     start(session, &id, signals.as_mut()).await?;
 
     let end = Conversation {
@@ -80,14 +80,14 @@ async fn in_foreground(session: &Session, args: Args) -> Result<(), CommandError
         tty,
         detach_keys: args.leave.detach_keys,
         target: Resizable::Container(id.clone()),
-        signals_to: signals.map(|signals| (id.as_str(), signals)),
+        signals: signals.as_mut(),
     }
     .hold(attached)
     .await?;
     if end == End::Detached {
         return Ok(());
     }
-    ended(waiting, &id).await
+    ended(client, waiting, &id, signals).await
 }
 
 /// Starts a container that is to have these signals, or whose start they may end.
@@ -101,8 +101,21 @@ pub async fn start(session: &Session, container: &str, signals: Option<&mut Sign
 }
 
 /// The end of a container as the end of this program.
-pub async fn ended(waiting: Waiting, container: &str) -> Result<(), CommandError> {
-    match waiting.exit_code().await {
+pub async fn ended(
+    client: &Client,
+    waiting: Waiting,
+    container: &str,
+    signals: Option<Signals>,
+) -> Result<(), CommandError> {
+    let ending = waiting.exit_code();
+    let code = match signals {
+        Some(mut signals) => signals.forwarded_while(client, ending).await,
+        None => tokio::select! {
+            code = ending => code,
+            number = terminal::last_one() => Err(CommandError::signal(number)),
+        },
+    };
+    match code {
         Err(error) if error.is_broken() => {
             let short = container.get(..12).unwrap_or(container);
             Err(error.hint(format!(

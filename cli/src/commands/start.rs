@@ -56,7 +56,7 @@ async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
         .wait(&subject.id, if subject.auto_remove { "removed" } else { "next-exit" })
         .await?;
     let forwards = args.leave.sig_proxy && !(subject.tty && terminal::stdin_is_terminal() && stdin);
-    let mut signals = forwards.then(Signals::take);
+    let mut signals = forwards.then(|| Signals::take(&subject.id));
     start(session, &subject.id, signals.as_mut()).await?;
     let end = Conversation {
         client,
@@ -64,12 +64,12 @@ async fn attached(session: &Session, args: Args) -> Result<(), CommandError> {
         tty: subject.tty,
         detach_keys: args.leave.detach_keys,
         target: Resizable::Container(subject.id.clone()),
-        signals_to: signals.map(|signals| (subject.id.as_str(), signals)),
+        signals: signals.as_mut(),
     }
     .hold(attached)
     .await?;
     if end == End::Detached {
         return Ok(());
     }
-    ended(waiting, &subject.id).await
+    ended(client, waiting, &subject.id, signals).await
 }

@@ -22,8 +22,8 @@ pub struct Conversation<'a> {
     pub detach_keys: DetachKeys,
     /// Whose terminal follows the size of ours.
     pub target: Resizable,
-    /// The container that gets our signals, and they; without one they end this program.
-    pub signals_to: Option<(&'a str, Signals)>,
+    /// The signals, where a container gets them; else they end this program.
+    pub signals: Option<&'a mut Signals>,
 }
 
 impl Conversation<'_> {
@@ -38,7 +38,7 @@ impl Conversation<'_> {
         let end = tokio::select! {
             end = pump.run(hijacked) => end,
             () = follow_size(self.client, &self.target, self.tty) => Ok(End::Detached),
-            error = forward(self.client, self.signals_to) => Err(error),
+            error = forward(self.client, self.signals) => Err(error),
         };
         drop(raw);
         end
@@ -52,10 +52,9 @@ async fn follow_size(client: &Client, target: &Resizable, tty: bool) {
     future::pending().await
 }
 
-async fn forward(client: &Client, to: Option<(&str, Signals)>) -> CommandError {
-    match to {
-        Some((container, signals)) => signals.forward(client, container).await,
-        None => return CommandError::signal(terminal::last_one().await),
+async fn forward(client: &Client, signals: Option<&mut Signals>) -> CommandError {
+    match signals {
+        Some(signals) => match signals.forward(client).await {},
+        None => CommandError::signal(terminal::last_one().await),
     }
-    future::pending().await
 }

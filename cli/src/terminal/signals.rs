@@ -1,7 +1,8 @@
 //! Signals that this program gets and a container should have.
 
-use std::{future, mem, pin::pin, task::Poll};
+use std::{convert::Infallible, future, mem};
 
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use hyper::Method;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -26,7 +27,8 @@ const FORWARDED: &[(i32, &str)] = &[
 /// What asks this program to end.
 const ENDING: &[i32] = &[1, 2, 15];
 
-/// How often this program is asked to end before it gives up what it still has to wait for: what Docker's does.
+/// How often this program is asked to end before it waits no longer for an engine that does not answer; Docker's gives up
+/// after as many.
 const PATIENCE: usize = 3;
 
 /// A signal's number and the name by which the engine knows it.
@@ -35,87 +37,124 @@ type Forwarded = (i32, &'static str);
 /// The signals of a container. From the moment this is made none of them ends this program.
 #[derive(Debug)]
 pub struct Signals {
+    /// Where they go.
+    path: String,
     arriving: Arriving<Forwarded>,
+    /// What came while there was no process to have it.
     kept: Vec<Forwarded>,
 }
 
 impl Signals {
     /// Takes them, before the container starts: what it says may reach somebody who sends a signal at once, while the
     /// engine's answer is still on its way.
-    pub fn take() -> Self {
+    pub fn take(container: &str) -> Self {
         Self {
+            path: format!("/containers/{}/kill", encode(container)),
             arriving: Arriving::of(FORWARDED.iter().map(|&signal| (signal.0, signal))),
             kept: Vec::new(),
         }
     }
 
-    /// Waits for what makes the container able to have them, and keeps one of each kind until then.
+    /// Keeps them while the container starts.
     pub async fn kept_while<T>(
         &mut self,
         starting: impl Future<Output = Result<T, CommandError>>,
     ) -> Result<T, CommandError> {
-        let mut starting = pin!(starting);
-        let mut endings = 0;
-        while endings < PATIENCE {
-            tokio::select! {
-                biased;
-                started = &mut starting => return started,
-                signal = self.arriving.next() => {
-                    endings += usize::from(ENDING.contains(&signal.0));
-                    if !self.kept.contains(&signal) {
-                        self.kept.push(signal);
-                    }
-                }
-            }
+        tokio::select! {
+            biased;
+            started = starting => started,
+            error = out_of_patience() => Err(error),
+            never = self.keep() => match never {},
         }
-        let text = format!("asked {PATIENCE} times to end while the container was starting");
-        Err(CommandError::user(text).hint("`davit ps -a` tells what became of it"))
     }
 
-    /// Forwards them to a container. Never ends; drop it.
-    pub async fn forward(mut self, client: &Client, container: &str) {
-        let path = format!("/containers/{}/kill", encode(container));
-        let send = async |(_, name): Forwarded| {
-            // A container that ended misses the signal; `run` reports its end anyway.
-            let _ = client.request(Method::POST, &path, &[("signal", name)]).await;
-        };
+    /// Forwards them while the end of the container is waited for.
+    pub async fn forwarded_while<T>(
+        &mut self,
+        client: &Client,
+        ending: impl Future<Output = Result<T, CommandError>>,
+    ) -> Result<T, CommandError> {
+        tokio::select! {
+            biased;
+            ended = ending => ended,
+            error = out_of_patience() => Err(error),
+            never = self.forward(client) => match never {},
+        }
+    }
+
+    /// Of a kind that comes again only the last counts, as with the kernel: whoever is stopped and continued runs.
+    async fn keep(&mut self) -> Infallible {
+        loop {
+            let signal = self.arriving.next().await;
+            self.kept.retain(|kept| *kept != signal);
+            self.kept.push(signal);
+        }
+    }
+
+    /// Forwards them to the container.
+    pub async fn forward(&mut self, client: &Client) -> Infallible {
         for signal in mem::take(&mut self.kept) {
-            send(signal).await;
+            self.send(client, signal).await;
         }
         loop {
-            send(self.arriving.next().await).await;
+            let signal = self.arriving.next().await;
+            self.send(client, signal).await;
         }
+    }
+
+    async fn send(&self, client: &Client, (_, name): Forwarded) {
+        // A container that ended misses the signal; `run` reports its end anyway.
+        let _ = client.request(Method::POST, &self.path, &[("signal", name)]).await;
     }
 }
 
 /// The number of the first signal that asks this program to end.
 pub async fn last_one() -> i32 {
-    Arriving::of(ENDING.iter().map(|&number| (number, number))).next().await
+    ending().next().await
 }
 
-/// Signals that are listened to, each with what it means here.
-#[derive(Debug)]
-struct Arriving<T>(Vec<(Signal, T)>);
+async fn out_of_patience() -> CommandError {
+    let mut ending = ending();
+    for _ in 0..PATIENCE {
+        ending.next().await;
+    }
+    CommandError::user(format!("asked {PATIENCE} times to end while the engine did not answer"))
+        .hint("`davit ps -a` tells what became of the container")
+}
 
-impl<T: Copy> Arriving<T> {
+fn ending() -> Arriving<i32> {
+    Arriving::of(ENDING.iter().map(|&number| (number, number)))
+}
+
+/// Signals that are listened to, each with what it means here, in the order in which they come.
+#[derive(Debug)]
+struct Arriving<T>(FuturesUnordered<BoxFuture<'static, (Signal, T)>>);
+
+impl<T: Copy + Send + 'static> Arriving<T> {
     /// Listens to these numbers, as far as the kernel lets one.
     fn of(numbers: impl Iterator<Item = (i32, T)>) -> Self {
         let listen = |number| signal(SignalKind::from_raw(number)).ok();
-        Self(
-            numbers
-                .filter_map(|(number, meaning)| Some((listen(number)?, meaning)))
-                .collect(),
-        )
+        let listening = numbers.filter_map(|(number, meaning)| Some(wait(listen(number)?, meaning)));
+        Self(listening.collect())
     }
 
     async fn next(&mut self) -> T {
-        future::poll_fn(|context| {
-            let mut arrived = self
-                .0
-                .iter_mut()
-                .filter_map(|(signal, meaning)| signal.poll_recv(context).is_ready().then_some(*meaning));
-            arrived.next().map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        match self.0.next().await {
+            Some((signal, meaning)) => {
+                self.0.push(wait(signal, meaning));
+                meaning
+            }
+            None => future::pending().await,
+        }
     }
+}
+
+fn wait<T: Copy + Send + 'static>(mut signal: Signal, meaning: T) -> BoxFuture<'static, (Signal, T)> {
+    async move {
+        match signal.recv().await {
+            Some(()) => (signal, meaning),
+            None => future::pending().await,
+        }
+    }
+    .boxed()
 }

@@ -1,4 +1,4 @@
-//! A socket before an engine's own, whose answers to a start come as late as a test wants.
+//! A socket before an engine's own, whose answers to some requests come as late as a test wants.
 
 use std::{
     io::{Read, Write},
@@ -6,7 +6,7 @@ use std::{
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -18,23 +18,30 @@ use davit_integration_tests::wait;
 const FORGOTTEN_S: u64 = 60;
 
 /// What a test and its connections share.
-#[derive(Default)]
 struct Hold {
-    asked: AtomicBool,
-    released: AtomicBool,
+    /// In the path of a request whose answer is held back.
+    pattern: &'static str,
+    /// The first lines of those requests.
+    asked: Mutex<Vec<String>>,
+    holds: AtomicBool,
 }
 
-/// A relay that holds back the answer to a start.
+/// A relay that can hold answers back.
 pub struct Relay {
     socket: PathBuf,
     hold: Arc<Hold>,
 }
 
 impl Relay {
-    /// Listens at `socket` for clients of the engine at `engine`.
-    pub fn start(socket: PathBuf, engine: &Path) -> Self {
+    /// Listens at `socket` for clients of the engine at `engine`; what may be held back are the answers to requests with
+    /// `pattern` in their paths.
+    pub fn start(socket: PathBuf, engine: &Path, pattern: &'static str) -> Self {
         let listener = UnixListener::bind(&socket).expect("a free path");
-        let hold = Arc::<Hold>::default();
+        let hold = Arc::new(Hold {
+            pattern,
+            asked: Mutex::default(),
+            holds: AtomicBool::new(false),
+        });
         let (engine, held) = (engine.to_owned(), Arc::clone(&hold));
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -51,14 +58,24 @@ impl Relay {
         &self.socket
     }
 
-    /// Waits until a container is to be started.
-    pub fn is_asked_to_start(&self) {
-        wait::until_true("a start", 10, || self.hold.asked.load(Ordering::Acquire));
+    /// Waits until there was such a request.
+    pub fn is_asked(&self) {
+        wait::until_true(self.hold.pattern, 10, || !self.asked().is_empty());
     }
 
-    /// Lets the answer go.
+    /// The first lines of those requests that there were.
+    pub fn asked(&self) -> Vec<String> {
+        self.hold.asked.lock().expect("no panic").clone()
+    }
+
+    /// Holds the answers back from now on.
+    pub fn hold(&self) {
+        self.hold.holds.store(true, Ordering::Release);
+    }
+
+    /// Lets them go.
     pub fn release(&self) {
-        self.hold.released.store(true, Ordering::Release);
+        self.hold.holds.store(false, Ordering::Release);
     }
 }
 
@@ -71,24 +88,23 @@ impl Drop for Relay {
 fn serve(client: UnixStream, server: UnixStream, hold: &Arc<Hold>) {
     let twin = |stream: &UnixStream| stream.try_clone().expect("a descriptor");
     let (requests, to_server) = (twin(&client), twin(&server));
-    let starts = Arc::new(AtomicBool::new(false));
-    let (asked, shared) = (Arc::clone(&starts), Arc::clone(hold));
+    let concerned = Arc::new(AtomicBool::new(false));
+    let (asked, shared) = (Arc::clone(&concerned), Arc::clone(hold));
     thread::spawn(move || {
         copy(requests, to_server, |bytes| {
-            if bytes.starts_with(b"POST") && bytes.windows(7).any(|part| part == b"/start ") {
+            let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line);
+            if line.contains(shared.pattern) {
                 asked.store(true, Ordering::Release);
-                shared.asked.store(true, Ordering::Release);
+                shared.asked.lock().expect("no panic").push(line.into());
             }
         })
     });
     let hold = Arc::clone(hold);
     thread::spawn(move || {
         copy(server, client, |_| {
-            if starts.load(Ordering::Acquire) {
-                wait::until_true("the test is done", FORGOTTEN_S, || {
-                    hold.released.load(Ordering::Acquire)
-                });
-            }
+            let is_held = || concerned.load(Ordering::Acquire) && hold.holds.load(Ordering::Acquire);
+            wait::until_true("the test is done", FORGOTTEN_S, || !is_held());
         })
     });
 }
