@@ -24,7 +24,7 @@ use std::{
 
 use davit_spec::{Config, Mount};
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::{PollFd, PollFlags},
     fs::{CWD, Mode, OFlags, openat},
     io::Errno as Kernel,
     net::{AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, bind, recv, socket_with},
@@ -34,7 +34,9 @@ use rustix::{
 use crate::{
     container::store::Folder,
     errno::{Attempt, CallError},
-    log, talk, unix_socket,
+    log,
+    poll::{is_readable_within, poll},
+    talk, unix_socket,
 };
 
 const FOLDER: &str = "notify";
@@ -53,7 +55,7 @@ const STATES: [&str; 8] = [
 ];
 const LONGEST_MESSAGE: usize = 4096;
 /// How long a manager may take to say that it has read everything.
-const BARRIER_PATIENCE: Timespec = Timespec { tv_sec: 30, tv_nsec: 0 };
+const BARRIER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a manager may leave a message unread: meanwhile we hear no signals.
 const MANAGER_PATIENCE: Duration = Duration::from_secs(1);
@@ -130,9 +132,8 @@ impl NotifySocket {
                 PollFd::new(&self.inside, PollFlags::IN),
                 PollFd::new(pidfd, PollFlags::IN),
             ];
-            match poll(&mut fds, None) {
-                Ok(_) | Err(Kernel::INTR) => {}
-                Err(_) => return,
+            if poll(&mut fds, None).is_err() {
+                return;
             }
             if !fds[0].revents().is_empty() {
                 if self.forward(pid) {
@@ -173,8 +174,7 @@ impl NotifySocket {
             return;
         }
         drop(writer);
-        let mut fds = [PollFd::new(&reader, PollFlags::IN)];
-        if let Ok(0) = poll(&mut fds, Some(&BARRIER_PATIENCE)) {
+        if let Ok(false) = is_readable_within(reader.as_fd(), BARRIER_PATIENCE) {
             log::warn("Timeout after waiting 30s for barrier. Ignored.");
         }
     }

@@ -170,9 +170,7 @@ fn a_creation_gives_up_a_first_process_that_is_stopped_also_where_that_tells_det
     wait::until_true("the hook runs", 20, || {
         fs::exists(&hook_runs).is_ok_and(|exists| exists)
     });
-    let first = fs::read_to_string(format!("{}/cgroup.procs", bundle.cgroups()[0])).expect("the cgroup is there");
-    let first = first.lines().filter_map(|pid| pid.parse::<u32>().ok()).min();
-    let first = first.expect("a process in it").to_string();
+    let first = bundle.state()["pid"].to_string();
     Command::new("kill").args(["-STOP", &first]).finish().ok();
     let ended = wait::until("the creation has given up", 30, || create.try_wait().expect("a child"));
     assert_eq!(ended.code(), Some(1));

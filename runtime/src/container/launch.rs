@@ -49,7 +49,7 @@ use crate::{
 };
 
 use ground::Ground;
-pub(super) use ground::record;
+pub(super) use ground::{make_groups, record};
 pub use inputs::filter;
 pub(super) use inputs::{console, membership, read_config, rootfs};
 use inputs::{inheritance, notifications};

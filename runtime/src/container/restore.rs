@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use davit_cgroup::{Cgroup, CgroupError};
+use davit_cgroup::Cgroup;
 use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, ExtMountMap, InheritFd, Version};
 use davit_spec::{Config, NamespaceKind};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -76,9 +76,6 @@ pub enum RestoreError {
     /// The id is taken, or its folder cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The cgroup could not be made.
-    #[error(transparent)]
-    Cgroup(#[from] CgroupError),
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -108,7 +105,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
         .into_iter()
         .map(|mount| init::inside(mount, &rootfs))
         .collect();
-    let mut cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
+    let cgroup = cgroup::plan(&config, &launch.id, launch.cgroup).map_err(LaunchError::Limits)?;
     cgroup::warn_of_limits(&cgroup, config.linux.resources.as_ref());
     let intel_rdt = launch::membership(&config, &launch.id).map_err(LaunchError::IntelRdt)?;
     let (folder, _claim) = store.reserve(&launch.id, &json)?;
@@ -117,25 +114,14 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let version = version()?;
     check_version(wish, version)?;
     let streams = streams(&wish.options.images)?;
-    let record = |cgroup: &Cgroup| Record {
-        intel_rdt: intel_rdt.clone(),
-        ..launch::record(&config, launch, &rootfs, cgroup)
+    let mut record = Record {
+        intel_rdt,
+        ..launch::record(&config, launch, &rootfs, &cgroup)
     };
-    folder.save_plan(&record(&cgroup))?;
-    cgroup.create()?;
-    undo.cgroup = Some(cgroup.clone());
-    // What systemd is still to make may come to be somebody else's.
-    undo.owns_cgroup = !cgroup.adopts();
-    let record = record(&cgroup);
     folder.save_plan(&record)?;
-    folder.cgroup_is_made()?;
+    let cgroup = launch::make_groups(cgroup, &config, launch, &mut record, &mut undo)?;
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
-    cgroup.apply()?;
-    if let (Some(membership), Some(wanted)) = (&intel_rdt, &config.linux.intel_rdt) {
-        undo.intel_rdt = Some(membership.clone());
-        membership.make(&wanted.lines()).map_err(LaunchError::IntelRdt)?;
-    }
     let mut restoring = Restoring {
         undo,
         config: &config,

@@ -41,18 +41,14 @@ impl Ground<'_> {
         };
         let mut record = Record {
             root_mount: root_mount.as_ref().map(|mount| mount.id),
-            intel_rdt: self.intel_rdt.clone(),
+            intel_rdt: self.intel_rdt,
             own_pids: self.config.linux.has_new(NamespaceKind::Pid),
             keyring: !launch.no_new_keyring,
             ..record(self.config, launch, self.rootfs, &self.cgroup)
         };
         undo.folder().save_plan(&record)?;
         fail_point::reach("create.planned");
-        let cgroup = make_cgroup(self.cgroup, self.config, launch, &mut record, undo)?;
-        if let (Some(membership), Some(wanted)) = (self.intel_rdt, &self.config.linux.intel_rdt) {
-            undo.intel_rdt = Some(membership.clone());
-            membership.make(&wanted.lines())?;
-        }
+        let cgroup = make_groups(self.cgroup, self.config, launch, &mut record, undo)?;
         if let Some(mount) = root_mount {
             undo.root_mount = Some((self.rootfs.to_owned(), mount.id));
             mount.attach()?;
@@ -62,7 +58,8 @@ impl Ground<'_> {
     }
 }
 
-fn make_cgroup(
+/// Makes what is planned of its cgroup and its share of the caches, and brings the record up to date.
+pub(in crate::container) fn make_groups(
     planned: Cgroup,
     config: &Config,
     launch: &Launch,
@@ -83,6 +80,10 @@ fn make_cgroup(
     undo.owns_cgroup = !cgroup.adopts();
     cgroup.apply()?;
     fail_point::reach("create.limited");
+    if let (Some(membership), Some(wanted)) = (&record.intel_rdt, &config.linux.intel_rdt) {
+        undo.intel_rdt = Some(membership.clone());
+        membership.make(&wanted.lines())?;
+    }
     Ok(cgroup)
 }
 
