@@ -158,8 +158,15 @@ impl Systemd {
     ) -> Result<Vec<Property>, BusError> {
         let path = self.manager("GetUnit", vec![Value::text(&unit.name)])?;
         let interface = if unit.is_slice() { SLICE } else { SCOPE };
-        let limits = names.filter_map(|name| Some((name.into(), self.get(&path, interface, name).ok()?.limit().ok()?)));
-        Ok(limits.collect())
+        let mut limits = Vec::new();
+        for name in names {
+            match self.get(&path, interface, name).and_then(|answer| answer.limit()) {
+                Ok(limit) => limits.push((name.into(), limit)),
+                Err(BusError::Refused { .. }) => {}
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(limits)
     }
 
     /// Moves a process into a unit.
