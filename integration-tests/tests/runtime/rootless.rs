@@ -14,7 +14,7 @@ use std::{
 use davit_integration_tests::{Finished, Run, wait};
 use serde_json::{Value, json};
 
-use super::bundle::Bundle;
+use super::{bundle::Bundle, security::binary::Held};
 
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
@@ -338,17 +338,55 @@ fn the_makers_cgroups_cannot_be_written_from_inside() {
 fn the_users_own_binary_cannot_be_written_from_inside() {
     let rootless = Rootless::new();
     let before = fs::read(&rootless.runtime).expect("the runtime");
-    let script = "while :; do for p in /proc/[0-9]*; do case $p in /proc/1|/proc/$$) ;; *) \
-                  (echo overwritten > $p/exe) 2>/dev/null;; esac; done; done";
+    let fifo = rootless.bundle.rootfs().join("fifo");
+    Command::new("mkfifo").args(["-m", "666"]).arg(fifo).finish().ok();
     rootless
         .bundle
-        .edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+        .edit(|config| config["process"]["args"] = json!(["/proc/self/exe", "--log", "/fifo", "features"]));
     rootless.detached(&["run", "--detach"]);
-    for _ in 0..20 {
-        rootless.run_as_user(&["exec", rootless.bundle.id(), "true"]).ok();
-    }
+    let held = Held::of(&rootless.state()["pid"].to_string());
     rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
+    held.cannot_be_written();
     assert!(before == fs::read(&rootless.runtime).expect("the runtime"));
+}
+
+/// CVE-2016-9962 for who enters: the container's own processes may trace, but not somebody with the host's files open.
+#[test]
+fn who_enters_is_hidden_from_a_container_that_may_trace() {
+    let rootless = Rootless::new();
+    rootless.bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        for set in ["bounding", "effective", "permitted"] {
+            let capabilities = config["process"]["capabilities"][set].as_array_mut().expect("a list");
+            let more = [
+                "CAP_SYS_PTRACE",
+                "CAP_SYS_ADMIN",
+                "CAP_DAC_OVERRIDE",
+                "CAP_DAC_READ_SEARCH",
+            ];
+            capabilities.extend(more.map(|name| json!(name)));
+        }
+    });
+    rootless.detached(&["run", "--detach"]);
+    let mut entering = rootless.command(&["exec", rootless.bundle.id(), "true"]);
+    entering.env("DAVIT_FAIL_POINT", "exec.child-entered:stop");
+    let null = || Stdio::null();
+    let mut entering = rootless
+        .bundle
+        .spawn(entering.stdin(null()).stdout(null()).stderr(null()));
+    let script = "for p in /proc/[0-9]*; do grep -q '^State:.T' $p/status || continue; echo entering; \
+                  for name in exe root cwd; do readlink $p/$name; done; done; true";
+    let look = || {
+        rootless
+            .run_as_user(&["exec", rootless.bundle.id(), "sh", "-c", script])
+            .ok()
+    };
+    let seen = wait::until("somebody enters", 20, || Some(look()).filter(|seen| !seen.is_empty()));
+    rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
+    wait::until_true("the command has ended", 10, || {
+        entering.try_wait().expect("a child").is_some()
+    });
+    assert_eq!(seen, "entering");
 }
 
 #[test]

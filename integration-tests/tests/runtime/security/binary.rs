@@ -1,11 +1,30 @@
 //! CVE-2019-5736: the runtime's own binary, seen from a container.
 
-use std::{fs, io::ErrorKind, process::Command};
+use std::{fs, io::ErrorKind, os::fd::AsRawFd, process::Command};
 
 use davit_integration_tests::{Run, wait};
 use serde_json::json;
 
 use super::{Bundle, pid, start};
+
+/// The program of a process, as one with the privilege to trace would open it.
+pub struct Held(fs::File);
+
+impl Held {
+    pub fn of(pid: &str) -> Self {
+        Self(fs::File::open(format!("/proc/{pid}/exe")).expect("we are root"))
+    }
+
+    /// The process ends, and from then on it is nobody's program, which the kernel would guard.
+    pub fn cannot_be_written(&self) {
+        let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+        let refusal = wait::until("nobody runs the binary any more, and it cannot be written", 10, || {
+            let opened = fs::OpenOptions::new().write(true).open(&path);
+            opened.err().filter(|err| err.kind() != ErrorKind::ExecutableFileBusy)
+        });
+        assert_eq!(refusal.kind(), ErrorKind::ReadOnlyFilesystem);
+    }
+}
 
 #[test]
 fn whoever_gets_hold_of_the_runtimes_binary_in_a_container_cannot_write_to_it() {
@@ -21,15 +40,9 @@ fn whoever_gets_hold_of_the_runtimes_binary_in_a_container_cannot_write_to_it() 
     let null = || fs::File::create("/dev/null").expect("a device");
     let run = run.stdout(null()).stderr(null()).status();
     assert!(run.expect("the runtime is built").success());
-    // What a process with the privilege to trace would open; from here on it is nobody's program.
-    let held = fs::File::open(format!("/proc/{}/exe", pid(&bundle))).expect("we are root");
-    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held));
+    let held = Held::of(&pid(&bundle));
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
-    let refusal = wait::until("nobody runs the binary any more", 10, || {
-        let opened = fs::OpenOptions::new().write(true).open(&path);
-        opened.err().filter(|err| err.kind() != ErrorKind::ExecutableFileBusy)
-    });
-    assert_eq!(refusal.kind(), ErrorKind::ReadOnlyFilesystem);
+    held.cannot_be_written();
     assert!(before == fs::read(&binary).expect("the runtime"));
 }
 

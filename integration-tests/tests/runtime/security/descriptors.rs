@@ -1,6 +1,9 @@
 //! CVE-2016-9962 and CVE-2024-21626: descriptors of the host within a container's reach.
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use davit_integration_tests::Run;
 use serde_json::json;
@@ -19,9 +22,11 @@ fn a_process_in_the_same_pid_namespace_sees_nothing_of_a_created_container() {
             }
         }
     });
-    victim
-        .runtime(&["create", "--bundle", &victim.path(), victim.id()])
-        .ok();
+    let create = victim.command(&["create", "--bundle", &victim.path(), victim.id()]);
+    let mut create = with_open_root(30, &create);
+    let null = || fs::File::create("/dev/null").expect("a device");
+    let created = create.stdin(Stdio::null()).stdout(null()).stderr(null()).status();
+    assert!(created.expect("bash is installed").success());
 
     // The host can look: nothing that waits there is a directory.
     let folder = format!("/proc/{}/fd", pid(&victim));

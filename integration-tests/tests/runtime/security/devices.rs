@@ -73,6 +73,19 @@ fn dev_that_links_to_the_host_changes_nothing_there() {
     });
     bundle.run(&["ls", "/dev/null"]).ok();
     assert_eq!(fs::read_dir(&outside).expect("a folder").count(), 0);
+    // And with a terminal, and a device of the config's.
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.pop();
+        mounts.push(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
+            "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}));
+        config["linux"]["devices"] = json!([{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3}]);
+        config["process"]["terminal"] = json!(true);
+        config["process"]["args"] = json!(["sh", "-c", "test -c /dev/console && test -c /dev/extra && echo reached"]);
+    });
+    let finished = run_on_terminal(&bundle);
+    assert!(finished.stdout.contains("reached"), "{finished:?}");
+    assert_eq!(fs::read_dir(&outside).expect("a folder").count(), 0);
 }
 
 /// Runs the program of the config on a terminal.
@@ -131,7 +144,9 @@ fn a_console_that_links_elsewhere_is_not_followed() {
         mounts.push(json!({"destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["newinstance", "ptmxmode=0666", "mode=0620"]}));
         config["process"]["terminal"] = json!(true);
-        config["process"]["args"] = json!(["sh", "-c", "test -c /dev/console && echo reached > /dev/console"]);
+        let script = "test -c /dev/console && grep -q ' /dev/console ' /proc/self/mounts && \
+                      ! grep -q outside /proc/self/mounts && echo reached > /dev/console";
+        config["process"]["args"] = json!(["sh", "-c", script]);
     });
     let finished = run_on_terminal(&bundle);
     assert!(finished.stdout.contains("reached"), "{finished:?}");

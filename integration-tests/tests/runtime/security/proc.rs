@@ -1,7 +1,8 @@
 //! A /proc that is not the kernel's: CVE-2019-16884, CVE-2019-19921, CVE-2023-27561, CVE-2023-28642, CVE-2025-52881.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{fs, os::unix::fs::symlink, process::Command};
 
+use davit_integration_tests::Run;
 use serde_json::json;
 
 use super::{Bundle, pid, start};
@@ -18,6 +19,25 @@ fn proc_and_sys_on_a_symlink_are_refused() {
             .code_is(1)
             .says("must be mounted on ordinary directory");
     }
+}
+
+#[test]
+fn the_hosts_proc_is_not_bound_on_a_symlink() {
+    let bundle = Bundle::new();
+    fs::remove_dir(bundle.rootfs().join("proc")).expect("the rootfs is ours");
+    fs::create_dir(bundle.rootfs().join("elsewhere")).expect("the rootfs is ours");
+    symlink("/elsewhere", bundle.rootfs().join("proc")).expect("the rootfs is ours");
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.retain(|mount| mount["destination"] != "/proc");
+        mounts.push(json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]}));
+        config["linux"]["maskedPaths"] = json!([]);
+        config["linux"]["readonlyPaths"] = json!([]);
+    });
+    bundle
+        .run(&["true"])
+        .code_is(1)
+        .says("must be mounted on ordinary directory");
 }
 
 #[test]
@@ -69,7 +89,7 @@ fn is_untouched(bundle: &Bundle, proc: &str, files: &[&str]) -> bool {
 
 #[test]
 fn what_is_written_to_proc_reaches_the_kernel_and_not_the_images_files() {
-    let files = ["sys/net/ipv4/ip_forward", "self/oom_score_adj", "self/attr/exec"];
+    let files = ["sys/net/ipv4/ip_default_ttl", "self/oom_score_adj", "self/attr/exec"];
     let bundle = Bundle::new();
     forge(&bundle, "proc", &files);
     bundle.edit(|config| {
@@ -79,17 +99,14 @@ fn what_is_written_to_proc_reaches_the_kernel_and_not_the_images_files() {
             .retain(|mount| mount["destination"] != "/proc");
         config["linux"]["maskedPaths"] = json!([]);
         config["linux"]["readonlyPaths"] = json!([]);
-        config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
+        config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "77"});
         config["process"]["oomScoreAdj"] = json!(500);
         config["process"]["args"] = json!(["sleep", "600"]);
     });
     start(&bundle);
     let pid = pid(&bundle);
-    let forward = std::process::Command::new("nsenter")
-        .args(["--net", "--target", &pid, "cat", "/proc/sys/net/ipv4/ip_forward"])
-        .output()
-        .expect("nsenter is installed");
-    assert_eq!(forward.stdout, b"1\n");
+    let cat = ["--net", "--target", &pid, "cat", "/proc/sys/net/ipv4/ip_default_ttl"];
+    assert_eq!(Command::new("nsenter").args(cat).finish().ok(), "77");
     let score = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("it runs");
     assert_eq!(score, "500\n");
 
@@ -113,6 +130,27 @@ fn what_is_written_to_proc_reaches_the_kernel_and_not_the_images_files() {
     assert_eq!(score, "600\n");
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
     assert!(is_untouched(&bundle, "proc", &files));
+}
+
+#[test]
+fn what_lies_over_the_hosts_proc_gets_nothing_that_is_meant_for_the_kernel() {
+    let files = ["net/ipv4/ip_default_ttl"];
+    let bundle = Bundle::new();
+    forge(&bundle, "forged", &files);
+    bundle.edit(|config| {
+        config["linux"]["sysctl"] = json!({"net.ipv4.ip_default_ttl": "77"});
+        config["process"]["args"] = json!(["cat", "/proc/sys/net/ipv4/ip_default_ttl"]);
+    });
+    let run = bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    let script = "mount --bind \"$0\" /proc/sys && exec \"$@\"";
+    let said = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .arg(bundle.rootfs().join("forged"))
+        .arg(run.get_program())
+        .args(run.get_args())
+        .finish();
+    assert_eq!(said.ok(), "77");
+    assert!(is_untouched(&bundle, "forged", &files));
 }
 
 #[test]
