@@ -144,6 +144,11 @@ impl Membership {
         self.write(&self.group.join("schemata"), &text)
     }
 
+    /// Whether the group is there.
+    pub fn is_there(&self) -> bool {
+        self.group.is_dir()
+    }
+
     /// Moves a process in; its children are born there.
     pub fn adopt(&self, pid: i32) -> Result<(), IntelRdtError> {
         self.write(&self.group.join("tasks"), &pid.to_string())?;

@@ -1,6 +1,6 @@
 //! Pure cgroup v2: what the container sees of its limits, and what the kernel does with them.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use davit_integration_tests::wait;
 use serde_json::{Value, json};
@@ -247,6 +247,33 @@ fn writable_cgroup(config: &mut Value) {
     let mounts = config["mounts"].as_array_mut().expect("a list");
     let cgroup = mounts.iter_mut().find(|mount| mount["type"] == "cgroup");
     cgroup.expect("the example mounts it")["options"] = json!(["nosuid", "noexec", "nodev", "rw"]);
+}
+
+#[test]
+fn a_cgroup_is_handed_to_the_containers_user_where_that_can_reach_it_and_nothing_else() {
+    for (writable, own_view, owner) in [(true, true, 1000), (false, true, 0), (true, false, 0)] {
+        let bundle = Bundle::new();
+        bundle.edit(|config| {
+            config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+            if writable {
+                writable_cgroup(config);
+            }
+            if !own_view {
+                let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+                namespaces.retain(|namespace| namespace["type"] != "cgroup");
+            }
+        });
+        sleeping(&bundle, json!({"pids": {"limit": 9}}));
+        let owners = ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]
+            .map(|name| fs::metadata(folder(&bundle).join(name)).expect("it is there").uid());
+        assert_eq!(
+            owners, [owner; 4],
+            "writable: {writable}, a view of its own: {own_view}"
+        );
+        // A limit is nobody's to lift.
+        assert_eq!(fs::metadata(folder(&bundle).join("pids.max")).expect("a file").uid(), 0);
+        bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    }
 }
 
 #[test]

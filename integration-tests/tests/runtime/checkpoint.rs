@@ -101,6 +101,28 @@ fn streams_of_a_restored_container_are_those_of_the_restore() {
 }
 
 #[test]
+fn a_restore_in_the_foreground_ends_as_the_program_does_and_takes_the_container_along() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(&format!("trap 'exit 7' TERM; {COUNTER}"));
+    rig.counts_on();
+    rig.checkpoint(&[]).ok();
+    let (bundle, images, id) = (rig.bundle.path(), rig.bundle.file("images"), rig.bundle.id());
+    let mut args = vec!["restore", "--bundle", &bundle, "--image-path", &images, id];
+    args.splice(1..1, network_lock().iter().copied());
+    let mut restore = rig.bundle.spawn(&mut rig.command(&args));
+    wait::until_true("it is restored", 20, || {
+        rig.bundle.ids() == [id] && rig.bundle.state()["status"] == "running"
+    });
+    rig.counts_on();
+    assert_eq!(restore.try_wait().expect("a child"), None);
+    // Without a name it is the signal to terminate.
+    rig.runtime(&["kill", id]).ok();
+    let ended = wait::until("the restore has ended", 20, || restore.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(7), "{}", log_of(&rig));
+    rig.is_gone();
+}
+
+#[test]
 fn a_restored_container_that_cannot_be_waited_for_is_killed_and_removed() {
     let Some(rig) = Rig::new() else { return };
     rig.run(COUNTER);

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
@@ -215,6 +215,45 @@ fn the_state_and_the_list_show_annotations() {
     assert_eq!(bundle.state()["annotations"], notes);
     let list: Value = serde_json::from_str(&bundle.runtime(&["list", "--format", "json"]).ok()).expect("JSON");
     assert_eq!(list[0]["annotations"], notes);
+}
+
+#[test]
+fn the_state_is_that_of_the_specification() {
+    let bundle = Bundle::new();
+    bundle.sleeping();
+    let state = bundle.state();
+    let config: Value =
+        serde_json::from_slice(&fs::read(bundle.file("config.json")).expect("it was written")).expect("JSON");
+    assert_eq!(state["ociVersion"], config["ociVersion"]);
+    assert_eq!(
+        (&state["id"], &state["bundle"]),
+        (&json!(bundle.id()), &json!(bundle.path()))
+    );
+    assert_eq!(state["rootfs"], json!(bundle.rootfs().display().to_string()));
+    let created = state["created"].as_str().expect("a time");
+    assert!(created.starts_with("20") && created.ends_with('Z'), "{created}");
+    assert!(fs::exists(format!("/proc/{}", state["pid"])).expect("it can be asked"));
+    bundle.runtime(&["kill", bundle.id(), "KILL"]).ok();
+    wait::until_true("it is stopped", 10, || bundle.state()["status"] == "stopped");
+    assert_eq!(bundle.state()["pid"], 0);
+    assert_eq!(bundle.state()["created"], created);
+}
+
+#[test]
+fn a_signal_without_a_name_is_the_one_to_terminate() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        let script = "trap 'echo asked > /said; exit' TERM; echo > /up; while :; do sleep 0.1; done";
+        config["process"]["args"] = json!(["sh", "-c", script]);
+    });
+    bundle
+        .runtime(&["run", "--detach", "--bundle", &bundle.path(), bundle.id()])
+        .ok();
+    wait::until_true("it listens", 10, || bundle.rootfs().join("up").exists());
+    bundle.runtime(&["kill", bundle.id()]).ok();
+    wait::until_true("it is stopped", 10, || bundle.state()["status"] == "stopped");
+    let said = fs::read_to_string(bundle.rootfs().join("said"));
+    assert_eq!(said.expect("it was asked"), "asked\n");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -14,7 +14,7 @@ use std::{
 use davit_integration_tests::{Finished, Run, wait};
 use serde_json::{Value, json};
 
-use super::{bundle::Bundle, security::binary::Held};
+use super::{bundle::Bundle, security::binary::Held, update::v2_alone};
 
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
@@ -89,6 +89,18 @@ impl Rootless {
         outer
             .args(["--mount", "--propagation", "private", "sh", "-c", script])
             .arg(self.bundle.path())
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env("XDG_RUNTIME_DIR", self.bundle.file("run"));
+        outer
+    }
+
+    /// The user's command, begun in a cgroup.
+    fn within(&self, cgroup: &Path, inner: &Command) -> Command {
+        let mut outer = Command::new("sh");
+        outer
+            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
+            .arg(cgroup)
             .arg(inner.get_program())
             .args(inner.get_args())
             .env("XDG_RUNTIME_DIR", self.bundle.file("run"));
@@ -310,27 +322,78 @@ fn the_makers_cgroups_cannot_be_written_from_inside() {
         .expect("a cgroup hierarchy");
     let owner = format!("{USER}:{GROUP}");
     Command::new("chown").args(["-R", &owner]).arg(&cgroup).finish().ok();
+    let name = cgroup.file_name().expect("a name").to_string_lossy().into_owned();
     rootless.bundle.edit(|config| {
         let mounts = config["mounts"].as_array_mut().expect("a list");
         let cgroups = mounts.iter_mut().find(|mount| mount["type"] == "cgroup");
         // The config does not ask for it.
         cgroups.expect("it has one")["options"] = json!(["nosuid", "noexec", "nodev"]);
-        let script = "for d in /sys/fs/cgroup/pids /sys/fs/cgroup; do mkdir $d/escaped && echo escaped; done; true";
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        // The user's cgroup is the top of what is seen, or below it.
+        let top = if v2_alone() {
+            "/sys/fs/cgroup"
+        } else {
+            "/sys/fs/cgroup/pids"
+        };
+        let script = format!(
+            "for d in {top} {top}/{name}; do [ -e $d/cgroup.procs ] || continue; echo seen; \
+             mkdir $d/escaped && echo escaped; done; true"
+        );
         config["process"]["args"] = json!(["sh", "-c", script]);
     });
-    let inner = rootless.command(&["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()]);
-    let ran = Command::new("sh")
-        .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec \"$@\""])
-        .arg(&cgroup)
-        .arg(inner.get_program())
-        .args(inner.get_args())
-        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"))
-        .finish();
+    let run = rootless.command(&["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()]);
+    let ran = rootless.within(&cgroup, &run).finish();
     let _ = fs::remove_dir(cgroup.join("escaped"));
     wait::until_true("the cgroup is left", 5, || fs::remove_dir(&cgroup).is_ok());
-    // Beside it lies a tmpfs of the container's own.
-    let escapes = ran.ok().matches("escaped").count();
-    assert!(escapes <= 1 && !cgroup.exists());
+    let said = ran.ok();
+    assert!(said.contains("seen") && !said.contains("escaped"), "{said}");
+}
+
+#[test]
+fn in_a_cgroup_that_was_handed_to_the_user_limits_are_the_users_to_set() {
+    if !v2_alone() {
+        davit_integration_tests::skipped!("only cgroup v2 can be handed to an ordinary user");
+        return;
+    }
+    let rootless = Rootless::new();
+    let (bundle, id) = (&rootless.bundle, rootless.bundle.id());
+    let top = PathBuf::from("/sys/fs/cgroup").join(format!("{id}-user"));
+    let start = top.join("start");
+    fs::create_dir_all(&start).expect("cgroup v2");
+    let _ = fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+pids +memory");
+    let owner = format!("{USER}:{GROUP}");
+    for folder in [&top, &start] {
+        let files = ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"].map(|name| folder.join(name));
+        Command::new("chown").arg(&owner).args(files).finish().ok();
+    }
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["cgroupsPath"] = json!(format!("/{id}-user/box"));
+        config["linux"]["resources"] = json!({"pids": {"limit": 9}, "memory": {"limit": 33_554_432}});
+    });
+    let as_user = |args: &[&str]| rootless.within(&start, &rootless.command(args));
+    let (path, null) = (bundle.path(), Stdio::null);
+    let mut run = as_user(&["run", "--detach", "--bundle", &path, id]);
+    let log = fs::File::create(bundle.file("log")).expect("the bundle is ours");
+    let status = run.stdin(null()).stdout(null()).stderr(log).status();
+    let said = fs::read_to_string(bundle.file("log")).expect("a file");
+    assert!(status.expect("sh is there").success(), "{said}");
+    let file = |name: &str| fs::read_to_string(top.join("box").join(name)).expect("the cgroup is there");
+    assert_eq!((file("pids.max").trim(), file("memory.max").trim()), ("9", "33554432"));
+    let pid = rootless.state()["pid"].to_string();
+    assert!(file("cgroup.procs").lines().any(|line| line == pid));
+    // Who enters is in it, too, and an update reaches it.
+    let place = as_user(&["exec", id, "cat", "/proc/self/cgroup"]).finish().ok();
+    assert!(place == "0::/" || place.ends_with("/box"), "{place}");
+    as_user(&["update", "--pids-limit", "7", id]).finish().ok();
+    assert_eq!(file("pids.max"), "7\n");
+    as_user(&["delete", "--force", id]).finish().ok();
+    let is_gone = !top.join("box").exists();
+    for folder in [&start, &top] {
+        wait::until_true("the cgroup is left", 5, || fs::remove_dir(folder).is_ok());
+    }
+    assert!(is_gone);
 }
 
 /// CVE-2019-5736, where the user owns the binary and is root in the container.

@@ -264,6 +264,10 @@ fn fork_into(visit: Visit) -> Result<Visitor, ExecError> {
 impl Visitor {
     /// Lets it execute its program; returns its terminal, where the runtime serves that.
     fn converse(&self, record: &Record, agent: Option<&Agent>) -> Result<Option<OwnedFd>, ExecError> {
+        // Who has removed the group has given up the share, as with runc.
+        if let Some(membership) = record.intel_rdt.as_ref().filter(|membership| membership.is_there()) {
+            membership.adopt(self.pid)?;
+        }
         // Said before it is waited for: one wake-up less.
         let _ = self.channel.order(ToChild::Go);
         fail_point::reach("exec.ordered");
