@@ -242,18 +242,4 @@ fn parse_version(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::parse_version;
-
-    #[test]
-    fn a_version_begins_with_its_number() {
-        for (text, expected) in [
-            ("252.38-1~deb12u1", Some(252)),
-            ("v245.4-1.fc32", Some(245)),
-            ("249", Some(249)),
-            ("", None),
-        ] {
-            assert_eq!(parse_version(text), expected, "{text}");
-        }
-    }
-}
+mod tests;

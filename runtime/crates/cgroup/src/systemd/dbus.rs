@@ -8,6 +8,8 @@
 pub(super) mod address;
 mod authentication;
 mod connection;
+#[cfg(test)]
+pub(super) mod fake;
 mod message;
 mod value;
 mod wire;

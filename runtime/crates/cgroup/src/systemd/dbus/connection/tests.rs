@@ -1,70 +1,12 @@
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::net::{UnixListener, UnixStream},
-    thread::{JoinHandle, spawn},
-};
+use std::io::{BufReader, Read, Write};
 
-use super::*;
+use super::{
+    super::fake::{bus, called, job, message, welcome},
+    *,
+};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
-
-/// A socket, and somebody who does as `behave` says with the one who connects.
-fn bus(behave: impl FnOnce(UnixStream) + Send + 'static) -> (String, tempfile::TempDir, JoinHandle<()>) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("bus");
-    let listener = UnixListener::bind(&path).unwrap();
-    let thread = spawn(move || behave(listener.accept().unwrap().0));
-    (format!("unix:path={}", path.display()), folder, thread)
-}
-
-/// Authenticates like dbus-daemon.
-fn welcome(stream: &UnixStream) -> BufReader<UnixStream> {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut zero = [1];
-    reader.read_exact(&mut zero).unwrap();
-    assert_eq!(zero, [0]);
-    let mut expect = |line: &str, answer: &str| {
-        let mut said = String::new();
-        reader.read_line(&mut said).unwrap();
-        assert_eq!(said.trim_end(), line);
-        (&*stream).write_all(answer.as_bytes()).unwrap();
-    };
-    expect("AUTH EXTERNAL", "DATA\r\n");
-    expect("DATA", "OK 1234\r\n");
-    expect("BEGIN", "");
-    reader
-}
-
-fn read_message(reader: &mut impl Read) -> Message {
-    let mut bytes = vec![0; HEAD];
-    reader.read_exact(&mut bytes).unwrap();
-    bytes.resize(Message::length(&bytes).unwrap(), 0);
-    reader.read_exact(&mut bytes[HEAD..]).unwrap();
-    Message::decode(&bytes).unwrap()
-}
-
-/// A message of another kind, made from a call: kind, then fields that are told apart by their codes.
-fn message(kind: u8, reply_to: u32, arguments: Vec<Value>) -> Vec<u8> {
-    let mut body = super::super::wire::Writer::default();
-    arguments.iter().for_each(|argument| body.put(argument));
-    let mut whole = super::super::wire::Writer {
-        bytes: vec![if cfg!(target_endian = "little") { b'l' } else { b'B' }, kind, 0, 1],
-    };
-    whole.number(body.bytes.len() as u32);
-    whole.number(1);
-    let field = |code, value| Value::Struct(vec![Value::Byte(code), Value::variant(value)]);
-    let fields = vec![
-        field(5, Value::U32(reply_to)),
-        field(2, Value::text("org.freedesktop.systemd1.Manager")),
-        field(3, Value::text("JobRemoved")),
-        field(4, Value::text("org.example.No")),
-    ];
-    whole.put(&Value::Array("(yv)".into(), fields));
-    whole.align(8);
-    whole.bytes.extend(body.bytes);
-    whole.bytes
-}
 
 fn question() -> Call<'static> {
     Call {
@@ -76,20 +18,11 @@ fn question() -> Call<'static> {
     }
 }
 
-fn job(path: &str, result: &str) -> Vec<Value> {
-    vec![
-        Value::U32(1),
-        Value::Path(path.into()),
-        Value::text("a.scope"),
-        Value::text(result),
-    ]
-}
-
 #[test]
 fn an_answer_is_heard_and_the_signals_before_it_are_kept() {
     let (address, _folder, thread) = bus(|mut stream| {
         let mut reader = welcome(&stream);
-        assert_eq!(read_message(&mut reader).member, "Ask");
+        assert_eq!(called(&mut reader), "Ask");
         for bytes in [
             message(SIGNAL, 0, job("/job/1", "done")),
             message(METHOD_RETURN, 99, vec![Value::text("for somebody else")]),
@@ -97,7 +30,7 @@ fn an_answer_is_heard_and_the_signals_before_it_are_kept() {
         ] {
             stream.write_all(&bytes).unwrap();
         }
-        assert_eq!(read_message(&mut reader).member, "Ask");
+        assert_eq!(called(&mut reader), "Ask");
         stream
             .write_all(&message(ERROR, 2, vec![Value::text("go away")]))
             .unwrap();
