@@ -268,6 +268,21 @@ fn more_ids_than_the_own_one_come_from_those_that_are_granted() {
 }
 
 #[test]
+fn whether_missing_rights_on_cgroups_are_passed_over_can_be_said() {
+    let rootless = Rootless::new();
+    let id = rootless.bundle.id();
+    rootless
+        .bundle
+        .edit(|config| config["process"]["args"] = json!(["true"]));
+    let run = |how: &str| rootless.run_as_user(&["--rootless", how, "run", "--bundle", &rootless.bundle.path(), id]);
+    run("auto").ok();
+    run("true").ok();
+    run("false").code_is(1).says("permission denied");
+    run("perhaps").code_is(1).says("perhaps");
+    assert_eq!(rootless.run_as_user(&["list", "--quiet"]).ok(), "");
+}
+
+#[test]
 fn what_an_ordinary_user_cannot_have_is_refused_by_its_name() {
     type Edit = fn(&mut Value);
     let cases: [(Edit, &str); 6] = [

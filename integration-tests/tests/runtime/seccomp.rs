@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::libc;
 use serde_json::{Value, json};
 
 use crate::{Bundle, descriptors::receive};
@@ -178,5 +179,105 @@ fn a_filter_binds_a_user_without_privileges_whether_it_may_gain_some_or_not() {
         );
         assert!(output.ends_with(&expected), "{output}");
         assert!(output.contains("not supported"), "{output}");
+    }
+}
+
+/// Makes one call of the kernel and tells its error.
+const ASK: &str = r#"
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    errno = 0;
+    long result = syscall(atol(words[1]), 0, 0, 0);
+    printf("%d\n", result < 0 ? errno : 0);
+    return 0;
+}
+"#;
+
+#[test]
+fn the_kernel_does_what_an_action_says() {
+    let bundle = Bundle::new();
+    bundle.compile("ask", ASK);
+    for (action, code, said) in [
+        (json!({"action": "SCMP_ACT_ERRNO", "errnoRet": 5}), 0, "5\n"),
+        (json!({"action": "SCMP_ACT_ERRNO"}), 0, "1\n"),
+        (json!({"action": "SCMP_ACT_LOG"}), 0, "0\n"),
+        (json!({"action": "SCMP_ACT_KILL_PROCESS"}), 128 + 31, ""),
+        (json!({"action": "SCMP_ACT_KILL_THREAD"}), 128 + 31, ""),
+        (json!({"action": "SCMP_ACT_TRAP"}), 128 + 31, ""),
+        // Without a tracer there is no such call.
+        (json!({"action": "SCMP_ACT_TRACE", "errnoRet": 5}), 0, "38\n"),
+    ] {
+        bundle.edit(|config| {
+            let mut rule = action.clone();
+            rule["names"] = json!(["getppid"]);
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]});
+        });
+        // Nobody but the program above makes it.
+        let finished = bundle.run(&["ask", &libc::SYS_getppid.to_string()]).code_is(code);
+        assert_eq!(finished.stdout, said, "{action}");
+    }
+}
+
+/// A C library that tries a newer call first must hear that there is none, not that it is forbidden.
+#[test]
+fn a_call_that_is_newer_than_the_profile_is_unknown_and_not_forbidden() {
+    let bundle = Bundle::new();
+    bundle.compile("ask", ASK);
+    bundle.edit(|config| {
+        let names = [
+            "execve",
+            "brk",
+            "arch_prctl",
+            "set_tid_address",
+            "set_robust_list",
+            "rseq",
+            "prlimit64",
+            "readlink",
+            "readlinkat",
+            "getrandom",
+            "mprotect",
+            "newfstatat",
+            "fstat",
+            "write",
+            "exit_group",
+            "mmap",
+            "munmap",
+            "close",
+            "read",
+            "access",
+            "openat",
+            "fcntl",
+            "futex",
+            "rt_sigaction",
+            "rt_sigprocmask",
+            "prctl",
+            "capset",
+            "capget",
+            "setuid",
+            "setgid",
+            "setgroups",
+            "chdir",
+            "fchdir",
+            "getppid",
+            "ioctl",
+            "uname",
+            "statx",
+            "clock_gettime",
+            "sigaltstack",
+            "getpid",
+            "gettid",
+            "getuid",
+            "geteuid",
+        ];
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1,
+            "syscalls": [{"names": names.to_vec(), "action": "SCMP_ACT_ALLOW"}]});
+    });
+    // sync(2) is older than the newest that the profile names, 9999 is younger than all.
+    for (number, said) in [(libc::SYS_getppid, "0\n"), (libc::SYS_sync, "1\n"), (9999, "38\n")] {
+        let finished = bundle.run(&["ask", &number.to_string()]).code_is(0);
+        assert_eq!(finished.stdout, said, "{number}");
     }
 }

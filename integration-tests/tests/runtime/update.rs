@@ -276,3 +276,20 @@ fn device_rules_are_left_alone_and_that_is_said() {
     assert_eq!(memory(&bundle), "50331648");
     bundle.runtime(&["exec", bundle.id(), "cat", "/dev/null"]).ok();
 }
+
+#[test]
+fn a_limit_below_what_is_in_use_is_refused_with_the_usage() {
+    if v2_alone() {
+        davit_integration_tests::skipped!("on v2 the kernel takes such a limit, and kills");
+        return;
+    }
+    let bundle = sleeping(json!({"memory": {"limit": 67_108_864}}));
+    let fill = "head -c 40000000 /dev/zero > /dev/shm/held";
+    bundle.runtime(&["exec", bundle.id(), "sh", "-c", fill]).ok();
+    bundle
+        .runtime(&["update", "--memory", "8M", bundle.id()])
+        .code_is(1)
+        .says("current usage")
+        .says("peak usage");
+    assert_eq!(memory(&bundle), "67108864");
+}
