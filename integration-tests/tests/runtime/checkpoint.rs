@@ -24,6 +24,12 @@ use super::{
 };
 use rig::{Rig, network_lock};
 
+/// Locks the open file of a number, or fails.
+const LOCK: &str = r#"
+#include <stdlib.h>
+#include <sys/file.h>
+int main(int count, char **words) { return flock(atoi(words[1]), LOCK_EX | LOCK_NB) != 0; }
+"#;
 /// Counts in a file of the container's root.
 const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
 
@@ -248,6 +254,44 @@ fn connections_in_a_shared_network_namespace_are_kept_where_that_is_asked_for() 
         inode(format!("/proc/{pid}/ns/net")).expect("it runs"),
         inode(netns.path()).expect("it exists")
     );
+}
+
+#[test]
+fn what_criu_must_be_allowed_to_do_is_refused_without_the_flag_and_done_with_it() {
+    for (script, flag, at_both, question, answer) in [
+        (
+            "exec 9> /file; lock 9",
+            "--file-locks",
+            true,
+            "exec 8> /file; lock 8 || echo held",
+            "held",
+        ),
+        // A file whose name is gone, and which has another.
+        (
+            "echo > /one; ln /one /other; exec 9< /one; rm /one",
+            "--link-remap",
+            false,
+            "readlink /proc/1/fd/9",
+            "/one (deleted)",
+        ),
+    ] {
+        let Some(rig) = Rig::new() else { return };
+        rig.bundle.compile("lock", LOCK);
+        rig.run(&format!("{script}; {COUNTER}"));
+        rig.counts_on();
+        let work = rig.bundle.file("work");
+        rig.checkpoint(&["--work-path", &work]).code_is(1).says("criu failed");
+        // What it has to say is where it was told to work.
+        assert!(Path::new(&work).join("dump.log").exists());
+        rig.counts_on();
+        rig.checkpoint(&[flag]).ok();
+        let again: Vec<_> = at_both.then_some(flag).into_iter().collect();
+        rig.restore(&again).ok();
+        rig.counts_on();
+        assert_eq!(rig.exec(&["sh", "-c", question]), answer, "{flag}");
+        rig.runtime(&["delete", "--force", rig.bundle.id()]).ok();
+        rig.is_gone();
+    }
 }
 
 #[test]
