@@ -35,7 +35,7 @@ fn without_a_label_a_program_keeps_the_runtimes() {
 }
 
 #[test]
-fn a_label_is_in_force_when_the_program_begins_and_its_keyring_has_it() {
+fn a_label_is_in_force_when_the_program_begins() {
     let bundle = Bundle::new();
     let secret = bundle.rootfs().join("secret");
     fs::write(&secret, "text").expect("the rootfs is ours");
