@@ -42,7 +42,7 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     let before = limits::current(&folder)?;
     let after = merge::merge(&before, &wanted);
     let cgroup = record.cgroup()?.with_resources(&merge::to_write(&after, &wanted))?;
-    let backup = cgroup.backup();
+    let backup = cgroup.backup()?;
     let updated = cgroup
         .update()
         .map_err(CommandError::from)

@@ -273,16 +273,16 @@ impl Cgroup {
     }
 
     /// What the files, and the properties of a unit, that [`Cgroup::update`] may write to hold now.
-    pub fn backup(&self) -> Backup {
+    /// Fails where systemd does not tell: an update that could not be taken back is none.
+    pub fn backup(&self) -> Result<Backup> {
         let mut backup = Backup::default();
         if !self.is_absent() {
             on_layout!(self, layout => layout.back_up(&mut backup, &self.resources));
         }
         if let Manager::Systemd(unit) = &self.manager {
-            // What cannot be read cannot be taken back, and is not changed by the update either: that asks systemd, too.
-            backup.unit = systemd::limits(unit, &self.resources_for_files(), self.version()).unwrap_or_default();
+            backup.unit = systemd::limits(unit, &self.resources_for_files(), self.version())?;
         }
-        backup
+        Ok(backup)
     }
 
     /// Takes an update back.

@@ -199,7 +199,7 @@ fn what_an_update_has_changed_can_be_put_back_in_any_order() {
         let before = seen(&trial);
         let cgroup = Cgroup::again(&Manager::Cgroupfs, &trial.cgroup.paths()).unwrap();
         trial.cgroup = cgroup.with_resources(&serde_json::from_str(second).unwrap()).unwrap();
-        let backup = trial.cgroup.backup();
+        let backup = trial.cgroup.backup().unwrap();
         trial.cgroup.update().unwrap();
         let changed = seen(&trial)
             .iter()
@@ -237,7 +237,7 @@ fn swappiness_and_the_oom_killer_can_be_changed_both_ways_and_put_back() {
             .clone()
             .with_resources(&serde_json::from_str(&resources).unwrap())
             .unwrap();
-        let (before, backup) = (seen(&trial), trial.cgroup.backup());
+        let (before, backup) = (seen(&trial), trial.cgroup.backup().unwrap());
         trial.cgroup.update().unwrap();
         assert_eq!(seen(&trial), expected(&swappiness.to_string(), disabled.into()));
         trial.cgroup.put_back(&backup).unwrap();
