@@ -2,8 +2,9 @@
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
 use std::{
-    fs::{self, File},
-    path::PathBuf,
+    fs::{self, File, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread::sleep,
     time::Duration,
@@ -126,6 +127,32 @@ impl World {
             .filter(is_shim)
             .map(|pid| Pid::from_raw(pid as i32))
             .collect()
+    }
+
+    /// Options of `ctr run` for a runtime that makes the file `began` and takes a second before it creates.
+    fn with_slow_creation(&self, began: &Path) -> Vec<PathBuf> {
+        let folder = self.scratch.join("slow");
+        fs::create_dir(&folder).expect("the scratch is writable");
+        let slow = folder.join("davit-runtime");
+        let (runtime, options) = match self.shim {
+            Shim::Ours => {
+                // A shim takes the runtime beside it.
+                let shim = folder.join(self.shim.program());
+                let built = self.scratch.program(self.shim.program());
+                fs::copy(built.get_program(), &shim).expect("the shim can be copied");
+                let runtime = self.scratch.program("davit-runtime").get_program().into();
+                (runtime, vec!["--runtime".into(), shim])
+            }
+            Shim::Containerds => {
+                let kind = self.shim.runtime().into();
+                let options = vec!["--runtime".into(), kind, "--runc-binary".into(), slow.clone()];
+                (PathBuf::from("runc"), options)
+            }
+        };
+        let case = format!("case \" $* \" in *' create '*) touch {began:?}; sleep 1 ;; esac");
+        fs::write(&slow, format!("#!/bin/sh\n{case}\nexec {runtime:?} \"$@\"\n")).expect("the folder is ours");
+        fs::set_permissions(&slow, Permissions::from_mode(0o755)).expect("the script is ours");
+        options
     }
 
     /// What a task that never came to be, or is gone, must not leave.
@@ -359,6 +386,36 @@ fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
     manager.stop();
 }
 
+/// Our shim goes on with a creation whose manager has died, and the next manager waits for what becomes of it. containerd's
+/// ends the runtime with the connection that asked for it.
+fn a_creation_that_outlives_its_manager_is_found(shim: Shim) {
+    let world = World::new(shim);
+    let manager = shim.manager(&world.scratch);
+    let began = world.scratch.join("began");
+    let id = world.id("slow");
+    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+    run.args(["run", "--detach"]).args(world.with_slow_creation(&began));
+    run.arg("--rootfs").arg(&world.root);
+    run.args([id.as_str(), "/bin/sleep", "600"]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = run.spawn().expect("ctr starts");
+    wait::until_true("the runtime is called", 20, || began.exists());
+    manager.kill();
+    running.wait().expect("ctr is a child");
+
+    let manager = shim.manager(&world.scratch);
+
+    match shim {
+        Shim::Containerds => assert_eq!(world.status(&id), ""),
+        Shim::Ours => {
+            assert_eq!(world.status(&id), "CREATED");
+            world.ctr(&["tasks", "rm", "--force", &id]).ok();
+        }
+    }
+    world.assert_nothing_is_left_of(&id);
+    manager.stop();
+}
+
 /// dockerd mounts nothing that its containers need with this storage driver: manager and dockerd live in mount namespaces of
 /// their own here.
 const DOCKERD: [&str; 6] = [
@@ -427,4 +484,5 @@ with_both_shims!(
     the_death_of_a_shim_is_the_end_of_its_task
     a_run_that_fails_leaves_nothing
     a_manager_killed_at_any_moment_leaves_nothing_half_made
+    a_creation_that_outlives_its_manager_is_found
 );

@@ -53,27 +53,27 @@ macro_rules! detached {
             }
 
             async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
-                Ok(self.0.state(&request)?)
+                Ok(self.0.state(&request).await?)
             }
 
             async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
-                Ok(self.0.pids(&request)?)
+                Ok(self.0.pids(&request).await?)
             }
 
             async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-                Ok(self.0.stats(&request)?)
+                Ok(self.0.stats(&request).await?)
             }
 
             async fn resize_pty(&self, _: &TtrpcContext, request: ResizePtyRequest) -> ttrpc::Result<Empty> {
-                Ok(self.0.resize(&request)?)
+                Ok(self.0.resize(&request).await?)
             }
 
             async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
-                Ok(self.0.close_io(&request)?)
+                Ok(self.0.close_io(&request).await?)
             }
 
             async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
-                Ok(self.0.connect(&request))
+                Ok(self.0.connect(&request).await)
             }
 
             async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> ttrpc::Result<Empty> {

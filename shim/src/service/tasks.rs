@@ -36,6 +36,8 @@ use crate::{
 pub struct Tasks {
     host: Arc<Host>,
     table: Mutex<Table>,
+    /// Told when a creation has come to its end, well or not.
+    settled: Notify,
     /// Told when a manager has asked for the end and no container is left.
     pub shutdown: Notify,
 }
@@ -53,6 +55,7 @@ impl Tasks {
         Self {
             host,
             table: Mutex::default(),
+            settled: Notify::new(),
             shutdown: Notify::new(),
         }
     }
@@ -63,40 +66,53 @@ impl Tasks {
         table.containers.is_empty() && table.reserved.is_empty()
     }
 
-    fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
-        self.table()
-            .containers
-            .get(id)
-            .cloned()
-            .ok_or_else(|| TaskError::NoContainer(id.into()))
+    /// The container of this id; one that is being created is waited for.
+    ///
+    /// A creation outlives the manager that asked for it. The next one asks for the container's state, and takes a shim without a
+    /// container down: had it been told that there is none yet, the shim would stay behind with what it then creates. The
+    /// create is read before that question, since its bytes were there before the question's connection was.
+    async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
+        loop {
+            // Before the look: it is told of every end from now on.
+            let settled = self.settled.notified();
+            {
+                let table = self.table();
+                if let Some(container) = table.containers.get(id) {
+                    return Ok(container.clone());
+                }
+                if !table.reserved.contains(id) {
+                    return Err(TaskError::NoContainer(id.into()));
+                }
+            }
+            settled.await;
+        }
     }
 
     pub(super) async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
         let request = create_request(request)?;
-        let id = request.id.clone();
-        self.reserve(&id)?;
-        let created = Container::create(request, self.host.clone()).await;
-        let mut table = self.table();
-        table.reserved.remove(&id);
-        let container = created?;
+        let reservation = self.reserve(&request.id)?;
+        let container = Container::create(request, self.host.clone()).await?;
         let pid = container.init.pid();
-        table.containers.insert(id, container);
+        reservation.fill(container);
         Ok(CreateTaskResponse {
             pid,
             ..Default::default()
         })
     }
 
-    fn reserve(&self, id: &ContainerId) -> Result<(), TaskError> {
+    fn reserve(&self, id: &ContainerId) -> Result<Reservation<'_>, TaskError> {
         let mut table = self.table();
         if table.containers.contains_key(id) || !table.reserved.insert(id.clone()) {
             return Err(TaskError::Exists(id.to_string()));
         }
-        Ok(())
+        Ok(Reservation {
+            tasks: self,
+            id: id.clone(),
+        })
     }
 
     pub(super) async fn start(&self, request: StartRequest) -> Result<StartResponse, TaskError> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let pid = match exec_id(&request.exec_id)? {
             None => container.start().await?,
             Some(exec) => container.start_exec(&exec).await?,
@@ -108,7 +124,7 @@ impl Tasks {
     }
 
     pub(super) async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let deleted = match exec_id(&request.exec_id)? {
             Some(exec) => container.delete_exec(&exec).await?,
             None => {
@@ -121,7 +137,7 @@ impl Tasks {
     }
 
     pub(super) async fn exec(&self, request: ExecProcessRequest) -> Result<Empty, TaskError> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let id: ExecId = request.exec_id.parse()?;
         let stdio = StdioRequest::new(request.terminal, [request.stdin, request.stdout, request.stderr])?;
         let spec = request.spec.into_option().unwrap_or_default();
@@ -130,7 +146,7 @@ impl Tasks {
     }
 
     pub(super) async fn kill(&self, request: KillRequest) -> Result<Empty, TaskError> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         match request.exec_id.as_str() {
             "" => container.kill(request.signal, request.all).await?,
             exec => container.process(exec)?.kill(request.signal)?,
@@ -144,28 +160,31 @@ impl Tasks {
             Some(any) => CheckpointOptions::parse_from_bytes(&any.value)
                 .map_err(|error| TaskError::Invalid(format!("cannot read the checkpoint options: {error}")))?,
         };
-        self.container(&request.id)?.checkpoint(&request.path, &options).await?;
+        self.container(&request.id)
+            .await?
+            .checkpoint(&request.path, &options)
+            .await?;
         Ok(Empty::new())
     }
 
     pub(super) async fn update(&self, request: UpdateTaskRequest) -> Result<Empty, TaskError> {
         let resources = request.resources.into_option().unwrap_or_default();
-        self.container(&request.id)?.update(resources.value).await?;
+        self.container(&request.id).await?.update(resources.value).await?;
         Ok(Empty::new())
     }
 
     pub(super) async fn pause(&self, request: PauseRequest) -> Result<Empty, TaskError> {
-        self.container(&request.id)?.pause().await?;
+        self.container(&request.id).await?.pause().await?;
         Ok(Empty::new())
     }
 
     pub(super) async fn resume(&self, request: ResumeRequest) -> Result<Empty, TaskError> {
-        self.container(&request.id)?.resume().await?;
+        self.container(&request.id).await?.resume().await?;
         Ok(Empty::new())
     }
 
     pub(super) async fn wait(&self, request: WaitRequest) -> Result<WaitResponse, TaskError> {
-        let container = self.container(&request.id)?;
+        let container = self.container(&request.id).await?;
         let exit = container.process(&request.exec_id)?.wait().await;
         let exited_at = Some(convert::timestamp(exit.at)).into();
         Ok(WaitResponse {
@@ -175,8 +194,8 @@ impl Tasks {
         })
     }
 
-    pub(super) fn state(&self, request: &StateRequest) -> Result<StateResponse, TaskError> {
-        let container = self.container(&request.id)?;
+    pub(super) async fn state(&self, request: &StateRequest) -> Result<StateResponse, TaskError> {
+        let container = self.container(&request.id).await?;
         let process = container.process(&request.exec_id)?;
         let [stdin, stdout, stderr] = process.stdio.texts.clone();
         let mut response = StateResponse {
@@ -204,8 +223,8 @@ impl Tasks {
         Ok(response)
     }
 
-    pub(super) fn pids(&self, request: &PidsRequest) -> Result<PidsResponse, TaskError> {
-        let processes = self.container(&request.id)?.processes()?;
+    pub(super) async fn pids(&self, request: &PidsRequest) -> Result<PidsResponse, TaskError> {
+        let processes = self.container(&request.id).await?.processes()?;
         let processes = processes.into_iter().map(|(pid, exec)| ProcessInfo {
             pid,
             info: exec.map(process_details).into(),
@@ -217,8 +236,8 @@ impl Tasks {
         })
     }
 
-    pub(super) fn stats(&self, request: &StatsRequest) -> Result<StatsResponse, TaskError> {
-        let container = self.container(&request.id)?;
+    pub(super) async fn stats(&self, request: &StatsRequest) -> Result<StatsResponse, TaskError> {
+        let container = self.container(&request.id).await?;
         let cgroup = container.cgroup.as_ref();
         let cgroup = cgroup.ok_or_else(|| TaskError::State("the container has no cgroup of its own".into()))?;
         Ok(StatsResponse {
@@ -227,8 +246,8 @@ impl Tasks {
         })
     }
 
-    pub(super) fn resize(&self, request: &ResizePtyRequest) -> Result<Empty, TaskError> {
-        let container = self.container(&request.id)?;
+    pub(super) async fn resize(&self, request: &ResizePtyRequest) -> Result<Empty, TaskError> {
+        let container = self.container(&request.id).await?;
         let process = container.process(&request.exec_id)?;
         let number =
             |cells: u32| u16::try_from(cells).map_err(|_| TaskError::Invalid(format!("terminal size {cells}")));
@@ -241,8 +260,8 @@ impl Tasks {
         Ok(Empty::new())
     }
 
-    pub(super) fn close_io(&self, request: &CloseIORequest) -> Result<Empty, TaskError> {
-        let container = self.container(&request.id)?;
+    pub(super) async fn close_io(&self, request: &CloseIORequest) -> Result<Empty, TaskError> {
+        let container = self.container(&request.id).await?;
         let process = container.process(&request.exec_id)?;
         if let Some(live) = process.live().filter(|_| request.stdin) {
             live.streams.close_stdin();
@@ -250,8 +269,11 @@ impl Tasks {
         Ok(Empty::new())
     }
 
-    pub(super) fn connect(&self, request: &ConnectRequest) -> ConnectResponse {
-        let task_pid = self.container(&request.id).map_or(0, |container| container.init.pid());
+    pub(super) async fn connect(&self, request: &ConnectRequest) -> ConnectResponse {
+        let task_pid = self
+            .container(&request.id)
+            .await
+            .map_or(0, |container| container.init.pid());
         ConnectResponse {
             shim_pid: std::process::id(),
             task_pid,
@@ -261,6 +283,26 @@ impl Tasks {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The id of a container that is being created. Dropped, it is free again, and who waited for the container goes on.
+struct Reservation<'a> {
+    tasks: &'a Tasks,
+    id: ContainerId,
+}
+
+impl Reservation<'_> {
+    /// The container is there. Not for a moment are both it and the reservation absent.
+    fn fill(self, container: Arc<Container>) {
+        self.tasks.table().containers.insert(self.id.clone(), container);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        self.tasks.table().reserved.remove(&self.id);
+        self.tasks.settled.notify_waiters();
     }
 }
 
