@@ -4,7 +4,7 @@
 //! there is none, a test says so; the virtual machine has one.
 
 #[path = "checkpoint/rig.rs"]
-mod rig;
+pub mod rig;
 
 use std::{
     env, fs,
@@ -31,7 +31,7 @@ const LOCK: &str = r#"
 int main(int count, char **words) { return flock(atoi(words[1]), LOCK_EX | LOCK_NB) != 0; }
 "#;
 /// Counts in a file of the container's root.
-const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
+pub const COUNTER: &str = "i=0; while true; do i=$((i+1)); echo $i > /count; sleep 0.02; done";
 
 #[test]
 fn a_counter_counts_on_after_a_restore_and_again() {

@@ -12,13 +12,22 @@ use std::{
 use davit_integration_tests::{Finished, Run, sweep, wait, workspace};
 use serde_json::json;
 
-use crate::{bundle::Bundle, user_namespaces};
+use crate::{
+    bundle::Bundle,
+    checkpoint::{COUNTER, rig::Rig},
+    update::control_file,
+    user_namespaces,
+};
 
 const FAIL_POINT: &str = "DAVIT_FAIL_POINT";
 /// Reached by a container without a mount namespace alone.
 const ROOT_ATTACHED: &str = "create.root-attached";
 /// Reached by a container with a user namespace alone.
 const USER_NAMESPACE: &str = "create.user-namespace-";
+/// What a restore does as a creation does it.
+const SHARED_WITH_RESTORE: [&str; 3] = ["create.reserved", "create.cgroup-made", "create.limited"];
+/// The image is whole by then, and the container's processes are gone.
+const DUMPED: &str = "checkpoint.dumped";
 
 #[test]
 fn a_creation_that_is_killed_at_any_step_can_be_removed_and_repeated() {
@@ -109,8 +118,74 @@ fn a_deletion_that_is_killed_at_any_step_can_be_repeated() {
 }
 
 #[test]
+fn an_update_that_is_killed_at_any_step_leaves_a_container_that_can_be_updated() {
+    let bundle = sleeper();
+    for (round, point) in fail_points("update.").iter().enumerate() {
+        create(&bundle);
+        bundle.runtime(&["start", bundle.id()]).ok();
+        let limit = (100 + round).to_string();
+        let update = ["update", "--pids-limit", &limit, bundle.id()];
+        killed_at(&bundle, point, &update);
+        assert_eq!(bundle.state()["status"], "running", "{point}");
+        // Whether it took hold depends on the step; that it does in the end must not.
+        bundle.runtime(&update).ok();
+        bundle.runtime(&["update", "--cpu-share", "512", bundle.id()]).ok();
+        let in_force = control_file(&bundle, "pids", "pids.max", "pids.max");
+        assert_eq!(in_force, limit, "{point}");
+        nothing_is_left_of(&bundle, point);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_killed_at_any_step_harms_neither_container_nor_image() {
+    let Some(rig) = Rig::new() else { return };
+    let bundle = &rig.bundle;
+    for point in fail_points("checkpoint.") {
+        rig.run(COUNTER);
+        rig.counts_on();
+        killed(rig.checkpoint_command(&[]), &point);
+        if point == DUMPED {
+            assert_eq!(bundle.state()["status"], "stopped");
+        } else {
+            rig.counts_on();
+            assert_eq!(bundle.state()["status"], "running", "{point}");
+            rig.checkpoint(&[]).ok();
+        }
+        nothing_is_left_of(bundle, &point);
+        rig.restore(&[]).ok();
+        rig.counts_on();
+        nothing_is_left_of(bundle, &point);
+    }
+}
+
+#[test]
+fn a_restore_that_is_killed_at_any_step_can_be_removed_and_repeated() {
+    let Some(rig) = Rig::new() else { return };
+    // No open file: what was restored before its maker was killed has run, and criu refuses a file that has changed.
+    rig.run("while true; do sleep 0.1; done");
+    rig.checkpoint(&[]).ok();
+    let shared = SHARED_WITH_RESTORE.iter().map(|point| (*point).to_owned());
+    for point in fail_points("restore.").into_iter().chain(shared) {
+        killed(rig.restore_command(&[]), &point);
+        nothing_is_left_of(&rig.bundle, &point);
+    }
+    rig.restore(&[]).ok();
+    assert_eq!(rig.exec(&["echo", "fine"]), "fine");
+    nothing_is_left_of(&rig.bundle, "the last restore");
+}
+
+#[test]
 fn every_fail_point_belongs_to_a_command_that_is_tested() {
-    let tested = ["create.", "start.", "run.", "exec.", "delete."];
+    let tested = [
+        "create.",
+        "start.",
+        "run.",
+        "exec.",
+        "update.",
+        "checkpoint.",
+        "restore.",
+        "delete.",
+    ];
     for point in fail_points("") {
         assert!(tested.iter().any(|command| point.starts_with(command)), "{point}");
     }
@@ -348,15 +423,14 @@ fn create(bundle: &Bundle) {
 
 fn killed_at(bundle: &Bundle, point: &str, args: &[&str]) {
     let log = fs::File::create(bundle.file("killed")).expect("the bundle is ours");
-    let status = bundle
-        .command(args)
-        .env(FAIL_POINT, point)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .status()
-        .expect("the runtime is built");
-    assert!(!status.success(), "{args:?} was not killed at {point}");
+    let mut command = bundle.command(args);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    killed(command, point);
+}
+
+fn killed(mut command: Command, point: &str) {
+    let status = command.env(FAIL_POINT, point).status().expect("the runtime is built");
+    assert!(!status.success(), "{command:?} was not killed at {point}");
 }
 
 /// The kernel and the store, after a forced deletion.

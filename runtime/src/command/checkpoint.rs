@@ -18,7 +18,7 @@ use crate::{
     },
     criu::options::{Options, check_parent, make_folder, page_server},
     errno::Errno,
-    log,
+    fail_point, log,
 };
 
 pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
@@ -57,6 +57,7 @@ pub(super) fn run(store: &Store, args: &Args) -> Result<(), CommandError> {
     if args.leave_running || args.pre_dump {
         return Ok(());
     }
+    fail_point::reach("checkpoint.dumped");
     // The image is whole: what is left of the container does not make the command a failure.
     let hooks = folder.config().map(|config| config.hooks).unwrap_or_default();
     let removed = destroy::kill(&record).and_then(|()| destroy::remove_with(&folder, &record, &hooks));

@@ -21,7 +21,7 @@ use crate::{
         store::{Store, StoreError},
     },
     errno::Attempt,
-    log,
+    fail_point, log,
 };
 
 pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
@@ -43,11 +43,14 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     let after = merge::merge(&before, &wanted);
     let cgroup = record.cgroup()?.with_resources(&merge::to_write(&after, &wanted))?;
     let backup = cgroup.backup()?;
+    fail_point::reach("update.claimed");
     let updated = cgroup
         .update()
+        .inspect(|()| fail_point::reach("update.limited"))
         .map_err(CommandError::from)
         .and_then(|()| intel_rdt::update(&folder, &record, args))
         .and_then(|()| Ok(limits::save(&folder, &after)?));
+    fail_point::reach("update.saved");
     // Half of an update is nobody's wish.
     if updated.is_err()
         && let Err(err) = cgroup.put_back(&backup)

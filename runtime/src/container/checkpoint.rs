@@ -23,6 +23,7 @@ use crate::{
         worker::{Setting, Worker, check_features, version},
     },
     errno::{Attempt, CallError},
+    fail_point,
     init::inside,
     log, notify_socket,
     rootfs::gate::Gate,
@@ -150,12 +151,14 @@ pub fn checkpoint(
 }
 
 fn dump(request: &CriuReq, wish: &Checkpoint, status: &mut Status) -> Result<(), CriuError> {
+    fail_point::reach("checkpoint.prepared");
     let worker = Worker::start(&Setting {
         // A page server that nobody asks for pages would wait for ever; without it the container runs on.
         ends_with_us: wish.options.lazy_pages,
         ..Setting::default()
     })?;
     let at = |notify: &CriuNotify, _| {
+        fail_point::reach("checkpoint.half-done");
         if notify.point() == "status-ready" {
             status.tell();
         }

@@ -31,6 +31,7 @@ use crate::{
         worker::{Setting, Worker, version},
     },
     errno::{Attempt, CallError},
+    fail_point,
     foreground::Streams,
     hooks::{self, HookError},
     inherited, init, notify_socket,
@@ -122,6 +123,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     let cgroup = launch::make_groups(cgroup, &config, launch, &mut record, &mut undo)?;
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
+    fail_point::reach("restore.planned");
     let mut restoring = Restoring {
         undo,
         config: &config,
@@ -182,6 +184,7 @@ impl Restoring<'_> {
         let (config, bundle) = (self.config, &self.record.bundle);
         let places = mountpoints::prepare(config, &self.record.rootfs, bundle)?;
         let stage = Stage::new(self.undo.folder(), &self.record.rootfs)?;
+        fail_point::reach("restore.staged");
         let mut opts = CriuOpts {
             root: Some(stage.root().to_string_lossy().into_owned()),
             evasive_devices: Some(true),
@@ -215,6 +218,7 @@ impl Restoring<'_> {
             opts: Some(opts),
             ..CriuReq::default()
         };
+        fail_point::reach("restore.prepared");
         wish.options.wait_for_pages();
         worker
             .perform(&request, |notify, fd| self.reached(notify, fd))
@@ -233,6 +237,7 @@ impl Restoring<'_> {
 
     /// The namespaces exist and are still empty, as when a container is created.
     fn run_hooks(&self, pid: i32) -> Result<(), RestoreError> {
+        fail_point::reach("restore.namespaces-made");
         let hooks = &self.config.hooks;
         if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
             return Ok(());
@@ -244,6 +249,7 @@ impl Restoring<'_> {
 
     /// The processes are whole, and held until we answer: the record is written before they run.
     fn adopt(&mut self, pid: i32) -> Result<(), RestoreError> {
+        fail_point::reach("restore.processes-made");
         let init = Pid::from_raw(pid).ok_or(RestoreError::Nameless)?;
         self.init = Some(pidfd_open(init, PidfdFlags::empty()).attempt("open", "restored process")?);
         self.record.init = ProcessKey::of(pid).ok_or(RestoreError::Died)?;
@@ -252,7 +258,9 @@ impl Restoring<'_> {
         if self.config.linux.namespace(NamespaceKind::Time).is_none() && has_other_clocks(pid) {
             self.undo.folder().save_config(&with_time_namespace(self.json))?;
         }
-        Ok(self.undo.folder().save(&self.record)?)
+        self.undo.folder().save(&self.record)?;
+        fail_point::reach("restore.recorded");
+        Ok(())
     }
 
     fn hand_over(&mut self, master: Option<OwnedFd>) -> Result<(), RestoreError> {
@@ -279,6 +287,7 @@ impl Restoring<'_> {
             notifications: None,
             net_devices: None,
         };
+        fail_point::reach("restore.complete");
         self.undo.folder().container_is_made()?;
         self.undo.disarm();
         Ok(launched)

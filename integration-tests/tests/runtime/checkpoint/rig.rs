@@ -88,8 +88,12 @@ impl Rig {
 
     /// Runs it; what it has to say is in the log.
     pub fn runtime(&self, args: &[&str]) -> Finished {
+        self.finish(self.command(args))
+    }
+
+    /// The same with a command.
+    pub fn finish(&self, mut command: Command) -> Finished {
         let _ = fs::remove_file(self.log());
-        let mut command = self.command(args);
         let line = format!("{command:?}");
         let status = command.status().expect("the runtime is built");
         Finished {
@@ -112,19 +116,27 @@ impl Rig {
     }
 
     pub fn checkpoint(&self, more: &[&str]) -> Finished {
+        self.finish(self.checkpoint_command(more))
+    }
+
+    pub fn checkpoint_command(&self, more: &[&str]) -> Command {
         let (images, lock) = (self.bundle.file("images"), network_lock());
         let mut args = vec!["checkpoint", "--image-path", &images];
         args.extend(lock.iter().chain(more));
         args.push(self.bundle.id());
-        self.runtime(&args)
+        self.command(&args)
     }
 
     pub fn restore(&self, more: &[&str]) -> Finished {
+        self.finish(self.restore_command(more))
+    }
+
+    pub fn restore_command(&self, more: &[&str]) -> Command {
         let (images, bundle, lock) = (self.bundle.file("images"), self.bundle.path(), network_lock());
         let mut args = vec!["restore", "--detach", "--image-path", &images, "--bundle", &bundle];
         args.extend(lock.iter().chain(more));
         args.push(self.bundle.id());
-        self.runtime(&args)
+        self.command(&args)
     }
 
     pub fn exec(&self, args: &[&str]) -> String {
