@@ -1,6 +1,6 @@
 //! SELinux contexts, below a policy that allows all but a container's access to secret_t (src/vm/selinux.cil).
 
-use std::fs;
+use std::{fs, os::unix::fs::symlink};
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use serde_json::json;
@@ -82,6 +82,31 @@ fn exec_takes_the_containers_label_or_its_own() {
         .code_is(255)
         .says("system_u:system_r:none_t:s0");
     bundle.runtime(&["delete", "--force", id]).ok();
+}
+
+#[test]
+fn the_session_keyring_of_a_container_and_of_its_execs_has_the_programs_label() {
+    let bundle = Bundle::new();
+    // keyctl(KEYCTL_GET_SECURITY, KEY_SPEC_SESSION_KEYRING), for which busybox has no applet and the machine's perl has.
+    let script =
+        "my $label = \"\\0\" x 256; syscall(250, 17, -3, $label, 256) > 0 or die $!; print unpack('Z*', $label)";
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        let usr = json!({"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]});
+        mounts.push(usr);
+    });
+    for name in ["lib", "lib64"] {
+        let _ = symlink(format!("usr/{name}"), bundle.rootfs().join(name));
+    }
+    sleeping(&bundle, PROCESS);
+    let id = bundle.id();
+    let shown = bundle.runtime(&["exec", id, "/usr/bin/perl", "-e", script]).ok();
+    assert_eq!(label(&shown), PROCESS);
+    bundle.runtime(&["delete", "--force", id]).ok();
+
+    bundle.edit(|config| config["process"]["args"] = json!(["/usr/bin/perl", "-e", script]));
+    let folder = bundle.path();
+    assert_eq!(label(&bundle.runtime(&["run", "--bundle", &folder, id]).ok()), PROCESS);
 }
 
 #[test]

@@ -127,6 +127,51 @@ fn without_a_manager_a_container_runs_where_no_cgroups_are_mounted() {
 }
 
 #[test]
+fn on_v1_a_container_sees_a_mount_for_each_hierarchy_and_in_it_its_own_cgroup() {
+    if v2_alone() {
+        davit_integration_tests::skipped!("cgroups are v2 alone here");
+        return;
+    }
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+    });
+    let hosts = mounts_below_sys_fs_cgroup(&fs::read_to_string("/proc/mounts").expect("/proc is mounted"));
+    let v1 = |mounts: &[[String; 3]]| -> Vec<String> {
+        let v1 = mounts.iter().filter(|mount| mount[1] == "cgroup");
+        v1.map(|mount| mount[0].clone()).collect()
+    };
+    for with_namespace in [false, true] {
+        if with_namespace {
+            bundle.edit(|config| {
+                let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+                namespaces.push(json!({"type": "cgroup"}));
+            });
+        }
+        let inside = mounts_below_sys_fs_cgroup(&bundle.run(&["cat", "/proc/mounts"]).ok());
+        assert_eq!(inside[0][..2], ["/sys/fs/cgroup", "tmpfs"].map(str::to_owned));
+        assert_eq!(v1(&inside), v1(&hosts));
+        for [place, _, options] in &inside[1..] {
+            assert!(options.starts_with("ro,"), "{place} {options}");
+        }
+        // Of the host's cgroups it sees its own alone, with itself in it.
+        let script = "for dir in /sys/fs/cgroup/*/; do ls -d $dir*/ 2>/dev/null; done; cat /sys/fs/cgroup/memory/tasks";
+        assert_eq!(bundle.run(&["sh", "-c", script]).stdout, "1\n", "{with_namespace}");
+    }
+}
+
+/// Place, file system and options of each.
+fn mounts_below_sys_fs_cgroup(table: &str) -> Vec<[String; 3]> {
+    let fields = |line: &str| -> Option<[String; 3]> {
+        let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+        words.get(1..4)?.to_vec().try_into().ok()
+    };
+    let mounts = table.lines().filter_map(fields);
+    mounts.filter(|mount| mount[0].starts_with("/sys/fs/cgroup")).collect()
+}
+
+#[test]
 fn systemd_is_not_asked_where_it_does_not_run() {
     if Path::new("/run/systemd/system").exists() {
         davit_integration_tests::skipped!("systemd runs on this machine");

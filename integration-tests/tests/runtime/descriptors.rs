@@ -8,7 +8,7 @@ use std::{
         fd::{AsRawFd, OwnedFd},
         unix::net::UnixListener,
     },
-    process::Command,
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -195,4 +195,24 @@ fn descriptors_that_a_service_manager_passes_reach_the_program_that_is_told_of_t
     // What is for another process is not passed on; the one that was asked for comes first then.
     let refused = run_as("1").says("4: Bad file descriptor");
     assert_eq!(refused.stdout, "LISTEN_FDS=7\nfirst\n");
+}
+
+#[test]
+fn descriptors_that_are_passed_to_a_creation_wait_for_the_start() {
+    let bundle = Bundle::new();
+    let script = "tr '\\0' '\\n' < /proc/$$/environ | grep LISTEN; cat <&3; cat <&4; echo done";
+    bundle.edit(|config| config["process"]["args"] = json!(["sh", "-c", format!("{{ {script}; }} > /said")]));
+    let (folder, said) = (bundle.path(), bundle.rootfs().join("said"));
+    let create = bundle.command(&["create", "--preserve-fds", "1", "--bundle", &folder, bundle.id()]);
+    let line = with_two_files(&bundle, &create).replace("$PID", "$$");
+    let mut shell = Command::new("sh");
+    // A container inherits these, and whoever waits for their end would wait for it.
+    shell.args(["-c", &line]).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(shell.status().expect("a shell").success());
+    assert!(!said.exists());
+    bundle.runtime(&["start", bundle.id()]).ok();
+    let text = wait::until("the program has spoken", 10, || {
+        fs::read_to_string(&said).ok().filter(|text| text.ends_with("done\n"))
+    });
+    assert_eq!(text, "LISTEN_FDS=1\nLISTEN_PID=1\nfirst\nsecond\ndone\n");
 }

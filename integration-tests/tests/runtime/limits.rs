@@ -9,6 +9,7 @@ use crate::{
     bundle::Bundle,
     shell_words,
     update::{control_file, v2_alone},
+    user_namespaces,
 };
 
 fn sleeping(change: impl FnOnce(&mut Value)) -> Bundle {
@@ -275,6 +276,22 @@ impl Drop for Disk {
         Command::new("losetup")
             .args(["--detach", &format!("/dev/{}", self.0)])
             .finish();
+    }
+}
+
+/// Not even the runtime's own side of the container fits in.
+#[test]
+fn a_container_that_is_killed_before_it_begins_names_the_limit_as_the_cause() {
+    let words = "container init was OOM-killed (memory limit too low?)";
+    let plain = Bundle::new();
+    let mapped = Bundle::new();
+    user_namespaces::map_ids(&mapped);
+    for bundle in [&plain, &mapped] {
+        bundle.edit(|config| config["linux"]["resources"]["memory"]["limit"] = json!(4096));
+        bundle.run(&["true"]).code_is(1).says(words);
+        bundle.create_as(bundle.id()).code_is(1).says(words);
+        assert_eq!(bundle.ids(), Vec::<String>::new());
+        assert_eq!(bundle.cgroups(), Vec::<String>::new());
     }
 }
 

@@ -244,7 +244,10 @@ fn personality_flags_are_ignored_with_a_warning() {
             .contains("ignoring unsupported personality flags: [SOME]"),
         "{finished:?}"
     );
-    assert_ne!(finished.ok(), "x86_64");
+    let machine = finished.ok();
+    assert_ne!(machine, "x86_64");
+    bundle.sleeping();
+    assert_eq!(bundle.exec(&["uname", "-m"]).stdout.trim(), machine);
 }
 
 #[test]

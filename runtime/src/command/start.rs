@@ -21,6 +21,7 @@ use crate::{
 
 const ALREADY_RUNNING: &str = "cannot start an already running container";
 const DIED: &str = "container init died without a word (killed, or out of memory?)";
+const OOM_KILLED: &str = "container init was OOM-killed (memory limit too low?)";
 const HAS_STOPPED: &str = "cannot start a container that has stopped";
 
 pub(super) fn run(store: &Store, args: &Target) -> Result<(), CommandError> {
@@ -71,8 +72,16 @@ fn open(connection: &Channel, record: &Record) -> Result<(), CommandError> {
     }
     match hear(connection, record)? {
         Some(FromChild::Failed(text)) => Err(CommandError::Start(text)),
-        None if has_executed(record.init.pid) == Some(false) => Err(CommandError::Start(DIED.into())),
+        None if has_executed(record.init.pid) == Some(false) => Err(CommandError::Start(cause_of_death(record).into())),
         _ => Ok(()),
+    }
+}
+
+/// What is known of a first process that died on its way to the program.
+fn cause_of_death(record: &Record) -> &'static str {
+    match record.cgroup() {
+        Ok(cgroup) if cgroup.oom_kills() > 0 => OOM_KILLED,
+        _ => DIED,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use davit_cgroup::CgroupError;
+use davit_cgroup::{Cgroup, CgroupError};
 use davit_seccomp::SeccompError;
 use davit_spec::{Hook, NetDevice, SpecError};
 use davit_sys::clone::{Fork, fork};
@@ -164,6 +164,9 @@ pub enum LaunchError {
     /// The first process is gone without a word.
     #[error("unable to start container process: container init died without a word (killed, or out of memory?)")]
     Died,
+    /// The first process, or one on its way to it, was killed for want of memory.
+    #[error("unable to start container process: container init was OOM-killed (memory limit too low?)")]
+    OomKilled,
 }
 
 /// A container that was made, and started if that was asked for.
@@ -295,7 +298,8 @@ fn start_init(
     let has_user_namespace = plan.has_user_namespace();
     let needs_sources = has_user_namespace || plan.mounts.iter().any(Planned::is_on_device);
     let sources = needs_sources.then(|| Sources::of(&plan.mounts, &plan.record.bundle));
-    let (pid, pidfd) = match fork_init(&plan, cgroup.as_ref().map(|fd| fd.as_fd()))? {
+    let forked = fork_init(&plan, cgroup.as_ref().map(|fd| fd.as_fd()));
+    let (pid, pidfd) = match forked.map_err(|err| with_cause(err, &place))? {
         Fork::Child => {
             drop((channel, cgroup, claim.take()));
             init::live(plan, child_channel)
@@ -336,8 +340,18 @@ fn start_init(
         Ok(()) => Ok(launched),
         Err(err) => {
             destroy::kill_init(&launched.pidfd, undo.own_cgroup());
-            Err(err)
+            Err(with_cause(err, &place))
         }
+    }
+}
+
+/// The cause of a death without a word, where the kernel counts it.
+fn with_cause(err: LaunchError, cgroup: &Cgroup) -> LaunchError {
+    match err {
+        LaunchError::Died | LaunchError::Passage(PassageError::Died) if cgroup.oom_kills() > 0 => {
+            LaunchError::OomKilled
+        }
+        other => other,
     }
 }
 

@@ -15,6 +15,7 @@ use oci_spec::runtime::LinuxResources;
 use crate::{
     Backup, CgroupError, Driver, Manager, MountTable, OomWatch, Request, Result, Stats, delegation,
     host::Host,
+    oom,
     path::CgroupPath,
     systemd::{self, Unit},
     v1::Hierarchies,
@@ -389,6 +390,14 @@ impl Cgroup {
         match &self.layout {
             Layout::Hierarchies(hierarchies) => OomWatch::v1(hierarchies.memory()?),
             Layout::Unified(unified) => OomWatch::v2(unified.leader()),
+        }
+    }
+
+    /// How many processes were killed for want of memory so far; 0 where nobody counts them.
+    pub fn oom_kills(&self) -> u64 {
+        match &self.layout {
+            Layout::Hierarchies(hierarchies) => hierarchies.memory().map_or(0, |dir| oom::killed(dir, oom::V1_COUNT)),
+            Layout::Unified(unified) => oom::killed(unified.leader(), oom::V2_COUNT),
         }
     }
 

@@ -14,6 +14,11 @@ use rustix::{
 
 use crate::{CgroupError, Result, control_file};
 
+/// Where v1 counts those that were killed, since Linux 4.13.
+pub(crate) const V1_COUNT: &str = "memory.oom_control";
+/// Where v2 does.
+pub(crate) const V2_COUNT: &str = "memory.events";
+
 /// What has happened since it was last asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomNews {
@@ -45,11 +50,11 @@ impl OomWatch {
     /// `dir` is that of the memory controller.
     pub(crate) fn v1(dir: &Path) -> Result<Self> {
         let failed = |source| CgroupError::Read {
-            path: dir.join("memory.oom_control"),
+            path: dir.join(V1_COUNT),
             source,
         };
         let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|err| failed(err.into()))?;
-        let oom_control = File::open(dir.join("memory.oom_control")).map_err(failed)?;
+        let oom_control = File::open(dir.join(V1_COUNT)).map_err(failed)?;
         let registration = format!("{} {}", fd.as_raw_fd(), oom_control.as_raw_fd());
         control_file::write(dir, "cgroup.event_control", &registration)?;
         Ok(OomWatch {
@@ -63,17 +68,19 @@ impl OomWatch {
 
     pub(crate) fn v2(dir: &Path) -> Result<Self> {
         let failed = |errno: Errno| CgroupError::Read {
-            path: dir.join("memory.events"),
+            path: dir.join(V2_COUNT),
             source: errno.into(),
         };
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(failed)?;
-        for file in ["memory.events", "cgroup.events"] {
+        for file in [V2_COUNT, "cgroup.events"] {
             inotify::add_watch(&fd, dir.join(file), WatchFlags::MODIFY).map_err(failed)?;
         }
         Ok(OomWatch {
             fd,
             dir: dir.into(),
-            kind: Kind::V2 { killed: killed(dir) },
+            kind: Kind::V2 {
+                killed: killed(dir, V2_COUNT),
+            },
         })
     }
 
@@ -87,7 +94,7 @@ impl OomWatch {
             Kind::V1 { .. } if happened => OomNews::Killed,
             Kind::V1 { .. } => OomNews::Nothing,
             Kind::V2 { killed: known } => {
-                let now = killed(&self.dir);
+                let now = killed(&self.dir, V2_COUNT);
                 if now > *known {
                     *known = now;
                     OomNews::Killed
@@ -107,8 +114,9 @@ impl AsFd for OomWatch {
     }
 }
 
-fn killed(dir: &Path) -> u64 {
-    let events = fs::read_to_string(dir.join("memory.events")).unwrap_or_default();
+/// How many were killed so far, by the file that counts them; none where it does not.
+pub(crate) fn killed(dir: &Path, file: &str) -> u64 {
+    let events = fs::read_to_string(dir.join(file)).unwrap_or_default();
     control_file::value_of(&events, "oom_kill").unwrap_or_default()
 }
 
