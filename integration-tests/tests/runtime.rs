@@ -52,6 +52,8 @@ mod orphans;
 mod priorities;
 #[path = "runtime/process.rs"]
 mod process;
+#[path = "runtime/resctrl.rs"]
+mod resctrl;
 #[path = "runtime/rootless.rs"]
 mod rootless;
 #[path = "runtime/seccomp.rs"]

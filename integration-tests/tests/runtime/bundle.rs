@@ -105,7 +105,12 @@ impl Bundle {
         if !detached {
             return command.finish();
         }
-        finish_into(&mut command, &self.file("stdout"), &self.file("stderr"))
+        self.finish_into_files(&mut command)
+    }
+
+    /// Runs a command that leaves a program with its streams.
+    pub fn finish_into_files(&self, command: &mut Command) -> Finished {
+        finish_into(command, &self.file("stdout"), &self.file("stderr"))
     }
 
     /// Makes a container of another id. Many may be made at once.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use davit_integration_tests::{Run, wait};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{bundle::Bundle, shell_words, update::v2_alone};
 
@@ -167,26 +167,4 @@ fn who_enters_has_the_containers_limits_or_those_of_its_own_process() {
     let process = json!({"args": ask, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0},
         "rlimits": limit(256), "oomScoreAdj": 400});
     assert_eq!(bundle.exec_process(&process).ok(), "256\n400");
-}
-
-/// There is no resctrl on the machines that test this: the group is one in its form, and the record names it.
-#[test]
-fn who_enters_gets_the_containers_share_of_the_caches() {
-    let bundle = Bundle::new();
-    bundle.sleeping();
-    let group = bundle.file("resctrl/group");
-    let record = bundle.root().join(bundle.id()).join("state.json");
-    let mut known: Value = serde_json::from_slice(&fs::read(&record).expect("it runs")).expect("JSON");
-    known["intelRdt"] = json!({"root": bundle.file("resctrl"), "group": group, "owned": false});
-    fs::write(&record, known.to_string()).expect("the state is ours");
-    // A group that somebody has removed is no share.
-    exec(&bundle, &[], &["true"]).ok();
-    fs::create_dir_all(&group).expect("the bundle is ours");
-    let pid_file = bundle.file("pid");
-    exec(&bundle, &["--detach", "--pid-file", &pid_file], &["sleep", "600"]).ok();
-    let pid = fs::read_to_string(pid_file).expect("a pid file");
-    assert_eq!(
-        fs::read_to_string(format!("{group}/tasks")).expect("it was written"),
-        pid
-    );
 }

@@ -48,14 +48,16 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
         .update()
         .inspect(|()| fail_point::reach("update.limited"))
         .map_err(CommandError::from)
-        .and_then(|()| intel_rdt::update(&folder, &record, args))
-        .and_then(|()| Ok(limits::save(&folder, &after)?));
-    fail_point::reach("update.saved");
+        .and_then(|()| Ok(limits::save(&folder, &after)?))
+        .inspect(|()| fail_point::reach("update.saved"))
+        // The last, since it takes back by itself what it has not done whole.
+        .and_then(|()| intel_rdt::update(&folder, &record, args));
     // Half of an update is nobody's wish.
-    if updated.is_err()
-        && let Err(err) = cgroup.put_back(&backup)
-    {
-        log::warn(&format!("setting the limits back failed, too: {err}"));
+    if updated.is_err() {
+        let kept = limits::save(&folder, &before).map_err(CommandError::from);
+        if let Err(err) = cgroup.put_back(&backup).map_err(CommandError::from).and(kept) {
+            log::warn(&format!("setting the limits back failed, too: {err}"));
+        }
     }
     updated
 }

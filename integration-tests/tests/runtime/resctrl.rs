@@ -1,0 +1,176 @@
+//! Shares of the caches and of the memory bandwidth (Intel RDT).
+//!
+//! No machine that tests this has a resctrl. Folders of its form stand in for it, in a mount namespace whose table of mounts
+//! says that they are one: what the runtime makes, writes and removes is what it would on a processor that has them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use davit_integration_tests::Finished;
+use serde_json::json;
+
+use crate::{bundle::Bundle, update::control_file};
+
+/// Runs a program for which the folder `$0` is a resctrl.
+const WITH_RESCTRL: &str = r#"
+table=$0.mountinfo
+{ cat /proc/$$/mountinfo; echo "9999 1 0:9999 / $0 rw - resctrl resctrl rw"; } > $table
+mount --bind $table /proc/$$/mountinfo
+exec "$@"
+"#;
+
+/// A bundle on a machine with shares of some resources.
+struct Machine {
+    bundle: Bundle,
+    root: PathBuf,
+}
+
+impl Machine {
+    fn with(resources: &[&str]) -> Self {
+        let bundle = Bundle::new();
+        bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+        let root = PathBuf::from(bundle.file("resctrl"));
+        for resource in resources {
+            fs::create_dir_all(root.join("info").join(resource)).expect("the bundle is ours");
+        }
+        Machine { bundle, root }
+    }
+
+    fn runtime(&self, args: &[&str]) -> Finished {
+        let runtime = self.bundle.command(args);
+        let mut there = Command::new("unshare");
+        there.args(["--mount", "--propagation", "private", "sh", "-c", WITH_RESCTRL]);
+        there
+            .arg(&self.root)
+            .arg(runtime.get_program())
+            .args(runtime.get_args());
+        self.bundle.finish_into_files(&mut there)
+    }
+
+    fn run(&self) -> Finished {
+        let folder = self.bundle.path();
+        self.runtime(&["run", "--detach", "--bundle", &folder, self.bundle.id()])
+    }
+
+    fn pid(&self) -> String {
+        self.bundle.state()["pid"].to_string()
+    }
+
+    /// The container's own group.
+    fn group(&self) -> PathBuf {
+        self.root.join(self.bundle.id())
+    }
+
+    /// Removes the files of a group, which in a real one go with it.
+    fn empty(&self, group: &Path) {
+        for file in fs::read_dir(group).expect("the group is there").flatten() {
+            if file.path().is_file() {
+                fs::remove_file(file.path()).expect("the bundle is ours");
+            }
+        }
+    }
+}
+
+fn text(path: PathBuf) -> String {
+    fs::read_to_string(&path).unwrap_or_else(|err| panic!("{path:?}: {err}"))
+}
+
+#[test]
+fn a_container_has_a_group_of_its_own_from_its_first_process_to_its_end() {
+    let machine = Machine::with(&["L3", "MB"]);
+    machine.bundle.edit(|config| {
+        config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=ff", "memBwSchema": "MB:0=70"});
+    });
+    machine.run().ok();
+    assert_eq!(text(machine.group().join("schemata")), "L3:0=ff\nMB:0=70\n");
+    assert_eq!(text(machine.group().join("tasks")), machine.pid());
+    machine.empty(&machine.group());
+    machine.runtime(&["delete", "--force", machine.bundle.id()]).ok();
+    assert!(!machine.group().exists());
+}
+
+#[test]
+fn who_enters_gets_the_containers_share() {
+    let machine = Machine::with(&["L3"]);
+    machine
+        .bundle
+        .edit(|config| config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=ff"}));
+    machine.run().ok();
+    let (id, pid_file) = (machine.bundle.id(), machine.bundle.file("pid"));
+    let exec = ["exec", "--detach", "--pid-file", &pid_file, id, "sleep", "600"];
+    machine.runtime(&exec).ok();
+    assert_eq!(text(machine.group().join("tasks")), text(pid_file.into()));
+    // A group that somebody has removed is no share.
+    fs::remove_dir_all(machine.group()).expect("the bundle is ours");
+    machine.runtime(&["exec", id, "true"]).ok();
+}
+
+#[test]
+fn a_class_with_a_name_outlives_the_container_and_its_counters_do_not() {
+    let machine = Machine::with(&["L3"]);
+    let class = machine.root.join("gold");
+    fs::create_dir_all(class.join("mon_groups")).expect("the bundle is ours");
+    machine.bundle.edit(|config| {
+        config["linux"]["intelRdt"] = json!({"closID": "gold", "enableMonitoring": true});
+    });
+    machine.run().ok();
+    let counters = class.join("mon_groups").join(machine.bundle.id());
+    for group in [&class, &counters] {
+        assert_eq!(text(group.join("tasks")), machine.pid());
+    }
+    machine.empty(&counters);
+    machine.runtime(&["delete", "--force", machine.bundle.id()]).ok();
+    assert!(!counters.exists());
+    assert!(class.exists());
+}
+
+#[test]
+fn an_update_changes_the_share_and_makes_a_group_where_there_is_none() {
+    let machine = Machine::with(&["L3", "MB"]);
+    machine.run().ok();
+    assert!(!machine.group().exists());
+    let id = machine.bundle.id();
+    for (flags, lines) in [
+        (&["--l3-cache-schema", "L3:0=f"][..], "L3:0=f\n"),
+        (&["--mem-bw-schema", "MB:0=50"], "MB:0=50\n"),
+        (
+            &["--l3-cache-schema", "L3:0=3", "--mem-bw-schema", "MB:0=20"],
+            "L3:0=3\nMB:0=20\n",
+        ),
+    ] {
+        machine.runtime(&[&["update"], flags, &[id]].concat()).ok();
+        assert_eq!(text(machine.group().join("schemata")), lines);
+        assert_eq!(text(machine.group().join("tasks")), machine.pid());
+    }
+    machine.empty(&machine.group());
+    machine.runtime(&["delete", "--force", id]).ok();
+    assert!(!machine.group().exists());
+}
+
+#[test]
+fn an_update_whose_share_is_refused_changes_no_other_limit() {
+    let machine = Machine::with(&["L3"]);
+    machine
+        .bundle
+        .edit(|config| config["linux"]["resources"] = json!({"pids": {"limit": 77}}));
+    machine.run().ok();
+    let id = machine.bundle.id();
+    let pids = || control_file(&machine.bundle, "pids", "pids.max", "pids.max");
+    machine
+        .runtime(&["update", "--pids-limit", "5", "--mem-bw-schema", "MB:0=50", id])
+        .code_is(1)
+        .says("memory bandwidth schema is not enabled");
+    assert_eq!(pids(), "77");
+    // What cannot be written to stands for what the kernel refuses.
+    fs::create_dir_all(machine.group().join("schemata")).expect("the bundle is ours");
+    machine
+        .runtime(&["update", "--pids-limit", "5", "--l3-cache-schema", "L3:0=f", id])
+        .code_is(1)
+        .says("is a directory");
+    assert_eq!(pids(), "77");
+    machine.runtime(&["update", "--cpu-share", "512", id]).ok();
+    assert_eq!(pids(), "77");
+}
