@@ -387,6 +387,25 @@ fn another_config_than_the_bundles_is_read_from_where_the_caller_is() {
 }
 
 #[test]
+fn an_example_is_written_where_none_is_and_runs() {
+    let bundle = Bundle::new();
+    let folder = bundle.file("here");
+    fs::create_dir(&folder).expect("the bundle is ours");
+    let spec = || bundle.command(&["spec"]).current_dir(&folder).finish();
+    spec().ok();
+    let path = format!("{folder}/config.json");
+    let written = fs::read_to_string(&path).expect("it was written");
+    spec().code_is(1).says("File config.json exists. Remove it first");
+    assert_eq!(fs::read_to_string(&path).expect("it is there"), written);
+    let config: Value = serde_json::from_str(&written).expect("JSON");
+    assert_eq!(config["process"]["args"], json!(["sh"]));
+    bundle
+        .runtime(&["spec", "--bundle", "/nowhere"])
+        .code_is(1)
+        .says("/nowhere");
+}
+
+#[test]
 fn a_list_is_whole_though_nobody_reads_what_is_wrong() {
     let bundle = Bundle::new();
     bundle.create_as(bundle.id()).ok();

@@ -33,6 +33,12 @@ fn parent_of(pid: &str) -> String {
     line.expect("a parent").trim().to_owned()
 }
 
+/// Gone, or nobody has waited for it yet.
+fn has_ended(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
 #[test]
 fn a_run_in_the_foreground_adopts_orphans_and_takes_their_exit_codes() {
     let bundle = leaving_an_orphan();
@@ -71,5 +77,41 @@ fn a_run_that_is_no_subreaper_leaves_orphans_to_others_and_they_end_with_the_con
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.is_empty() || stat.contains(") Z ")
     });
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+#[test]
+fn a_signal_for_all_reaches_every_process_and_not_the_first_alone() {
+    let bundle = Bundle::new();
+    // The first process does not mind it, and one that was started by an exec is nobody's child.
+    let script = "trap : TERM; sh -c 'trap \"touch /heard; exit\" TERM; touch /listens; while :; do sleep 0.1; done' & \
+                  while :; do sleep 0.1; done";
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+        namespaces.retain(|namespace| namespace["type"] != "pid");
+    });
+    let (folder, id, pid_file) = (bundle.path(), bundle.id(), bundle.file("pid"));
+    bundle.runtime(&["run", "--detach", "--bundle", &folder, id]).ok();
+    let exec = ["exec", "--detach", "--pid-file", &pid_file, id, "sleep", "600"];
+    bundle.runtime(&exec).ok();
+    let exec = fs::read_to_string(pid_file).expect("a pid file");
+    let is_there = |name: &str| bundle.rootfs().join(name).exists();
+    wait::until_true("the child listens", 10, || is_there("listens"));
+    bundle.runtime(&["kill", id, "TERM"]).ok();
+    assert!(!is_there("heard"));
+    bundle.runtime(&["kill", "--all", id, "TERM"]).ok();
+    wait::until_true("the child has heard", 10, || is_there("heard"));
+    wait::until_true("the exec has ended", 10, || has_ended(&exec));
+    assert_eq!(bundle.state()["status"], "running");
+    bundle.runtime(&["kill", "--all", id, "KILL"]).ok();
+    wait::until_true("the container is stopped", 10, || bundle.state()["status"] == "stopped");
+    // Of those that are gone, one that asks for all wants nothing more.
+    bundle.runtime(&["kill", "--all", id, "TERM"]).ok();
+    bundle
+        .runtime(&["kill", id, "TERM"])
+        .code_is(1)
+        .says("container not running");
+    bundle.runtime(&["delete", id]).ok();
     assert_eq!(bundle.cgroups(), Vec::<String>::new());
 }
