@@ -1,10 +1,16 @@
 //! A service in a container that tells the caller's manager of its state (sd_notify(3)).
 
-use std::{os::unix::net::UnixDatagram, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
+use davit_integration_tests::{Run, wait};
 use serde_json::json;
 
-use crate::Bundle;
+use crate::{Bundle, shell_words};
 
 /// A container whose program sends these messages and then sleeps or ends.
 struct Service {
@@ -30,9 +36,9 @@ impl Service {
         let mut command = self.bundle.command(args);
         command
             .env("NOTIFY_SOCKET", self.bundle.file("manager"))
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null());
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         command
     }
 
@@ -106,17 +112,38 @@ fn start_waits_for_the_service_of_a_created_container() {
 
 #[test]
 fn a_foreground_run_is_the_main_process_and_passes_on_to_the_end() {
-    let service = Service::new(&["READY=1", "STATUS=busy", "STOPPING=1"], "exit 7");
+    // What it says last is still unread when it has ended.
+    let end = "until [ -e /go ]; do sleep 0.01; done; say 'STATUS=busy'; say 'STATUS=done'; say 'STOPPING=1'; exit 7";
+    let service = Service::new(&["READY=1"], end);
     let bundle = &service.bundle;
-    let mut run = service
-        .command(&["run", "--bundle", &bundle.path(), bundle.id()])
-        .spawn()
-        .expect("the runtime is built");
-    assert_eq!(service.hear(), format!("READY=1\nMAINPID={}\n", run.id()));
-    assert_eq!(service.hear(), "STATUS=busy\n");
-    assert_eq!(service.hear(), "STOPPING=1\n");
-    assert_eq!(run.wait().expect("the runtime").code(), Some(7));
-    assert_eq!(bundle.ids(), Vec::<String>::new());
+    let go = bundle.rootfs().join("go");
+    let run = service.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    let mut at_a_terminal = Command::new("script");
+    // A shell stays in between: script(1) would stop with its child.
+    at_a_terminal.args(["-qec", &format!("{}; exit $?", shell_words(&run)), "/dev/null"]);
+    at_a_terminal
+        .env("NOTIFY_SOCKET", bundle.file("manager"))
+        .stdin(Stdio::null());
+    for (mut run, terminal) in [(run, false), (at_a_terminal, true)] {
+        bundle.edit(|config| config["process"]["terminal"] = json!(terminal));
+        let mut run = run.spawn().expect("the runtime is built");
+        let ready = service.hear();
+        let main = ready.strip_prefix("READY=1\nMAINPID=").expect("it is ready").trim();
+        if !terminal {
+            assert_eq!(main, run.id().to_string());
+        }
+        let signal = |name: &str| drop(Command::new("kill").args([name, main]).finish().ok());
+        signal("-STOP");
+        fs::write(&go, "").expect("the rootfs is ours");
+        wait::until_true("the service has ended", 10, || bundle.state()["status"] == "stopped");
+        signal("-CONT");
+        fs::remove_file(&go).expect("the rootfs is ours");
+        for message in ["STATUS=busy\n", "STATUS=done\n", "STOPPING=1\n"] {
+            assert_eq!(service.hear(), message, "{terminal}");
+        }
+        assert_eq!(run.wait().expect("the runtime").code(), Some(7));
+        assert_eq!(bundle.ids(), Vec::<String>::new());
+    }
 }
 
 #[test]

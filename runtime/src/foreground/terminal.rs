@@ -18,7 +18,7 @@ use rustix::{
 
 use super::{
     after_signal, all_signals,
-    notified::pass_on,
+    notified::{last_words, pass_on},
     outlet::{Outlet, PIECE},
     watch::watch,
 };
@@ -62,6 +62,7 @@ pub(super) fn serve(
                 } else if let Some(code) = after_signal(signal, pid, pidfd) {
                     // Keys make signals again, which end the wait for a reader.
                     drop(raw);
+                    notifications.inspect(|notifications| last_words(notifications));
                     pump.drain(&signals, patience);
                     return Ok(code);
                 } else if asks_to_end(signal) {
