@@ -343,12 +343,15 @@ fn hooks_run_when_a_container_is_restored_and_when_it_is_gone() {
     let state: Value = serde_json::from_str(last.strip_prefix("createRuntime ").expect("the hook")).expect("JSON");
     assert_eq!(state["pid"], rig.bundle.state()["pid"]);
 
-    // Without that hook's consent there is no container.
+    // Without that hook's consent there is no container, and what there was is gone again.
     rig.checkpoint(&[]).ok();
     rig.bundle.edit(|config| {
-        config["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]});
+        config["hooks"]["createRuntime"] = json!([{"path": "/bin/false"}]);
     });
+    fs::remove_file(&told).expect("the bundle is ours");
     rig.restore(&[]).code_is(1).says("error running createRuntime hook #0");
+    assert_eq!(heard().lines().count(), 1, "{}", heard());
+    assert!(heard().starts_with("poststop"), "{}", heard());
     rig.is_gone();
 }
 

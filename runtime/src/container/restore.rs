@@ -124,6 +124,7 @@ pub fn restore(store: &Store, wish: &Restore) -> Result<Launched, RestoreError> 
     // From here on a kill leaves processes that only the cgroup knows.
     folder.save(&record)?;
     fail_point::reach("restore.planned");
+    undo.poststop = Some((record.clone(), config.hooks.clone()));
     let mut restoring = Restoring {
         undo,
         config: &config,
