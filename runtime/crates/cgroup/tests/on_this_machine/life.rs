@@ -103,6 +103,38 @@ fn processes_that_fork_all_the_time_do_not_outrun_the_kill() {
     wait_until("none runs", || trial.cgroup.pids().unwrap().is_empty());
 }
 
+/// v1's freezer has to be asked again for those, with thaws in between.
+#[test]
+fn processes_that_fork_all_the_time_are_frozen_with_all_their_children() {
+    let Some(mut trial) = Trial::new("forks-freeze", r#"{"pids": {"limit": 64}}"#) else {
+        return;
+    };
+    trial.shell("for i in 1 2 3 4 5 6 7 8; do while :; do (:); done & done; wait");
+    wait_until("all fork", || trial.cgroup.pids().unwrap().len() > 8);
+    for _ in 0..20 {
+        trial.cgroup.freeze().unwrap();
+        assert!(trial.cgroup.frozen().unwrap());
+        let still = trial.cgroup.pids().unwrap();
+        std::thread::sleep(Duration::from_millis(10));
+        assert_eq!(trial.cgroup.pids().unwrap(), still);
+        trial.cgroup.thaw().unwrap();
+    }
+}
+
+#[test]
+fn a_cgroup_that_is_busy_for_a_moment_is_removed_after_it() {
+    let Some(mut trial) = Trial::new("busy", "{}") else {
+        return;
+    };
+    trial.shell("exec sleep 0.05");
+    assert_eq!(trial.cgroup.pids().unwrap().len(), 1);
+    let mut child = trial.children.pop().unwrap();
+    let reaper = std::thread::spawn(move || child.wait().unwrap());
+    trial.cgroup.destroy().unwrap();
+    assert!(!trial.cgroup.exists());
+    assert!(reaper.join().unwrap().success());
+}
+
 #[test]
 fn a_real_time_signal_is_a_signal_too() {
     let Some(mut trial) = Trial::new("signal", "{}") else {
