@@ -1,9 +1,9 @@
 //! `cargo xtask test vm`: the tests that need another kernel's set-up than this machine's, in a virtual machine.
 //!
-//! Debian's kernel boots under software emulation with pure cgroup v2: once with AppArmor, where the tests run first below a plain
-//! shell as the first process and then below systemd, and once with SELinux. The root file system is made once per machine, in the
-//! cache beside the peers; a run adds a disk with the fresh programs, and what the guest writes is forgotten.
-//! The machine has no network.
+//! Debian's kernel boots under software emulation: with pure cgroup v2 once with AppArmor, where the tests run first below a plain
+//! shell as the first process and then below systemd, and once with SELinux; and once with systemd on v1 hierarchies. The root file
+//! system is made once per machine, in the cache beside the peers; a run adds a disk with the fresh programs, and what the guest
+//! writes is forgotten. The machine has no network.
 
 mod base;
 mod boot;

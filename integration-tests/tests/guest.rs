@@ -1,4 +1,4 @@
-//! The runtime where the virtual machine of `cargo xtask test vm` is needed: pure cgroup v2, AppArmor, SELinux, systemd.
+//! The runtime where the virtual machine of `cargo xtask test vm` is needed: pure cgroup v2, AppArmor, SELinux, systemd, also on v1 hierarchies.
 //!
 //! A module's name decides at which moment its tests run: the table in src/vm/plan.rs.
 
@@ -8,6 +8,8 @@ mod bundle;
 
 #[path = "guest/apparmor.rs"]
 mod apparmor;
+#[path = "guest/hybrid.rs"]
+mod hybrid;
 #[path = "guest/selinux.rs"]
 mod selinux;
 #[path = "guest/systemd.rs"]

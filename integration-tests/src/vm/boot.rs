@@ -55,9 +55,10 @@ impl Drop for Machine {
 }
 
 fn start(base: &Base, programs: &Path, report: &Path, boot: Boot) -> Result<Machine> {
-    let security = match boot {
+    let choice = match boot {
         Boot::Plain => "",
         Boot::Selinux => "security=selinux selinux=1",
+        Boot::Hybrid => "systemd.unified_cgroup_hierarchy=0",
     };
     let drive = |path: &Path| format!("file={},format=raw,if=virtio,snapshot=on,cache=unsafe", path.display());
     // One thread for both processors: with one each, the guest's kernel has been seen to lock up while it patched its code.
@@ -73,7 +74,7 @@ fn start(base: &Base, programs: &Path, report: &Path, boot: Boot) -> Result<Mach
         .arg(base.initrd())
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 panic=-1 loglevel=2 systemd.show_status=0 systemd.unit=vm-tests.target {security}"
+            "console=ttyS0 panic=-1 loglevel=2 systemd.show_status=0 systemd.unit=vm-tests.target {choice}"
         ))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -22,17 +22,20 @@ pub enum Boot {
     Plain,
     /// SELinux, enforcing.
     Selinux,
+    /// systemd at once, and on v1 hierarchies.
+    Hybrid,
 }
 
 impl Boot {
     /// In the order in which they are started.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Selinux];
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Selinux, Self::Hybrid];
 
     /// For the user.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Plain => "pure cgroup v2, AppArmor, and systemd later",
             Self::Selinux => "pure cgroup v2 and SELinux",
+            Self::Hybrid => "v1 hierarchies beside cgroup v2, and systemd",
         }
     }
 
@@ -41,6 +44,7 @@ impl Boot {
         match self {
             Self::Plain => &["plain", "systemd"],
             Self::Selinux => &["selinux"],
+            Self::Hybrid => &["hybrid"],
         }
     }
 }
@@ -84,6 +88,7 @@ const PROGRAMS: &[(&str, &str, Moments)] = &[
             ("apparmor::", "plain"),
             ("systemd::", "systemd"),
             ("selinux::", "selinux"),
+            ("hybrid::", "hybrid"),
         ],
     ),
 ];
@@ -116,7 +121,7 @@ impl Plan {
             if let Some(stray) = tests.iter().find(|name| !known(name)) {
                 anyhow::bail!("{target}: no moment is named for the test {stray}");
             }
-            for phase in ["plain", "systemd", "selinux"] {
+            for phase in ["plain", "systemd", "selinux", "hybrid"] {
                 let now = |name: &String| {
                     let module = modules.iter().find(|(module, _)| name.starts_with(module));
                     module.is_some_and(|(_, when)| *when == phase) && wanted(name)

@@ -1,7 +1,10 @@
 #!/bin/busybox sh
 # Prepares the machine for the tests of a moment, and runs them. `plain`: as the first process, which systemd replaces when the tests are done;
-# `systemd`: as a unit.
+# `systemd`: as a unit. With v1 hierarchies, systemd comes at once, and mounts them.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+is_hybrid() {
+    grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline
+}
 end() {
     sync
     echo 'davit: the machine has come to its end'
@@ -10,7 +13,11 @@ end() {
     busybox poweroff -f
 }
 if [ "$1" = systemd ]; then
-    /vm/xtask in-guest systemd
+    if is_hybrid; then
+        /vm/xtask in-guest hybrid
+    else
+        /vm/xtask in-guest systemd
+    fi
     end
 fi
 exec </dev/null >/dev/ttyS0 2>&1
@@ -27,10 +34,13 @@ mount -t devpts -o nosuid,noexec,gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o nosuid,nodev tmpfs /dev/shm
 mount -t mqueue -o nosuid,nodev,noexec mqueue /dev/mqueue
 mount -t securityfs -o nosuid,nodev,noexec securityfs /sys/kernel/security
-mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
 hostname vm
 ip link set lo up
 modprobe -a overlay fuse loop 2>/dev/null
+if is_hybrid; then
+    exec /lib/systemd/systemd
+fi
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
 if grep -qw selinux=1 /proc/cmdline; then
     mount -t selinuxfs selinuxfs /sys/fs/selinux
     # One write: the kernel takes a policy whole.

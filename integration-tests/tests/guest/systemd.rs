@@ -23,7 +23,7 @@ fn the_first_process_is_systemd() {
 }
 
 /// A bundle whose container is to sleep as a scope of its own in `slice`.
-fn sleeper(slice: &str, change: impl FnOnce(&mut Value)) -> (Bundle, String) {
+pub fn sleeper(slice: &str, change: impl FnOnce(&mut Value)) -> (Bundle, String) {
     let bundle = Bundle::new();
     bundle.edit(|config| {
         config["process"]["args"] = json!(["sleep", "600"]);
@@ -34,13 +34,13 @@ fn sleeper(slice: &str, change: impl FnOnce(&mut Value)) -> (Bundle, String) {
     (bundle, unit)
 }
 
-fn start(bundle: &Bundle) {
+pub fn start(bundle: &Bundle) {
     let path = bundle.path();
     let args = ["--systemd-cgroup", "run", "--detach", "--bundle", &path, bundle.id()];
     bundle.runtime(&args).ok();
 }
 
-fn property(unit: &str, name: &str) -> String {
+pub fn property(unit: &str, name: &str) -> String {
     Command::new("systemctl")
         .args(["show", "--value", "--property", name, unit])
         .finish()

@@ -1,0 +1,117 @@
+//! systemd on v1 hierarchies with a v2 one beside them. It knows some of them alone; in the others the container is put by the runtime.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use davit_integration_tests::Run;
+use serde_json::json;
+
+use crate::{
+    bundle::Bundle,
+    systemd::{property, sleeper, start},
+};
+
+/// The unit's folders in all hierarchies.
+fn folders(unit: &str) -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted").flatten();
+    let folders = hierarchies.map(|entry| entry.path().join("system.slice").join(unit));
+    folders.filter(|path| path.exists()).collect()
+}
+
+/// Where a process is in each hierarchy.
+fn places(pid: &str) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+    let place = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    text.lines().filter_map(place).collect()
+}
+
+fn entered(bundle: &Bundle) -> String {
+    let file = bundle.file("pid");
+    let exec = ["exec", "--detach", "--pid-file", &file, bundle.id(), "sleep", "600"];
+    bundle.runtime(&exec).ok();
+    fs::read_to_string(file).expect("it was asked for")
+}
+
+#[test]
+fn a_container_is_a_scope_in_every_hierarchy() {
+    for hierarchy in ["unified/cgroup.procs", "systemd/tasks", "freezer/tasks"] {
+        assert!(fs::exists(format!("/sys/fs/cgroup/{hierarchy}")).is_ok_and(|is_there| is_there));
+    }
+    let (bundle, unit) = sleeper("system.slice", |config| {
+        config["linux"]["resources"] = json!({"memory": {"limit": 67108864}, "pids": {"limit": 20},
+            "cpu": {"shares": 512, "cpus": "0"}});
+    });
+    start(&bundle);
+    for (name, value) in [
+        ("Delegate", "yes"),
+        ("MemoryLimit", "67108864"),
+        ("TasksMax", "20"),
+        ("CPUShares", "512"),
+        ("DevicePolicy", "strict"),
+    ] {
+        assert_eq!(property(&unit, name), value, "{name}");
+    }
+    let place = format!("/system.slice/{unit}");
+    assert_eq!(property(&unit, "ControlGroup"), place);
+    for pid in [bundle.state()["pid"].to_string(), entered(&bundle)] {
+        let places = places(&pid);
+        assert!(
+            places.len() > 10 && places.iter().all(|seen| *seen == place),
+            "{places:?}"
+        );
+    }
+    let file = |name: &str| {
+        let (hierarchy, name) = name.split_once('/').expect("hierarchy/file");
+        fs::read_to_string(format!("/sys/fs/cgroup/{hierarchy}{place}/{name}")).expect("the cgroup is there")
+    };
+    for (name, value) in [
+        ("memory/memory.limit_in_bytes", "67108864\n"),
+        ("pids/pids.max", "20\n"),
+        ("cpu/cpu.shares", "512\n"),
+        ("cpuset/cpuset.cpus", "0\n"),
+    ] {
+        assert_eq!(file(name), value, "{name}");
+    }
+
+    bundle
+        .runtime(&["update", "--memory", "48M", "--pids-limit", "-1", bundle.id()])
+        .ok();
+    // What systemd knows it writes again; what it did not know would be lost now.
+    Command::new("systemctl").arg("daemon-reload").finish().ok();
+    assert_eq!(
+        ["MemoryLimit", "TasksMax"].map(|name| property(&unit, name)),
+        ["50331648", "infinity"]
+    );
+    assert_eq!(
+        ["memory/memory.limit_in_bytes", "pids/pids.max"].map(file),
+        ["50331648\n", "max\n"]
+    );
+    bundle.runtime(&["pause", bundle.id()]).ok();
+    assert_eq!(
+        (
+            bundle.state()["status"].as_str(),
+            file("freezer/freezer.state").as_str()
+        ),
+        (Some("paused"), "FROZEN\n")
+    );
+    bundle.runtime(&["resume", bundle.id()]).ok();
+    bundle.exec(&["sh", "-c", "echo > /dev/null"]).ok();
+
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    assert_eq!(folders(&unit), Vec::<PathBuf>::new());
+    assert_eq!(property(&unit, "LoadState"), "not-found");
+}
+
+/// systemd takes all devices away, and gives them back one by one.
+#[test]
+fn an_update_takes_no_device_away_not_even_for_a_moment() {
+    let (bundle, _unit) = sleeper("system.slice", |config| {
+        config["process"]["args"] = json!(["sh", "-c", "while echo > /dev/null; do :; done"]);
+    });
+    start(&bundle);
+    for limit in 20..40 {
+        let limit = limit.to_string();
+        bundle.runtime(&["update", "--pids-limit", &limit, bundle.id()]).ok();
+    }
+    assert_eq!(bundle.state()["status"], "running");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+}
