@@ -115,3 +115,21 @@ fn an_update_takes_no_device_away_not_even_for_a_moment() {
     assert_eq!(bundle.state()["status"], "running");
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
 }
+
+/// What systemd does not know it does not empty.
+#[test]
+fn a_cgroup_that_cannot_be_removed_is_an_error_though_systemd_has_stopped_the_unit() {
+    let (bundle, unit) = sleeper("system.slice", |_| {});
+    start(&bundle);
+    let freezer = PathBuf::from("/sys/fs/cgroup/freezer/system.slice").join(&unit);
+    let mut stranger = bundle.spawn(Command::new("sleep").arg("600"));
+    fs::write(freezer.join("cgroup.procs"), stranger.id().to_string()).expect("root may move it");
+    let delete = || bundle.runtime(&["delete", "--force", bundle.id()]);
+    delete().code_is(1).says("freezer").says("device or resource busy");
+    assert_eq!(property(&unit, "LoadState"), "not-found");
+    assert_eq!(bundle.ids(), [bundle.id()]);
+    stranger.kill().expect("a child");
+    stranger.wait().expect("a child");
+    delete().ok();
+    assert_eq!(folders(&unit), Vec::<PathBuf>::new());
+}

@@ -417,8 +417,8 @@ impl Cgroup {
             }
             let stopped = systemd::stop(unit);
             let removed = on_layout!(self, layout => layout.destroy());
-            // A systemd that does not answer forgets the unit by itself when its cgroup is gone.
-            return removed.or(stopped);
+            // It is the cgroup that must be gone: a systemd that does not answer then forgets the unit by itself.
+            return removed.map_err(|err| stopped.err().unwrap_or(err));
         }
         on_layout!(self, layout => layout.destroy())
     }
