@@ -14,5 +14,7 @@ mod hybrid;
 mod selinux;
 #[path = "guest/systemd.rs"]
 mod systemd;
+#[path = "guest/user_systemd.rs"]
+mod user_systemd;
 #[path = "guest/v2.rs"]
 mod v2;

@@ -87,6 +87,7 @@ const PROGRAMS: &[(&str, &str, Moments)] = &[
             ("v2::", "plain"),
             ("apparmor::", "plain"),
             ("systemd::", "systemd"),
+            ("user_systemd::", "systemd"),
             ("selinux::", "selinux"),
             ("hybrid::", "hybrid"),
         ],
