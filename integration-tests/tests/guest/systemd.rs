@@ -3,13 +3,13 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::net::UnixListener,
+    os::unix::{net::UnixListener, process::ExitStatusExt},
     process::Command,
     thread::spawn,
     time::{Duration, Instant},
 };
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
@@ -57,6 +57,7 @@ fn a_container_is_a_scope_that_knows_its_limits() {
     let group = property(&unit, "ControlGroup");
     assert_eq!(group, format!("/system.slice/{unit}"));
     for (name, value) in [
+        ("ActiveState", "active"),
         ("Delegate", "yes"),
         ("MemoryMax", "67108864"),
         ("TasksMax", "20"),
@@ -87,8 +88,105 @@ fn a_container_is_a_scope_that_knows_its_limits() {
         .ok();
 
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
-    assert_eq!(property(&unit, "ActiveState"), "inactive");
+    assert_eq!(property(&unit, "LoadState"), "not-found");
     assert!(!fs::exists(format!("/sys/fs/cgroup{group}")).expect("it can be asked"));
+}
+
+/// An empty scope ends by itself; in this one there is somebody else, whom the runtime does not know.
+#[test]
+fn a_deleted_containers_unit_is_stopped_and_whoever_is_in_it_ends() {
+    let (bundle, unit) = sleeper("system.slice", |_| {});
+    start(&bundle);
+    let group = format!("/sys/fs/cgroup{}", property(&unit, "ControlGroup"));
+    let mut stranger = bundle.spawn(Command::new("sleep").arg("600"));
+    fs::write(format!("{group}/cgroup.procs"), stranger.id().to_string()).expect("root may move it");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    assert_eq!(property(&unit, "LoadState"), "not-found");
+    assert!(!fs::exists(group).expect("it can be asked"));
+    let ended = wait::until("it has ended", 10, || stranger.try_wait().expect("a child"));
+    assert_eq!(ended.signal(), Some(15));
+}
+
+fn is_listed_as_failed(unit: &str) -> bool {
+    let list = ["list-units", "--failed", "--plain", "--no-legend", unit];
+    !Command::new("systemctl").args(list).finish().ok().is_empty()
+}
+
+/// It would be listed until the next boot.
+#[test]
+fn a_unit_that_has_failed_is_forgotten_with_its_container() {
+    let (bundle, unit) = sleeper("system.slice", |config| {
+        config["annotations"] = json!({"org.systemd.property.TimeoutStopSec": "uint64 1"});
+    });
+    start(&bundle);
+    // A first process is deaf to the signal that systemd sends first, and so does not end in time.
+    Command::new("systemctl").args(["stop", &unit]).finish().ok();
+    assert_eq!(property(&unit, "ActiveState"), "failed");
+    assert!(is_listed_as_failed(&unit));
+    assert_eq!(bundle.state()["status"], "stopped");
+    bundle.runtime(&["delete", bundle.id()]).ok();
+    assert!(!is_listed_as_failed(&unit));
+    assert_eq!(property(&unit, "LoadState"), "not-found");
+}
+
+#[test]
+fn a_unit_that_has_failed_makes_room_for_a_container_of_its_name() {
+    /// Somebody else's: no container takes it along.
+    struct Failed<'a>(&'a str);
+    impl Drop for Failed<'_> {
+        fn drop(&mut self) {
+            for verb in ["stop", "reset-failed"] {
+                Command::new("systemctl").args([verb, self.0]).finish();
+            }
+        }
+    }
+    let (bundle, unit) = sleeper("system.slice", |_| {});
+    let _failed = Failed(&unit);
+    let run = [
+        "--scope",
+        "--unit",
+        &unit,
+        "--property",
+        "RuntimeMaxSec=1",
+        "sleep",
+        "600",
+    ];
+    Command::new("systemd-run").args(run).finish();
+    wait::until_true("systemd has ended it", 60, || {
+        property(&unit, "ActiveState") == "failed"
+    });
+    start(&bundle);
+    assert_eq!(property(&unit, "ActiveState"), "active");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    assert!(!is_listed_as_failed(&unit));
+}
+
+#[test]
+fn who_manages_cgroups_can_be_said_in_the_words_of_crun() {
+    let (bundle, unit) = sleeper("system.slice", |_| {});
+    let path = bundle.path();
+    let managed_by = |manager: &str| {
+        let run = ["--cgroup-manager", manager, "run", "--detach", "--bundle", &path];
+        bundle.runtime(&[&run[..], &[bundle.id()]].concat())
+    };
+    // Where the container is, and what systemd knows of its unit.
+    let seen = || {
+        let pid = bundle.state()["pid"].to_string();
+        let place = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it runs");
+        let known = property(&unit, "LoadState");
+        bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+        (place, known)
+    };
+    managed_by("systemd").ok();
+    assert_eq!(seen(), (format!("0::/system.slice/{unit}\n"), "loaded".into()));
+    managed_by("cgroupfs").code_is(1).says("--systemd-cgroup");
+    let directories = format!("/davit-tests/{}", bundle.id());
+    bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(directories));
+    managed_by("cgroupfs").ok();
+    assert_eq!(seen(), (format!("0::{directories}\n"), "not-found".into()));
+    managed_by("disabled").ok();
+    let own = fs::read_to_string("/proc/self/cgroup").expect("it runs");
+    assert_eq!(seen(), (own, "not-found".into()));
 }
 
 /// Else systemd would write it again whenever it looks at the unit.
