@@ -4,9 +4,9 @@
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Stdio},
-    thread::sleep,
+    thread::{self, sleep},
     time::Duration,
 };
 
@@ -129,8 +129,9 @@ impl World {
             .collect()
     }
 
-    /// Options of `ctr run` for a runtime that makes the file `began` and takes a second before it creates.
-    fn with_slow_creation(&self, began: &Path) -> Vec<PathBuf> {
+    /// Options of `ctr run` for a runtime that makes the file `began` when it is to create, and waits for the file `go`.
+    fn with_slow_creation(&self) -> Vec<PathBuf> {
+        let [began, go] = ["began", "go"].map(|name| self.scratch.join(name));
         let folder = self.scratch.join("slow");
         fs::create_dir(&folder).expect("the scratch is writable");
         let slow = folder.join("davit-runtime");
@@ -149,7 +150,8 @@ impl World {
                 (PathBuf::from("runc"), options)
             }
         };
-        let case = format!("case \" $* \" in *' create '*) touch {began:?}; sleep 1 ;; esac");
+        let wait = format!("touch {began:?}; until [ -e {go:?} ]; do sleep 0.01; done");
+        let case = format!("case \" $* \" in *' create '*) {wait} ;; esac");
         fs::write(&slow, format!("#!/bin/sh\n{case}\nexec {runtime:?} \"$@\"\n")).expect("the folder is ours");
         fs::set_permissions(&slow, Permissions::from_mode(0o755)).expect("the script is ours");
         options
@@ -386,24 +388,35 @@ fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
     manager.stop();
 }
 
+/// Kills the manager while a runtime is creating.
+fn killed_while_creating(world: &World, id: &str) {
+    let manager = world.shim.manager(&world.scratch);
+    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+    run.args(["run", "--detach"]).args(world.with_slow_creation());
+    run.arg("--rootfs").arg(&world.root).args([id, "/bin/sleep", "600"]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = run.spawn().expect("ctr starts");
+    wait::until_true("the runtime is called", 20, || world.scratch.join("began").exists());
+    manager.kill();
+    running.wait().expect("ctr is a child");
+}
+
 /// Our shim goes on with a creation whose manager has died, and the next manager waits for what becomes of it. containerd's
 /// ends the runtime with the connection that asked for it.
 fn a_creation_that_outlives_its_manager_is_found(shim: Shim) {
     let world = World::new(shim);
-    let manager = shim.manager(&world.scratch);
-    let began = world.scratch.join("began");
     let id = world.id("slow");
-    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
-    run.args(["run", "--detach"]).args(world.with_slow_creation(&began));
-    run.arg("--rootfs").arg(&world.root);
-    run.args([id.as_str(), "/bin/sleep", "600"]);
-    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut running = run.spawn().expect("ctr starts");
-    wait::until_true("the runtime is called", 20, || began.exists());
-    manager.kill();
-    running.wait().expect("ctr is a child");
+    killed_while_creating(&world, &id);
 
-    let manager = shim.manager(&world.scratch);
+    let manager = thread::scope(|scope| {
+        if let Shim::Ours = shim {
+            scope.spawn(|| {
+                sleep(Duration::from_millis(200));
+                File::create(world.scratch.join("go")).expect("the scratch is ours");
+            });
+        }
+        shim.manager(&world.scratch)
+    });
 
     match shim {
         Shim::Containerds => assert_eq!(world.status(&id), ""),
@@ -413,6 +426,31 @@ fn a_creation_that_outlives_its_manager_is_found(shim: Shim) {
         }
     }
     world.assert_nothing_is_left_of(&id);
+    manager.stop();
+}
+
+fn a_creation_that_hangs_is_given_up_by_the_next_manager(shim: Shim) {
+    let world = World::new(shim);
+    let id = world.id("hangs");
+    killed_while_creating(&world, &id);
+
+    let manager = shim.manager(&world.scratch);
+
+    assert_eq!(world.status(&id), "");
+    world.assert_nothing_is_left_of(&id);
+    File::create(world.scratch.join("go")).expect("the scratch is ours");
+    let again = ["run", "--detach", "--runtime", shim.runtime(), "--rootfs"];
+    let root = world.root.to_str().expect("ASCII");
+    let other = format!("{id}-2");
+    world
+        .ctr(&[&again[..], &[root, &other, "/bin/sleep", "600"]].concat())
+        .ok();
+    world.ctr(&["tasks", "start", "--detach", &id]).ok();
+    for id in [&id, &other] {
+        assert_eq!(world.status(id), "RUNNING");
+        world.ctr(&["tasks", "rm", "--force", id]);
+        world.assert_nothing_is_left_of(id);
+    }
     manager.stop();
 }
 
@@ -485,4 +523,5 @@ with_both_shims!(
     a_run_that_fails_leaves_nothing
     a_manager_killed_at_any_moment_leaves_nothing_half_made
     a_creation_that_outlives_its_manager_is_found
+    a_creation_that_hangs_is_given_up_by_the_next_manager
 );

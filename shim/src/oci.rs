@@ -14,6 +14,9 @@ use std::{
 
 use davit_shim_api::options::oci::Options;
 
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::watch;
+
 use crate::reaper::{ExitReceiver, Reaper};
 
 /// The runtime of a bundle that names no other.
@@ -115,14 +118,35 @@ impl Oci {
         arguments: &[&OsStr],
         stdio: CallStdio,
     ) -> Result<(), OciError> {
+        let (_keeper, never) = watch::channel(false);
+        self.call_until(never, what, log, arguments, stdio).await
+    }
+
+    /// The same with a runtime that is killed when `given_up` becomes true.
+    pub async fn call_until(
+        &self,
+        mut given_up: watch::Receiver<bool>,
+        what: &'static str,
+        log: &Path,
+        arguments: &[&OsStr],
+        stdio: CallStdio,
+    ) -> Result<(), OciError> {
         let log_start = log::length(log);
         let started = self.spawn(log, arguments, stdio).map_err(|source| OciError::Spawn {
             what,
             binary: self.binary.display().to_string(),
             source,
         });
-        let (child, exit, stderr) = started?;
-        let exit = exit.await;
+        let (child, mut exit, stderr) = started?;
+        let exit = tokio::select! {
+            biased;
+            exit = &mut exit => exit,
+            () = becomes_true(&mut given_up) => {
+                // Its exit has not been taken: the pid is its own.
+                let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+                exit.await
+            }
+        };
         drop(child);
         let status = exit.map_or(255, |exit| exit.status);
         if status == 0 {
@@ -172,6 +196,13 @@ impl Oci {
             command.env_remove(name);
         }
         command
+    }
+}
+
+async fn becomes_true(flag: &mut watch::Receiver<bool>) {
+    // Without anybody who could set it, it never is.
+    if flag.wait_for(|is_set| *is_set).await.is_err() {
+        std::future::pending().await
     }
 }
 

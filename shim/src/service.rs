@@ -76,11 +76,8 @@ macro_rules! detached {
                 Ok(self.0.connect(&request).await)
             }
 
-            async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> ttrpc::Result<Empty> {
-                // Other containers of the group keep the shim alive.
-                if self.0.is_empty() {
-                    self.0.shutdown.notify_one();
-                }
+            async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {
+                self.0.shut_down(&request.id);
                 Ok(Empty::new())
             }
         }

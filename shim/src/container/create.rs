@@ -46,14 +46,19 @@ pub struct CreateRequest {
 }
 
 impl Container {
-    /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error.
-    pub async fn create(request: CreateRequest, host: Arc<Host>) -> Result<Arc<Self>, TaskError> {
+    /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error. The runtime is
+    /// killed when `given_up` becomes true: who gives up cleans up after it.
+    pub async fn create(
+        request: CreateRequest,
+        host: Arc<Host>,
+        given_up: watch::Receiver<bool>,
+    ) -> Result<Arc<Self>, TaskError> {
         let bundle = &request.bundle;
         let in_bundle = || TaskError::io(format!("cannot use the bundle {}", bundle.path().display()));
         let own_pids = bundle.has_own_pids().map_err(in_bundle())?;
         bundle.store_options(&request.options).map_err(in_bundle())?;
         rootfs::mount_all(&request.rootfs, &bundle.rootfs())?;
-        let made = make_init(&request, &host).await;
+        let made = make_init(&request, &host, given_up).await;
         let (live, exit, oci) = match made {
             Ok(made) => made,
             Err(error) => {
@@ -99,7 +104,11 @@ impl Container {
     }
 }
 
-async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, ExitReceiver, Oci), TaskError> {
+async fn make_init(
+    request: &CreateRequest,
+    host: &Arc<Host>,
+    given_up: watch::Receiver<bool>,
+) -> Result<(Live, ExitReceiver, Oci), TaskError> {
     let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
     let place = Place {
         container: request.id.as_str(),
@@ -110,7 +119,7 @@ async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, E
     };
     let mut prepared = Prepared::open(&request.stdio, &place).await?;
     let births = host.reaper.births();
-    let created = call_create(&oci, request, &mut prepared).await;
+    let created = call_create(&oci, request, &mut prepared, given_up).await;
     let pid_file = request.bundle.init_pid_file();
     let made =
         created.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
@@ -132,7 +141,12 @@ async fn make_init(request: &CreateRequest, host: &Arc<Host>) -> Result<(Live, E
     Ok((Live { pid, streams }, exit, oci))
 }
 
-async fn call_create(oci: &Oci, request: &CreateRequest, prepared: &mut Prepared) -> Result<(), TaskError> {
+async fn call_create(
+    oci: &Oci,
+    request: &CreateRequest,
+    prepared: &mut Prepared,
+    given_up: watch::Receiver<bool>,
+) -> Result<(), TaskError> {
     let pid_file = request.bundle.init_pid_file();
     let stdio = prepared.call_stdio();
     let mut arguments: Vec<&OsStr> = vec![
@@ -152,7 +166,9 @@ async fn call_create(oci: &Oci, request: &CreateRequest, prepared: &mut Prepared
     }
     arguments.push(request.id.as_ref().as_ref());
     let log = request.bundle.runtime_log();
-    Ok(oci.call("OCI runtime create failed", &log, &arguments, stdio).await?)
+    Ok(oci
+        .call_until(given_up, "OCI runtime create failed", &log, &arguments, stdio)
+        .await?)
 }
 
 async fn undo_create(oci: &Oci, request: &CreateRequest) {

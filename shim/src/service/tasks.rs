@@ -1,9 +1,10 @@
 //! The calls of the task service on the containers of this shim: requests in, answers out.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use davit_shim_api::{
@@ -18,7 +19,10 @@ use protobuf::{
     Message,
     well_known_types::{any::Any, empty::Empty},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time,
+};
 
 use crate::{
     bootstrap::options_of,
@@ -45,9 +49,13 @@ pub struct Tasks {
 #[derive(Debug, Default)]
 struct Table {
     containers: HashMap<ContainerId, Arc<Container>>,
-    /// Ids of containers that are being created.
-    reserved: HashSet<ContainerId>,
+    /// Containers that are being created, and how to have that given up.
+    reserved: HashMap<ContainerId, watch::Sender<bool>>,
 }
+
+/// How long a question about a container waits for its creation. A manager that has come back asks two of them, and
+/// containerd takes a shim for dead after five seconds.
+const CREATION_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Tasks {
     /// No containers yet.
@@ -66,12 +74,13 @@ impl Tasks {
         table.containers.is_empty() && table.reserved.is_empty()
     }
 
-    /// The container of this id; one that is being created is waited for.
+    /// The container of this id; one that is being created is waited for, for a while.
     ///
     /// A creation outlives the manager that asked for it. The next one asks for the container's state, and takes a shim without a
-    /// container down: had it been told that there is none yet, the shim would stay behind with what it then creates. The
-    /// create is read before that question, since its bytes were there before the question's connection was.
+    /// container down. The create is read before that question, since its bytes were there before the question's
+    /// connection was.
     async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
+        let deadline = time::Instant::now() + CREATION_PATIENCE;
         loop {
             // Before the look: it is told of every end from now on.
             let settled = self.settled.notified();
@@ -80,18 +89,31 @@ impl Tasks {
                 if let Some(container) = table.containers.get(id) {
                     return Ok(container.clone());
                 }
-                if !table.reserved.contains(id) {
+                if !table.reserved.contains_key(id) {
                     return Err(TaskError::NoContainer(id.into()));
                 }
             }
-            settled.await;
+            if time::timeout_at(deadline, settled).await.is_err() {
+                return Err(TaskError::NoContainer(id.into()));
+            }
+        }
+    }
+
+    /// The manager wants no shim for this container any more: an empty one ends, and a creation is given up. Other containers of
+    /// the group keep the shim alive.
+    pub(super) fn shut_down(&self, id: &str) {
+        if self.is_empty() {
+            self.shutdown.notify_one();
+        } else if let Some(giving_up) = self.table().reserved.get(id) {
+            tracing::info!(id, "the creation is given up");
+            giving_up.send_replace(true);
         }
     }
 
     pub(super) async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
         let request = create_request(request)?;
         let reservation = self.reserve(&request.id)?;
-        let container = Container::create(request, self.host.clone()).await?;
+        let container = Container::create(request, self.host.clone(), reservation.given_up.clone()).await?;
         let pid = container.init.pid();
         reservation.fill(container);
         Ok(CreateTaskResponse {
@@ -102,12 +124,15 @@ impl Tasks {
 
     fn reserve(&self, id: &ContainerId) -> Result<Reservation<'_>, TaskError> {
         let mut table = self.table();
-        if table.containers.contains_key(id) || !table.reserved.insert(id.clone()) {
+        if table.containers.contains_key(id) || table.reserved.contains_key(id) {
             return Err(TaskError::Exists(id.to_string()));
         }
+        let (giving_up, given_up) = watch::channel(false);
+        table.reserved.insert(id.clone(), giving_up);
         Ok(Reservation {
             tasks: self,
             id: id.clone(),
+            given_up,
         })
     }
 
@@ -290,6 +315,8 @@ impl Tasks {
 struct Reservation<'a> {
     tasks: &'a Tasks,
     id: ContainerId,
+    /// Becomes true when nobody wants it any more.
+    given_up: watch::Receiver<bool>,
 }
 
 impl Reservation<'_> {
@@ -303,6 +330,9 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.tasks.table().reserved.remove(&self.id);
         self.tasks.settled.notify_waiters();
+        if *self.given_up.borrow() && self.tasks.is_empty() {
+            self.tasks.shutdown.notify_one();
+        }
     }
 }
 

@@ -53,6 +53,10 @@ impl Tasks {
                 self.dismiss(&shim).await;
                 // The runtime may have been at work when the call for it was cut off.
                 self.clean_up(&binary, &bundle).await;
+                // And its work may have come to an end between the shim's answer and its dismissal.
+                if let Ok(Ok(_)) = tokio::time::timeout(BUDGET, shim.delete("")).await {
+                    self.dismiss(&shim).await;
+                }
                 remove_bundle(&bundle).await;
             }
             Ok(Found::Nothing) => {
