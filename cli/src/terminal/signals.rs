@@ -1,8 +1,12 @@
 //! Signals that this program gets and a container should have.
 
-use std::{convert::Infallible, future, mem};
+use std::{collections::VecDeque, convert::Infallible, fmt, future};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, LocalBoxFuture},
+    stream::FuturesUnordered,
+};
 use hyper::Method;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -35,13 +39,14 @@ const PATIENCE: usize = 3;
 type Forwarded = (i32, &'static str);
 
 /// The signals of a container. From the moment this is made none of them ends this program.
-#[derive(Debug)]
 pub struct Signals {
     /// Where they go.
     path: String,
     arriving: Arriving<Forwarded>,
     /// What came while there was no process to have it.
-    kept: Vec<Forwarded>,
+    kept: VecDeque<Forwarded>,
+    /// What is on its way. Whoever waits for something else with the next signals goes on with this one.
+    sending: Option<LocalBoxFuture<'static, ()>>,
 }
 
 impl Signals {
@@ -51,7 +56,8 @@ impl Signals {
         Self {
             path: format!("/containers/{}/kill", encode(container)),
             arriving: Arriving::of(FORWARDED.iter().map(|&signal| (signal.0, signal))),
-            kept: Vec::new(),
+            kept: VecDeque::new(),
+            sending: None,
         }
     }
 
@@ -87,24 +93,41 @@ impl Signals {
         loop {
             let signal = self.arriving.next().await;
             self.kept.retain(|kept| *kept != signal);
-            self.kept.push(signal);
+            self.kept.push_back(signal);
         }
     }
 
-    /// Forwards them to the container.
+    /// Forwards them to the container. None is lost when this is dropped and called again.
     pub async fn forward(&mut self, client: &Client) -> Infallible {
-        for signal in mem::take(&mut self.kept) {
-            self.send(client, signal).await;
-        }
         loop {
-            let signal = self.arriving.next().await;
-            self.send(client, signal).await;
+            if let Some(sending) = &mut self.sending {
+                sending.await;
+                self.sending = None;
+            }
+            let signal = match self.kept.pop_front() {
+                Some(kept) => kept,
+                None => self.arriving.next().await,
+            };
+            self.sending = Some(self.send(client, signal));
         }
     }
 
-    async fn send(&self, client: &Client, (_, name): Forwarded) {
-        // A container that ended misses the signal; `run` reports its end anyway.
-        let _ = client.request(Method::POST, &self.path, &[("signal", name)]).await;
+    fn send(&self, client: &Client, (_, name): Forwarded) -> LocalBoxFuture<'static, ()> {
+        let (client, path) = (client.clone(), self.path.clone());
+        async move {
+            // A container that ended misses the signal; `run` reports its end anyway.
+            let _ = client.request(Method::POST, &path, &[("signal", name)]).await;
+        }
+        .boxed_local()
+    }
+}
+
+impl fmt::Debug for Signals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signals")
+            .field("path", &self.path)
+            .field("kept", &self.kept)
+            .finish_non_exhaustive()
     }
 }
 

@@ -156,3 +156,33 @@ fn signals_keep_their_order_where_the_engine_is_slow() {
         assert!(asked.len() == 4 && asked.iter().zip(names).all(are_named), "{asked:?}");
     });
 }
+
+#[test]
+fn a_signal_that_waits_behind_another_outlives_the_containers_streams() {
+    on_both_with_relay("/start ", |world, late, relay| {
+        let slow = Relay::start(world.scratch.join("slow.sock"), late.socket, "/kill?");
+        let later = World {
+            socket: slow.socket(),
+            ..*world
+        };
+        relay.hold();
+        slow.hold();
+        let script = "trap 'exec >&- 2>&-' USR1; trap 'exit 3' TERM; echo up; while :; do sleep 0.1; done";
+        let mut command = later.command();
+        command.args(&ENDS_WHEN_ASKED[..ENDS_WHEN_ASKED.len() - 1]).arg(script);
+        let mut child = starts(world, &mut command);
+        is_up(world);
+        for signal in [Signal::SIGUSR1, Signal::SIGTERM] {
+            kill(Pid::from_raw(child.id() as i32), signal).expect("davit runs");
+            sleep(Duration::from_millis(100));
+        }
+        relay.release();
+        slow.is_asked();
+        // Its streams end meanwhile.
+        sleep(Duration::from_millis(500));
+        slow.release();
+        let ended = wait::until("davit ends", 20, || child.try_wait().expect("a child"));
+        assert_eq!(ended.code(), Some(3));
+        fs::remove_file(slow.socket()).expect("the relay's socket");
+    });
+}
