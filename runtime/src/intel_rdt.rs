@@ -135,23 +135,13 @@ impl Membership {
             .map_or(Ok(()), |path| self.make_directory(path))
     }
 
-    /// Writes lines into the group's schemata. The kernel takes one after the other: where it refuses one, those before it are
-    /// taken back.
-    pub fn set(&self, lines: &[&str]) -> Result<(), IntelRdtError> {
+    /// Writes lines into the group's schemata. The kernel takes all of one write or none.
+    fn set(&self, lines: &[&str]) -> Result<(), IntelRdtError> {
         if lines.is_empty() {
             return Ok(());
         }
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        let schemata = self.group.join("schemata");
-        let before = fs::read_to_string(&schemata);
-        let written = self.write(&schemata, &text);
-        if written.is_err()
-            && let Ok(before) = before
-        {
-            // Its words are the better ones to give up with.
-            let _ = self.write(&schemata, &before);
-        }
-        written
+        self.write(&self.group.join("schemata"), &text)
     }
 
     /// Whether the group is there.

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use davit_integration_tests::Run;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bundle::Bundle,
@@ -99,6 +99,48 @@ fn a_container_is_a_scope_in_every_hierarchy() {
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
     assert_eq!(folders(&unit), Vec::<PathBuf>::new());
     assert_eq!(property(&unit, "LoadState"), "not-found");
+}
+
+/// Controllers that hardly a machine without systemd has mounted.
+#[test]
+fn huge_pages_and_packets_of_a_container_have_limits_on_v1() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["process"]["args"] = json!(["sleep", "600"]);
+        config["linux"]["resources"] = json!({
+            "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
+            "network": {"classID": 0x10_0001, "priorities": [{"name": "lo", "priority": 5}]},
+        });
+    });
+    start(&bundle);
+    let file = |controller: &str, name: &str| {
+        let path = format!("/sys/fs/cgroup/{controller}/davit-tests/{}/{name}", bundle.id());
+        fs::read_to_string(&path).unwrap_or_else(|err| panic!("{path}: {err}"))
+    };
+    for name in ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.rsvd.limit_in_bytes"] {
+        assert_eq!(file("hugetlb", name), "4194304\n", "{name}");
+    }
+    assert_eq!(file("net_cls", "net_cls.classid"), "1048577\n");
+    let ranks = file("net_prio", "net_prio.ifpriomap");
+    assert!(ranks.lines().any(|line| line == "lo 5"), "{ranks}");
+    let stats = bundle.runtime(&["events", "--stats", bundle.id()]).ok();
+    let stats: Value = serde_json::from_str(&stats).expect("JSON");
+    assert_eq!(stats["data"]["hugetlb"]["2MB"]["failcnt"], 0, "{stats}");
+    bundle.runtime(&["delete", "--force", bundle.id()]).ok();
+    assert_eq!(bundle.cgroups(), Vec::<String>::new());
+}
+
+/// Two controllers of one hierarchy have one folder and a name each.
+#[test]
+fn a_container_sees_controllers_that_share_a_hierarchy_by_each_of_their_names() {
+    let bundle = Bundle::new();
+    let script = "cd /sys/fs/cgroup; for name in *; do [ -L $name ] && echo $name $(readlink $name); done; \
+                  cat cpu/cgroup.procs cpuacct/cgroup.procs 'cpu,cpuacct/cgroup.procs' | sort -u";
+    let seen = bundle.run(&["sh", "-c", script]).ok();
+    let links = "cpu cpu,cpuacct\ncpuacct cpu,cpuacct\nnet_cls net_cls,net_prio\nnet_prio net_cls,net_prio";
+    let (before, pids) = seen.split_at(links.len());
+    assert_eq!(before, links);
+    assert!(pids.lines().any(|pid| pid == "1"), "{pids}");
 }
 
 /// systemd takes all devices away, and gives them back one by one.

@@ -5,6 +5,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,10 +13,15 @@ use std::{
 use davit_integration_tests::Finished;
 use serde_json::json;
 
-use crate::{bundle::Bundle, update::control_file};
+use crate::{
+    bundle::Bundle,
+    crashes::{FAIL_POINT, SHARE_RECORDED},
+    update::control_file,
+};
 
 /// Runs a program for which the folder `$0` is a resctrl.
 const WITH_RESCTRL: &str = r#"
+[ ! -d /sys/fs/resctrl ] || mount -t tmpfs none /sys/fs/resctrl
 table=$0.mountinfo
 { cat /proc/$$/mountinfo; echo "9999 1 0:9999 / $0 rw - resctrl resctrl rw"; } > $table
 mount --bind $table /proc/$$/mountinfo
@@ -40,6 +46,10 @@ impl Machine {
     }
 
     fn runtime(&self, args: &[&str]) -> Finished {
+        self.bundle.finish_into_files(&mut self.command(args))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let runtime = self.bundle.command(args);
         let mut there = Command::new("unshare");
         there.args(["--mount", "--propagation", "private", "sh", "-c", WITH_RESCTRL]);
@@ -47,7 +57,7 @@ impl Machine {
             .arg(&self.root)
             .arg(runtime.get_program())
             .args(runtime.get_args());
-        self.bundle.finish_into_files(&mut there)
+        there
     }
 
     fn run(&self) -> Finished {
@@ -165,12 +175,32 @@ fn an_update_whose_share_is_refused_changes_no_other_limit() {
         .says("memory bandwidth schema is not enabled");
     assert_eq!(pids(), "77");
     // What cannot be written to stands for what the kernel refuses.
-    fs::create_dir_all(machine.group().join("schemata")).expect("the bundle is ours");
-    machine
-        .runtime(&["update", "--pids-limit", "5", "--l3-cache-schema", "L3:0=f", id])
-        .code_is(1)
-        .says("is a directory");
+    let schemata = machine.group().join("schemata");
+    fs::create_dir_all(&schemata).expect("the bundle is ours");
+    let update = ["update", "--pids-limit", "5", "--l3-cache-schema", "L3:0=f", id];
+    machine.runtime(&update).code_is(1).says("is a directory");
     assert_eq!(pids(), "77");
     machine.runtime(&["update", "--cpu-share", "512", id]).ok();
     assert_eq!(pids(), "77");
+    // Once the kernel takes it, the container is in it.
+    fs::remove_dir(schemata).expect("the bundle is ours");
+    machine.runtime(&update).ok();
+    assert_eq!(pids(), "5");
+    assert_eq!(text(machine.group().join("tasks")), machine.pid());
+}
+
+#[test]
+fn an_update_that_is_killed_before_the_container_has_its_share_can_be_repeated() {
+    let machine = Machine::with(&["L3"]);
+    machine.run().ok();
+    let update = ["update", "--l3-cache-schema", "L3:0=f", machine.bundle.id()];
+    let killed = machine.command(&update).env(FAIL_POINT, SHARE_RECORDED).status();
+    assert_eq!(killed.expect("unshare is there").signal(), Some(9));
+    assert!(!machine.group().exists());
+    machine.runtime(&update).ok();
+    assert_eq!(text(machine.group().join("schemata")), "L3:0=f\n");
+    assert_eq!(text(machine.group().join("tasks")), machine.pid());
+    machine.empty(&machine.group());
+    machine.runtime(&["delete", "--force", machine.bundle.id()]).ok();
+    assert!(!machine.group().exists());
 }

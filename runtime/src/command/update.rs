@@ -7,7 +7,7 @@ mod flags;
 mod intel_rdt;
 mod merge;
 
-use std::{fs, io::Read, path::Path};
+use std::{fmt::Display, fs, io::Read, path::Path};
 
 use oci_spec::runtime::LinuxResources;
 
@@ -44,22 +44,28 @@ pub(super) fn run(store: &Store, args: &Update) -> Result<(), CommandError> {
     let cgroup = record.cgroup()?.with_resources(&merge::to_write(&after, &wanted))?;
     let backup = cgroup.backup()?;
     fail_point::reach("update.claimed");
+    // The share of the caches is the last: what is refused of it is not done at all.
     let updated = cgroup
         .update()
         .inspect(|()| fail_point::reach("update.limited"))
         .map_err(CommandError::from)
         .and_then(|()| Ok(limits::save(&folder, &after)?))
         .inspect(|()| fail_point::reach("update.saved"))
-        // The last, since it takes back by itself what it has not done whole.
-        .and_then(|()| intel_rdt::update(&folder, &record, args));
+        .and_then(|()| {
+            let shared = intel_rdt::update(&folder, &record, args);
+            shared.inspect_err(|_| warn_unless(limits::save(&folder, &before)))
+        });
     // Half of an update is nobody's wish.
     if updated.is_err() {
-        let kept = limits::save(&folder, &before).map_err(CommandError::from);
-        if let Err(err) = cgroup.put_back(&backup).map_err(CommandError::from).and(kept) {
-            log::warn(&format!("setting the limits back failed, too: {err}"));
-        }
+        warn_unless(cgroup.put_back(&backup));
     }
     updated
+}
+
+fn warn_unless(set_back: Result<(), impl Display>) {
+    if let Err(err) = set_back {
+        log::warn(&format!("setting the limits back failed, too: {err}"));
+    }
 }
 
 fn wanted(args: &Update) -> Result<LinuxResources, CommandError> {

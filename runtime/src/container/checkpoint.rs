@@ -158,7 +158,12 @@ fn dump(request: &CriuReq, wish: &Checkpoint, status: &mut Status) -> Result<(),
         ..Setting::default()
     })?;
     let at = |notify: &CriuNotify, _| {
-        fail_point::reach("checkpoint.half-done");
+        match notify.point() {
+            "pre-dump" => fail_point::reach("checkpoint.begun"),
+            "network-lock" => fail_point::reach("checkpoint.processes-stopped"),
+            "post-dump" => fail_point::reach("checkpoint.written"),
+            _ => {}
+        }
         if notify.point() == "status-ready" {
             status.tell();
         }

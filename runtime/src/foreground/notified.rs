@@ -1,11 +1,16 @@
 //! A service in the foreground that tells its manager of its state.
 
+use std::{
+    os::fd::AsFd,
+    time::{Duration, Instant},
+};
+
 use rustix::process::getpid;
 
-use crate::notify_socket::NotifySocket;
+use crate::{notify_socket::NotifySocket, poll::is_readable_within};
 
-/// How many messages of a service that has ended are still passed on, of those that its socket keeps.
-const MOST_LAST_WORDS: usize = 16;
+/// For how long messages of a service that has ended are still passed on, of those that its socket keeps.
+const LONGEST_LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The runtime stays and is what its manager watches. One message at a time: a service that says much must not keep
 /// signals from being heard.
@@ -15,5 +20,8 @@ pub(super) fn pass_on(notifications: &NotifySocket) {
 
 /// Passes on what a service that has ended said last.
 pub(super) fn last_words(notifications: &NotifySocket) {
-    (0..MOST_LAST_WORDS).for_each(|_| pass_on(notifications));
+    let end = Instant::now() + LONGEST_LAST_WORDS;
+    while Instant::now() < end && is_readable_within(notifications.as_fd(), Duration::ZERO).unwrap_or(false) {
+        pass_on(notifications);
+    }
 }

@@ -6,7 +6,9 @@ use crate::{
     cli::Update,
     command::CommandError,
     container::{record::Record, store::Folder},
-    intel_rdt::{IntelRdtError, Resctrl},
+    fail_point,
+    intel_rdt::{IntelRdtError, Membership, Resctrl},
+    log,
 };
 
 /// Writes the schemas of the command line. A container without a group gets one, with its first process in it.
@@ -32,15 +34,29 @@ pub(super) fn update(folder: &Folder, record: &Record, args: &Update) -> Result<
         }
     }
     if let Some(membership) = &record.intel_rdt {
-        return Ok(membership.set(&wanted.lines())?);
+        // Also what an update that was killed has recorded and no more.
+        return Ok(enter(membership, &wanted, record.init.pid)?);
     }
     let membership = resctrl.ok_or(IntelRdtError::Disabled)?.plan(&wanted, &record.id)?;
     // Recorded first: what is made is removed with the container, whatever comes between.
-    let record = Record {
+    let member = Record {
         intel_rdt: Some(membership.clone()),
         ..record.clone()
     };
-    folder.save(&record)?;
+    folder.save(&member)?;
+    fail_point::reach("update.share-recorded");
+    let entered = enter(&membership, &wanted, record.init.pid);
+    if entered.is_err() {
+        let forgotten = membership.remove().map_err(CommandError::from);
+        if let Err(err) = forgotten.and_then(|()| Ok(folder.save(record)?)) {
+            log::warn(&format!("giving the group back failed, too: {err}"));
+        }
+    }
+    Ok(entered?)
+}
+
+/// Everything that has been done already may be done again.
+fn enter(membership: &Membership, wanted: &IntelRdt, init: i32) -> Result<(), IntelRdtError> {
     membership.make(&wanted.lines())?;
-    Ok(membership.adopt(record.init.pid)?)
+    membership.adopt(init)
 }
