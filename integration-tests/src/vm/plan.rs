@@ -75,8 +75,6 @@ const PROGRAMS: &[(&str, &str, Moments)] = &[
             // They compile a program that starts the runtime.
             ("foreground::what_cannot_be_waited_for", HOST),
             ("checkpoint::a_restored_container_that_cannot_be_waited_for", HOST),
-            // The connection has been seen not to come back within 20 s under emulation, which is not explained yet.
-            ("checkpoint::connections_in_a_shared_network_namespace", HOST),
             ("", "plain"),
         ],
     ),

@@ -22,7 +22,7 @@ use super::{
     descriptors::receive,
     foreground::{deafener, with},
 };
-use rig::{Rig, network_lock};
+use rig::Rig;
 
 /// Locks the open file of a number, or fails.
 const LOCK: &str = r#"
@@ -102,7 +102,7 @@ fn streams_of_a_restored_container_are_those_of_the_restore() {
     rig.checkpoint(&[]).ok();
     drop(input);
     let mut args = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &images, id];
-    args.splice(1..1, network_lock().iter().copied());
+    args.splice(1..1, rig.network_lock.iter().copied());
     assert_eq!(spoken_to(&args).0, "heard restore\n");
 }
 
@@ -114,7 +114,7 @@ fn a_restore_in_the_foreground_ends_as_the_program_does_and_takes_the_container_
     rig.checkpoint(&[]).ok();
     let (bundle, images, id) = (rig.bundle.path(), rig.bundle.file("images"), rig.bundle.id());
     let mut args = vec!["restore", "--bundle", &bundle, "--image-path", &images, id];
-    args.splice(1..1, network_lock().iter().copied());
+    args.splice(1..1, rig.network_lock.iter().copied());
     let mut restore = rig.bundle.spawn(&mut rig.command(&args));
     wait::until_true("it is restored", 20, || {
         rig.bundle.ids() == [id] && rig.bundle.state()["status"] == "running"
@@ -136,7 +136,7 @@ fn a_restored_container_that_cannot_be_waited_for_is_killed_and_removed() {
     rig.checkpoint(&[]).ok();
     let (bundle, images, id) = (rig.bundle.path(), rig.bundle.file("images"), rig.bundle.id());
     let mut args = vec!["restore", "--bundle", &bundle, "--image-path", &images, id];
-    args.splice(1..1, network_lock().iter().copied());
+    args.splice(1..1, rig.network_lock.iter().copied());
     let mut restore = with(deafener(&rig.bundle), &rig.command(&args));
     restore.env("PATH", &rig.path);
     let status = restore
@@ -179,7 +179,7 @@ fn a_terminal_is_handed_over_anew() {
     drop(first);
     let images = rig.bundle.file("images");
     let mut args = vec!["restore", "--detach", "--bundle", &bundle, "--image-path", &images];
-    args.extend(network_lock());
+    args.extend(rig.network_lock);
     with_terminal(&args);
 }
 
@@ -224,11 +224,6 @@ fn binds_are_put_back_and_masked_files_are_covered_by_a_device_of_the_containers
 fn connections_in_a_shared_network_namespace_are_kept_where_that_is_asked_for() {
     let Some(rig) = Rig::new() else { return };
     let netns = Netns::new(&rig);
-    rig.bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        let network = namespaces.iter_mut().find(|namespace| namespace["type"] == "network");
-        network.expect("a network namespace")["path"] = json!(netns.path());
-    });
     // An end of input would be passed on to the other side.
     let listen = "sleep 1000 | nc -l -p 4000 | while read line; do echo $line > /count; done &";
     let speak = "sleep 0.3; i=0; while true; do i=$((i+1)); echo $i; sleep 0.02; done | nc 127.0.0.1 4000";
@@ -247,13 +242,20 @@ fn connections_in_a_shared_network_namespace_are_kept_where_that_is_asked_for() 
     rig.is_gone_but_for(&netns);
     let at = rig.number("count");
     rig.restore(&["--tcp-established"]).ok();
-    wait::until_true("the connection lives", 20, || rig.number("count") > at);
     let pid = &rig.bundle.state()["pid"];
     let inode = |path: String| fs::metadata(path).map(|metadata| std::os::unix::fs::MetadataExt::ino(&metadata));
     assert_eq!(
         inode(format!("/proc/{pid}/ns/net")).expect("it runs"),
         inode(netns.path()).expect("it exists")
     );
+    if !rig.network_lock.is_empty() && rig.criu_version() < (4, 1) {
+        // Its table has the pid in its name, and that is another one now.
+        davit_integration_tests::skipped!(
+            "criu before 4.1 does not undo its lock by nftables in a network that goes on"
+        );
+        return;
+    }
+    wait::until_true("the connection lives", 20, || rig.number("count") > at);
 }
 
 #[test]
@@ -309,7 +311,7 @@ fn memory_is_taken_ahead_where_the_kernel_tracks_it() {
     rig.run(COUNTER);
     let ahead = rig.bundle.file("ahead");
     let mut args = vec!["checkpoint", "--pre-dump", "--image-path", &ahead, rig.bundle.id()];
-    args.splice(1..1, network_lock().iter().copied());
+    args.splice(1..1, rig.network_lock.iter().copied());
     rig.runtime(&args).ok();
     rig.counts_on();
     rig.checkpoint(&["--parent-path", "../ahead"]).ok();
@@ -430,7 +432,7 @@ fn a_restore_that_hangs_in_a_hook_is_ended_by_a_forced_deletion() {
     });
     let (images, bundle, id) = (rig.bundle.file("images"), rig.bundle.path(), rig.bundle.id());
     let mut args = vec!["restore", "--image-path", &images, "--bundle", &bundle];
-    args.extend(network_lock());
+    args.extend(rig.network_lock);
     args.push(id);
     let mut restore = Killed(rig.command(&args).spawn().expect("the runtime is built"));
     wait::until_true("the hook runs", 20, || Path::new(&seen).exists());
@@ -533,6 +535,7 @@ impl Drop for Killed {
 struct Netns(String);
 
 impl Netns {
+    /// The rig's container is to be in it.
     fn new(rig: &Rig) -> Self {
         let name = rig.bundle.id().to_owned();
         Command::new("ip").args(["netns", "add", &name]).finish().ok();
@@ -541,6 +544,11 @@ impl Netns {
             .args(["-n", &netns.0, "link", "set", "lo", "up"])
             .finish()
             .ok();
+        rig.bundle.edit(|config| {
+            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+            let network = namespaces.iter_mut().find(|namespace| namespace["type"] == "network");
+            network.expect("a network namespace")["path"] = json!(netns.path());
+        });
         netns
     }
 

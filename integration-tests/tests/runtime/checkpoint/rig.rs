@@ -17,6 +17,8 @@ pub struct Rig {
     pub bundle: Bundle,
     /// Where criu and what it calls are.
     pub path: String,
+    /// How it holds the network still, as a flag.
+    pub network_lock: &'static [&'static str],
 }
 
 impl Rig {
@@ -29,6 +31,7 @@ impl Rig {
         let rig = Rig {
             path: format!("{programs}:{own}:/usr/sbin:/sbin"),
             bundle,
+            network_lock: network_lock(),
         };
         if rig.criu_has(None) {
             return Some(rig);
@@ -72,6 +75,21 @@ impl Rig {
             .stdin(Stdio::null())
             .output()
             .is_ok_and(|output| output.status.success())
+    }
+
+    /// Its major and minor version.
+    pub fn criu_version(&self) -> (u32, u32) {
+        let said = Command::new("criu")
+            .arg("--version")
+            .env("PATH", &self.path)
+            .finish()
+            .ok();
+        let version = said.lines().find_map(|line| line.strip_prefix("Version: "));
+        let mut numbers = version
+            .expect("a version")
+            .split('.')
+            .map(|number| number.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
 
     /// A command of the runtime. criu can only dump streams that it can name: so they are none.
@@ -120,9 +138,9 @@ impl Rig {
     }
 
     pub fn checkpoint_command(&self, more: &[&str]) -> Command {
-        let (images, lock) = (self.bundle.file("images"), network_lock());
+        let images = self.bundle.file("images");
         let mut args = vec!["checkpoint", "--image-path", &images];
-        args.extend(lock.iter().chain(more));
+        args.extend(self.network_lock.iter().chain(more));
         args.push(self.bundle.id());
         self.command(&args)
     }
@@ -132,9 +150,9 @@ impl Rig {
     }
 
     pub fn restore_command(&self, more: &[&str]) -> Command {
-        let (images, bundle, lock) = (self.bundle.file("images"), self.bundle.path(), network_lock());
+        let (images, bundle) = (self.bundle.file("images"), self.bundle.path());
         let mut args = vec!["restore", "--detach", "--image-path", &images, "--bundle", &bundle];
-        args.extend(lock.iter().chain(more));
+        args.extend(self.network_lock.iter().chain(more));
         args.push(self.bundle.id());
         self.command(&args)
     }
@@ -163,7 +181,7 @@ impl Rig {
 }
 
 /// criu holds connections still with iptables unless it is told otherwise, and not every machine has that.
-pub fn network_lock() -> &'static [&'static str] {
+fn network_lock() -> &'static [&'static str] {
     match ["/usr/sbin", "/sbin"]
         .iter()
         .any(|folder| Path::new(folder).join("iptables-restore").exists())
