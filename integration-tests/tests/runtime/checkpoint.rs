@@ -3,6 +3,8 @@
 //! They need a criu that gets along with this kernel: the machine's own or, where that is too old, the peers'. Where
 //! there is none, a test says so; the virtual machine has one.
 
+#[path = "checkpoint/pages.rs"]
+mod pages;
 #[path = "checkpoint/rig.rs"]
 pub mod rig;
 
@@ -294,30 +296,6 @@ fn what_criu_must_be_allowed_to_do_is_refused_without_the_flag_and_done_with_it(
         rig.runtime(&["delete", "--force", rig.bundle.id()]).ok();
         rig.is_gone();
     }
-}
-
-#[test]
-fn memory_is_taken_ahead_where_the_kernel_tracks_it() {
-    let Some(rig) = Rig::new() else { return };
-    if !rig.criu_has(Some("mem_dirty_track")) {
-        davit_integration_tests::skipped!("this kernel does not track dirty memory (CONFIG_MEM_SOFT_DIRTY)");
-        rig.run(COUNTER);
-        rig.checkpoint(&["--pre-dump"])
-            .code_is(1)
-            .says("criu is missing features: [MemTrack]");
-        rig.counts_on();
-        return;
-    }
-    rig.run(COUNTER);
-    let ahead = rig.bundle.file("ahead");
-    let mut args = vec!["checkpoint", "--pre-dump", "--image-path", &ahead, rig.bundle.id()];
-    args.splice(1..1, rig.network_lock.iter().copied());
-    rig.runtime(&args).ok();
-    rig.counts_on();
-    rig.checkpoint(&["--parent-path", "../ahead"]).ok();
-    assert!(Path::new(&rig.bundle.file("images/parent")).exists());
-    rig.restore(&[]).ok();
-    rig.counts_on();
 }
 
 #[test]

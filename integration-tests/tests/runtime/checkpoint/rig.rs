@@ -10,7 +10,7 @@ use std::{
 use davit_integration_tests::{Finished, Run, peers, wait};
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, foreground::with};
 
 /// A bundle, and the criu to use with it.
 pub struct Rig {
@@ -97,6 +97,21 @@ impl Rig {
         let mut command = self.bundle.command(&["--log"]);
         command.arg(self.log()).args(args).env("PATH", &self.path);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// A checkpoint with a `--status-fd`, which is the standard output of what is returned.
+    pub fn with_status(&self, args: &[&str]) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec \"$@\" 9>&1 >/dev/null", "sh"]);
+        let mut command = with(shell, &self.command(args));
+        command
+            .args(["--status-fd", "9", self.bundle.id()])
+            .env("PATH", &self.path);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         command
     }
 
