@@ -3,8 +3,12 @@
 //! They need a criu that gets along with this kernel: the machine's own or, where that is too old, the peers'. Where
 //! there is none, a test says so; the virtual machine has one.
 
+#[path = "checkpoint/double.rs"]
+mod double;
 #[path = "checkpoint/pages.rs"]
 mod pages;
+#[path = "checkpoint/requests.rs"]
+mod requests;
 #[path = "checkpoint/rig.rs"]
 pub mod rig;
 
