@@ -5,6 +5,8 @@
 
 #[path = "checkpoint/double.rs"]
 mod double;
+#[path = "checkpoint/outside.rs"]
+mod outside;
 #[path = "checkpoint/pages.rs"]
 mod pages;
 #[path = "checkpoint/requests.rs"]

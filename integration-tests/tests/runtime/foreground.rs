@@ -61,7 +61,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 /// A terminal of so many rows and columns: its master and its slave.
-fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
+pub fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let master = openpt(flags).expect("/dev/ptmx is there");
     unlockpt(&master).expect("a master");
@@ -90,7 +90,7 @@ fn resize(master: &OwnedFd, rows: u16, columns: u16) {
 
 /// Reads until the text comes.
 #[track_caller]
-fn expect(stream: &mut File, text: &str) {
+pub fn expect(stream: &mut File, text: &str) {
     let mut said = String::new();
     let mut buffer = [0; 256];
     wait::until_true(text, PATIENCE, || {

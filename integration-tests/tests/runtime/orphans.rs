@@ -27,7 +27,7 @@ fn orphan(bundle: &Bundle) -> String {
     })
 }
 
-fn parent_of(pid: &str) -> String {
+pub fn parent_of(pid: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
     line.expect("a parent").trim().to_owned()

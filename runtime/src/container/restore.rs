@@ -214,6 +214,8 @@ impl Restoring<'_> {
         opts.cg_root = cgroup_roots(worker.pid())?;
         let folders = wish.options.open(worker.pid())?;
         wish.options.add_to(&mut opts, &folders, &config.annotations, LOG);
+        // A terminal that is not the container's is not handed over: with --shell-job it is the standard input's.
+        opts.orphan_pts_master = Some(self.console.is_some());
         let request = CriuReq {
             r#type: CriuReqType::Restore as i32,
             opts: Some(opts),
