@@ -73,6 +73,10 @@ const PROGRAMS: &[(&str, &str, Moments)] = &[
             ("seccomp::a_call_that_is_newer_than_the_profile", HOST),
             ("checkpoint::what_criu_must_be_allowed_to_do", HOST),
             ("checkpoint::outside::a_socket", HOST),
+            (
+                "checkpoint::connections::a_connection_that_nobody_has_accepted_yet",
+                HOST,
+            ),
             // They compile a program that starts the runtime.
             ("foreground::what_cannot_be_waited_for", HOST),
             ("checkpoint::a_restored_container_that_cannot_be_waited_for", HOST),

@@ -3,6 +3,8 @@
 //! They need a criu that gets along with this kernel: the machine's own or, where that is too old, the peers'. Where
 //! there is none, a test says so; the virtual machine has one.
 
+#[path = "checkpoint/connections.rs"]
+mod connections;
 #[path = "checkpoint/double.rs"]
 mod double;
 #[path = "checkpoint/outside.rs"]
