@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     bundle::Bundle,
     checkpoint::{COUNTER, rig::Rig},
-    update::control_file,
+    update::{control_file, v2_alone},
     user_namespaces,
 };
 
@@ -90,6 +90,35 @@ fn a_first_process_that_dies_on_its_way_to_the_program_is_not_taken_for_one_that
         nothing_is_left_of(&bundle, &point);
     }
     works(&bundle);
+}
+
+/// The kernel counts on where a cgroup is taken over.
+#[test]
+fn a_death_is_not_put_down_to_a_memory_limit_that_has_killed_somebody_before() {
+    if v2_alone() {
+        davit_integration_tests::skipped!("cgroups are v2 alone here");
+        return;
+    }
+    let bundle = sleeper();
+    let folder = format!("/sys/fs/cgroup/memory/davit-tests/{}", bundle.id());
+    let greedy = format!(
+        "mkdir -p {folder}; cd {folder}; echo 4M > memory.limit_in_bytes; \
+         sh -c 'echo 0 > tasks; exec tail /dev/zero'; grep '^oom_kill ' memory.oom_control"
+    );
+    for (point, verb) in [
+        ("create.init-mounted", &["create"][..]),
+        ("run.init-released", &["run", "--detach"]),
+    ] {
+        assert_eq!(Command::new("sh").args(["-c", &greedy]).finish().ok(), "oom_kill 1");
+        killed_at(
+            &bundle,
+            point,
+            &[verb, &["--bundle", &bundle.path(), bundle.id()]].concat(),
+        );
+        let said = fs::read_to_string(bundle.file("killed")).expect("the bundle is ours");
+        assert!(said.contains("died without a word"), "{said}");
+        nothing_is_left_of(&bundle, point);
+    }
 }
 
 #[test]

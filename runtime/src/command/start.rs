@@ -80,7 +80,7 @@ fn open(connection: &Channel, record: &Record) -> Result<(), CommandError> {
 /// What is known of a first process that died on its way to the program.
 fn cause_of_death(record: &Record) -> &'static str {
     match record.cgroup() {
-        Ok(cgroup) if cgroup.oom_kills() > 0 => OOM_KILLED,
+        Ok(cgroup) if cgroup.oom_kills() > record.earlier_oom_kills => OOM_KILLED,
         _ => DIED,
     }
 }

@@ -348,7 +348,9 @@ fn start_init(
 /// The cause of a death without a word, where the kernel counts it.
 fn with_cause(err: LaunchError, cgroup: &Cgroup) -> LaunchError {
     match err {
-        LaunchError::Died | LaunchError::Passage(PassageError::Died) if cgroup.oom_kills() > 0 => {
+        LaunchError::Died | LaunchError::Passage(PassageError::Died)
+            if cgroup.oom_kills() > cgroup.earlier_oom_kills() =>
+        {
             LaunchError::OomKilled
         }
         other => other,

@@ -48,4 +48,11 @@ pub struct Record {
     pub own_pids: bool,
     /// Whether its processes have a session keyring of their own.
     pub keyring: bool,
+    /// How many processes of somebody before it were killed in its cgroup for want of memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub earlier_oom_kills: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }

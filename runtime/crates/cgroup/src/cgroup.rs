@@ -50,6 +50,8 @@ pub struct Cgroup {
     tolerant: bool,
     /// Whether it is an unprivileged user's, whom the kernel gives no say about devices.
     rootless: bool,
+    /// What [`Cgroup::oom_kills`] was when it was taken over from somebody before.
+    earlier_oom_kills: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +100,7 @@ impl Cgroup {
             owner: request.owner,
             tolerant: request.rootless && request.path.is_none(),
             rootless: request.rootless,
+            earlier_oom_kills: 0,
         })
     }
 
@@ -117,6 +120,7 @@ impl Cgroup {
             owner: None,
             tolerant: false,
             rootless: false,
+            earlier_oom_kills: 0,
         })
     }
 
@@ -180,7 +184,11 @@ impl Cgroup {
         };
         match made {
             Err(err) if self.tolerant && err.is_permission() => self.do_without(err),
-            result => result,
+            Err(err) => Err(err),
+            Ok(is_new) => {
+                self.earlier_oom_kills = if is_new { 0 } else { self.oom_kills() };
+                Ok(())
+            }
         }
     }
 
@@ -393,12 +401,20 @@ impl Cgroup {
         }
     }
 
-    /// How many processes were killed for want of memory so far; 0 where nobody counts them.
+    /// How many processes were killed for want of memory so far; 0 where nobody counts them for the container alone.
     pub fn oom_kills(&self) -> u64 {
+        if self.is_absent() {
+            return 0;
+        }
         match &self.layout {
             Layout::Hierarchies(hierarchies) => hierarchies.memory().map_or(0, |dir| oom::killed(dir, oom::V1_COUNT)),
             Layout::Unified(unified) => oom::killed(unified.leader(), oom::V2_COUNT),
         }
+    }
+
+    /// How many of those there were before [`Cgroup::create`].
+    pub fn earlier_oom_kills(&self) -> u64 {
+        self.earlier_oom_kills
     }
 
     /// What `/sys/fs/cgroup` is to be inside the container.

@@ -148,7 +148,8 @@ impl Hierarchies {
     }
 
     /// Makes the directories. `tolerant`: hierarchies without permission are done without, but not those with limits.
-    pub(crate) fn create(&mut self, resources: &LinuxResources, tolerant: bool, rootless: bool) -> Result<()> {
+    /// Says whether nothing of it was there before.
+    pub(crate) fn create(&mut self, resources: &LinuxResources, tolerant: bool, rootless: bool) -> Result<bool> {
         let mut made = Vec::new();
         let result = self
             .make_directories(&mut made, tolerant, rootless)
@@ -159,11 +160,11 @@ impl Hierarchies {
             })
             .and_then(|()| self.make_budget(resources));
         if result.is_err() {
-            for dir in made {
+            for dir in &made {
                 let _ = fs::remove_dir(dir);
             }
         }
-        result
+        result.map(|()| made.len() == self.members.len())
     }
 
     /// Makes what systemd has not made.

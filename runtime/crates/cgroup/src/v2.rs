@@ -88,11 +88,13 @@ impl Unified {
             || resources.unified().as_ref().is_some_and(|unified| !unified.is_empty())
     }
 
-    pub(crate) fn create(&self, resources: &LinuxResources) -> Result<()> {
-        match tree::create(&self.mount_point, &self.dir, resources)? {
-            true => Ok(()),
-            false => self.check_unused(),
+    /// Says whether it was not there before.
+    pub(crate) fn create(&self, resources: &LinuxResources) -> Result<bool> {
+        let is_new = tree::create(&self.mount_point, &self.dir, resources)?;
+        if !is_new {
+            self.check_unused()?;
         }
+        Ok(is_new)
     }
 
     pub(crate) fn check_unused(&self) -> Result<()> {

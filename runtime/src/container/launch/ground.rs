@@ -68,6 +68,7 @@ pub(in crate::container) fn make_groups(
 ) -> Result<Cgroup, LaunchError> {
     let cgroup = cgroup::make(planned, config, &launch.id, launch.cgroup)?;
     undo.cgroup = Some(cgroup.clone());
+    record.earlier_oom_kills = cgroup.earlier_oom_kills();
     warn_of_strays(config, &cgroup, launch);
     fail_point::reach("create.cgroup-made");
     if record.cgroup_paths != cgroup.paths() {
@@ -104,6 +105,7 @@ pub(in crate::container) fn record(config: &Config, launch: &Launch, rootfs: &Pa
         intel_rdt: None,
         own_pids: false,
         keyring: false,
+        earlier_oom_kills: 0,
     }
 }
 

@@ -22,6 +22,7 @@ fn record(id: &str) -> Record {
         intel_rdt: None,
         own_pids: true,
         keyring: true,
+        earlier_oom_kills: 0,
     }
 }
 
