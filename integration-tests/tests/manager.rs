@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     thread::{self, sleep},
     time::Duration,
@@ -15,6 +15,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::json;
 
 /// A shim, and how the manager comes by it.
 #[derive(Clone, Copy)]
@@ -450,6 +451,59 @@ fn a_creation_that_hangs_is_given_up_by_the_next_manager(shim: Shim) {
         assert_eq!(world.status(id), "RUNNING");
         world.ctr(&["tasks", "rm", "--force", id]);
         world.assert_nothing_is_left_of(id);
+    }
+    manager.stop();
+}
+
+/// A runtime that is just killed would leave its hook behind.
+#[test]
+fn a_hook_that_hangs_ends_with_the_creation_that_is_given_up() {
+    let world = World::new(Shim::Ours);
+    let manager = Shim::Ours.manager(&world.scratch);
+    let id = world.id("hooked");
+    let began = world.scratch.join("began");
+    let spec = world.scratch.join("config.json");
+    let folder = world.scratch.path().to_str().expect("ASCII");
+    world
+        .scratch
+        .program("davit-runtime")
+        .args(["spec", "--bundle", folder])
+        .finish()
+        .ok();
+    let text = fs::read_to_string(&spec).expect("it was written");
+    let mut config: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    config["process"]["terminal"] = json!(false);
+    config["root"]["path"] = json!(world.root);
+    config["linux"]["cgroupsPath"] = json!(format!("/davit-tests/{id}"));
+    let script = format!("touch {began:?}; while :; do sleep 0.1; done");
+    config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    fs::write(&spec, config.to_string()).expect("the scratch is ours");
+    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+    run.args(["run", "--detach", "--runtime", Shim::Ours.runtime(), "--config"]);
+    run.arg(&spec).arg(&id);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = run.spawn().expect("ctr starts");
+    wait::until_true("the hook is called", 20, || began.exists());
+    manager.kill();
+    running.wait().expect("ctr is a child");
+
+    let manager = Shim::Ours.manager(&world.scratch);
+
+    assert_eq!(world.status(&id), "");
+    world.assert_nothing_is_left_of(&id);
+    let hooks = || {
+        let processes = sweep::processes_of(world.scratch.path(), &[]);
+        let line = |pid: &u32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        processes
+            .iter()
+            .filter(|pid| line(pid).starts_with("sh\0-c\0touch"))
+            .count()
+    };
+    wait::until_true("the hook has ended", 5, || hooks() == 0);
+    assert!(!Path::new("/run/davit/runc/default").join(&id).exists());
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("cgroups are mounted").flatten() {
+        let cgroup = hierarchy.path().join("davit-tests").join(&id);
+        assert!(!cgroup.exists(), "{cgroup:?}");
     }
     manager.stop();
 }

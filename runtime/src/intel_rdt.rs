@@ -135,8 +135,21 @@ impl Membership {
             .map_or(Ok(()), |path| self.make_directory(path))
     }
 
+    /// Does what is left of an update that was killed when it had recorded a group of the container's own.
+    pub fn complete(&self, init: i32) -> Result<(), IntelRdtError> {
+        if !self.owned {
+            return Ok(());
+        }
+        self.make_directory(&self.group)?;
+        let tasks = fs::read_to_string(self.group.join("tasks")).unwrap_or_default();
+        match tasks.lines().any(|task| task.parse() == Ok(init)) {
+            true => Ok(()),
+            false => self.adopt(init),
+        }
+    }
+
     /// Writes lines into the group's schemata. The kernel takes all of one write or none.
-    fn set(&self, lines: &[&str]) -> Result<(), IntelRdtError> {
+    pub fn set(&self, lines: &[&str]) -> Result<(), IntelRdtError> {
         if lines.is_empty() {
             return Ok(());
         }

@@ -136,7 +136,7 @@ impl NotifySocket {
                 return;
             }
             if !fds[0].revents().is_empty() {
-                if self.forward(pid) {
+                if self.forward(pid) == Some(true) {
                     self.wait_for_manager();
                     return;
                 }
@@ -146,12 +146,10 @@ impl NotifySocket {
         }
     }
 
-    /// Passes one message on; whether it said that the service is ready, of which `pid` is the main process.
-    pub fn forward(&self, pid: i32) -> bool {
+    /// Passes one message on, if there is one; whether it said that the service is ready, of which `pid` is the main process.
+    pub fn forward(&self, pid: i32) -> Option<bool> {
         let mut buffer = [0u8; LONGEST_MESSAGE];
-        let Ok((_, length)) = recv(&self.inside, &mut buffer[..], RecvFlags::DONTWAIT) else {
-            return false;
-        };
+        let (_, length) = recv(&self.inside, &mut buffer[..], RecvFlags::DONTWAIT).ok()?;
         let (mut message, is_ready) = passed_on(&buffer[..length]);
         if is_ready {
             message.push_str(&format!("MAINPID={pid}\n"));
@@ -161,7 +159,7 @@ impl NotifySocket {
         {
             log::warn(&format!("cannot pass a notification on to NOTIFY_SOCKET: {errno}"));
         }
-        is_ready
+        Some(is_ready)
     }
 
     /// sd_notify_barrier(3): the manager closes what it is sent when it has read what came before. It looks at the sender

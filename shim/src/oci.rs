@@ -122,10 +122,10 @@ impl Oci {
         self.call_until(never, what, log, arguments, stdio).await
     }
 
-    /// The same with a runtime that is killed when `given_up` becomes true.
+    /// The same with a runtime that is killed when `killed` becomes true.
     pub async fn call_until(
         &self,
-        mut given_up: watch::Receiver<bool>,
+        mut killed: watch::Receiver<bool>,
         what: &'static str,
         log: &Path,
         arguments: &[&OsStr],
@@ -141,7 +141,7 @@ impl Oci {
         let exit = tokio::select! {
             biased;
             exit = &mut exit => exit,
-            () = becomes_true(&mut given_up) => {
+            () = becomes_true(&mut killed) => {
                 // Its exit has not been taken: the pid is its own.
                 let _ = kill_process(Pid::from_child(&child), Signal::KILL);
                 exit.await
@@ -199,8 +199,8 @@ impl Oci {
     }
 }
 
-async fn becomes_true(flag: &mut watch::Receiver<bool>) {
-    // Without anybody who could set it, it never is.
+/// Waits for it; without anybody who could set it, for ever.
+pub async fn becomes_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|is_set| *is_set).await.is_err() {
         std::future::pending().await
     }

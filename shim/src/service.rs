@@ -73,7 +73,7 @@ macro_rules! detached {
             }
 
             async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
-                Ok(self.0.connect(&request).await)
+                Ok(self.0.connect(&request))
             }
 
             async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {

@@ -1,13 +1,10 @@
 //! A service in the foreground that tells its manager of its state.
 
-use std::{
-    os::fd::AsFd,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rustix::process::getpid;
 
-use crate::{notify_socket::NotifySocket, poll::is_readable_within};
+use crate::notify_socket::NotifySocket;
 
 /// For how long messages of a service that has ended are still passed on, of those that its socket keeps.
 const LONGEST_LAST_WORDS: Duration = Duration::from_secs(5);
@@ -21,7 +18,5 @@ pub(super) fn pass_on(notifications: &NotifySocket) {
 /// Passes on what a service that has ended said last.
 pub(super) fn last_words(notifications: &NotifySocket) {
     let end = Instant::now() + LONGEST_LAST_WORDS;
-    while Instant::now() < end && is_readable_within(notifications.as_fd(), Duration::ZERO).unwrap_or(false) {
-        pass_on(notifications);
-    }
+    while notifications.forward(getpid().as_raw_pid()).is_some() && Instant::now() < end {}
 }

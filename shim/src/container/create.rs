@@ -2,10 +2,12 @@
 
 use std::{
     ffi::OsStr,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64},
     },
+    time::Duration,
 };
 
 use davit_shim_api::{
@@ -16,19 +18,22 @@ use davit_shim_api::{
     },
 };
 use davit_vocabulary::ContainerId;
-use tokio::sync::watch;
+use tokio::{sync::watch, time};
 
 use super::{Container, Host};
 use crate::{
     bundle::{Bundle, read_pid},
     cgroup::{Cgroup, OomWatch},
     error::TaskError,
-    oci::Oci,
+    oci::{Oci, becomes_true},
     process::{Live, Process},
     reaper::ExitReceiver,
     rootfs::{self, Mount},
     stdio::{Place, Prepared, StdioRequest},
 };
+
+/// How long a runtime whose work is given up may take to end. Less than a question about the container waits for that.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// A container to create.
 #[derive(Debug)]
@@ -46,8 +51,8 @@ pub struct CreateRequest {
 }
 
 impl Container {
-    /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error. The runtime is
-    /// killed when `given_up` becomes true: who gives up cleans up after it.
+    /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error, and when
+    /// `given_up` becomes true.
     pub async fn create(
         request: CreateRequest,
         host: Arc<Host>,
@@ -107,7 +112,7 @@ impl Container {
 async fn make_init(
     request: &CreateRequest,
     host: &Arc<Host>,
-    given_up: watch::Receiver<bool>,
+    mut given_up: watch::Receiver<bool>,
 ) -> Result<(Live, ExitReceiver, Oci), TaskError> {
     let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
     let place = Place {
@@ -119,7 +124,7 @@ async fn make_init(
     };
     let mut prepared = Prepared::open(&request.stdio, &place).await?;
     let births = host.reaper.births();
-    let created = call_create(&oci, request, &mut prepared, given_up).await;
+    let created = call_create(&oci, request, &mut prepared, &mut given_up).await;
     let pid_file = request.bundle.init_pid_file();
     let made =
         created.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
@@ -131,22 +136,24 @@ async fn make_init(
         }
     };
     let exit = births.adopt(pid);
-    let streams = match prepared.run().await {
-        Ok(streams) => streams,
-        Err(error) => {
+    match prepared.run().await {
+        Ok(streams) if !*given_up.borrow() => Ok((Live { pid, streams }, exit, oci)),
+        outcome => {
             undo_create(&oci, request).await;
-            return Err(error.into());
+            Err(outcome.map_or_else(TaskError::from, |_| given_up_on(request)))
         }
-    };
-    Ok((Live { pid, streams }, exit, oci))
+    }
 }
 
 async fn call_create(
     oci: &Oci,
     request: &CreateRequest,
     prepared: &mut Prepared,
-    given_up: watch::Receiver<bool>,
+    given_up: &mut watch::Receiver<bool>,
 ) -> Result<(), TaskError> {
+    if *given_up.borrow() {
+        return Err(given_up_on(request));
+    }
     let pid_file = request.bundle.init_pid_file();
     let stdio = prepared.call_stdio();
     let mut arguments: Vec<&OsStr> = vec![
@@ -166,9 +173,26 @@ async fn call_create(
     }
     arguments.push(request.id.as_ref().as_ref());
     let log = request.bundle.runtime_log();
-    Ok(oci
-        .call_until(given_up, "OCI runtime create failed", &log, &arguments, stdio)
-        .await?)
+    let (kill, killed) = watch::channel(false);
+    let call = oci.call_until(killed, "OCI runtime create failed", &log, &arguments, stdio);
+    let mut call = pin!(call);
+    tokio::select! {
+        biased;
+        called = &mut call => return Ok(called?),
+        () = becomes_true(given_up) => {}
+    }
+    // A runtime like ours ends by it in good order, together with a hook that hangs.
+    let undone = async { tokio::join!(&mut call, undo_create(oci, request)) };
+    if time::timeout(GRACE, undone).await.is_err() {
+        kill.send_replace(true);
+        let _ = call.await;
+        undo_create(oci, request).await;
+    }
+    Err(given_up_on(request))
+}
+
+fn given_up_on(request: &CreateRequest) -> TaskError {
+    TaskError::State(format!("the creation of {} was given up", request.id))
 }
 
 async fn undo_create(oci: &Oci, request: &CreateRequest) {

@@ -184,7 +184,22 @@ impl Rig {
 
     pub fn counts_on(&self) {
         let before = self.number("count");
-        wait::until_true("it counts on", 10, || self.number("count") > before);
+        wait::until_true("it counts on", 30, || self.number("count") > before);
+    }
+
+    /// Waits until the criu of a runtime that was killed has given up, and let go of the images.
+    pub fn has_no_criu(&self) {
+        let images = self.bundle.file("images");
+        let entries = |path: &str| {
+            fs::read_dir(path)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+        };
+        let is_in_images = |fd: PathBuf| fs::read_link(fd).is_ok_and(|file| file.starts_with(&images));
+        let is_criu = |process: PathBuf| entries(&process.join("fd").to_string_lossy()).any(is_in_images);
+        wait::until_true("criu has ended", 20, || !entries("/proc").any(is_criu));
     }
 
     pub fn is_gone(&self) {

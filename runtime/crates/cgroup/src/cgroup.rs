@@ -175,7 +175,11 @@ impl Cgroup {
     pub fn create(&mut self) -> Result<()> {
         match self.manager {
             Manager::Disabled => return Ok(()),
-            Manager::Systemd(_) => return on_layout!(self, layout => layout.check_unused()),
+            Manager::Systemd(_) => {
+                // What a unit of this name has left may be there.
+                self.earlier_oom_kills = self.oom_kills();
+                return on_layout!(self, layout => layout.check_unused());
+            }
             Manager::Cgroupfs => {}
         }
         let made = match &mut self.layout {
@@ -186,7 +190,9 @@ impl Cgroup {
             Err(err) if self.tolerant && err.is_permission() => self.do_without(err),
             Err(err) => Err(err),
             Ok(is_new) => {
-                self.earlier_oom_kills = if is_new { 0 } else { self.oom_kills() };
+                if !is_new {
+                    self.earlier_oom_kills = self.oom_kills();
+                }
                 Ok(())
             }
         }

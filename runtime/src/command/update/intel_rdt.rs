@@ -7,7 +7,7 @@ use crate::{
     command::CommandError,
     container::{record::Record, store::Folder},
     fail_point,
-    intel_rdt::{IntelRdtError, Membership, Resctrl},
+    intel_rdt::{IntelRdtError, Resctrl},
     log,
 };
 
@@ -34,8 +34,8 @@ pub(super) fn update(folder: &Folder, record: &Record, args: &Update) -> Result<
         }
     }
     if let Some(membership) = &record.intel_rdt {
-        // Also what an update that was killed has recorded and no more.
-        return Ok(enter(membership, &wanted, record.init.pid)?);
+        membership.complete(record.init.pid)?;
+        return Ok(membership.set(&wanted.lines())?);
     }
     let membership = resctrl.ok_or(IntelRdtError::Disabled)?.plan(&wanted, &record.id)?;
     // Recorded first: what is made is removed with the container, whatever comes between.
@@ -45,7 +45,9 @@ pub(super) fn update(folder: &Folder, record: &Record, args: &Update) -> Result<
     };
     folder.save(&member)?;
     fail_point::reach("update.share-recorded");
-    let entered = enter(&membership, &wanted, record.init.pid);
+    let entered = membership
+        .make(&wanted.lines())
+        .and_then(|()| membership.adopt(record.init.pid));
     if entered.is_err() {
         let forgotten = membership.remove().map_err(CommandError::from);
         if let Err(err) = forgotten.and_then(|()| Ok(folder.save(record)?)) {
@@ -53,10 +55,4 @@ pub(super) fn update(folder: &Folder, record: &Record, args: &Update) -> Result<
         }
     }
     Ok(entered?)
-}
-
-/// Everything that has been done already may be done again.
-fn enter(membership: &Membership, wanted: &IntelRdt, init: i32) -> Result<(), IntelRdtError> {
-    membership.make(&wanted.lines())?;
-    membership.adopt(init)
 }

@@ -53,6 +53,10 @@ impl Tasks {
                 shim.told_removal().await;
             }
             self.dismiss(&shim).await;
+            if result.is_err() {
+                // A creation that was still under way, and is given up now, may have left something.
+                self.clean_up(&shim.binary, &shim.bundle).await;
+            }
             shim.gone(result.as_ref().ok().cloned().unwrap_or_default());
             remove_bundle(&shim.bundle).await;
             self.forget(&shim);
