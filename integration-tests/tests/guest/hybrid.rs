@@ -106,13 +106,12 @@ fn a_container_is_a_scope_in_every_hierarchy() {
 fn huge_pages_and_packets_of_a_container_have_limits_on_v1() {
     let bundle = Bundle::new();
     bundle.edit(|config| {
-        config["process"]["args"] = json!(["sleep", "600"]);
         config["linux"]["resources"] = json!({
             "hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}],
             "network": {"classID": 0x10_0001, "priorities": [{"name": "lo", "priority": 5}]},
         });
     });
-    start(&bundle);
+    bundle.sleeping();
     let file = |controller: &str, name: &str| {
         let path = format!("/sys/fs/cgroup/{controller}/davit-tests/{}/{name}", bundle.id());
         fs::read_to_string(&path).unwrap_or_else(|err| panic!("{path}: {err}"))
