@@ -93,20 +93,12 @@ impl User {
         self.start_with("XDG_RUNTIME_DIR", &self.run_folder());
     }
 
-    /// Starts the container, where one variable says where the bus is. The program keeps the streams: so they are files.
+    /// Starts the container, where one variable says where the bus is.
     fn start_with(&self, name: &str, value: &str) {
-        let log = fs::File::create(self.bundle.file("log")).expect("the bundle is ours");
-        let status = self
-            .runtime_command(&["--systemd-cgroup", "run", "--detach"])
-            .args(["--bundle", &self.bundle.path(), self.bundle.id()])
-            .env(name, value)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .status()
-            .expect("setpriv is installed");
-        let said = fs::read_to_string(self.bundle.file("log")).expect("a file");
-        assert!(status.success(), "{said}");
+        let mut run = self.runtime_command(&["--systemd-cgroup", "run", "--detach"]);
+        run.args(["--bundle", &self.bundle.path(), self.bundle.id()])
+            .env(name, value);
+        self.bundle.finish_into_files(&mut run).ok();
     }
 
     /// What the user's systemd says of a unit.

@@ -115,16 +115,7 @@ impl Rootless {
     fn detached(&self, verb: &[&str]) {
         let folder = self.bundle.path();
         let args = [verb, &["--bundle", &folder, self.bundle.id()]].concat();
-        let log = fs::File::create(self.bundle.file("log")).expect("the bundle is ours");
-        let status = self
-            .command(&args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .status()
-            .expect("setpriv is installed");
-        let said = fs::read_to_string(self.bundle.file("log")).expect("a file");
-        assert!(status.success(), "{verb:?}: {said}");
+        self.bundle.finish_into_files(&mut self.command(&args)).ok();
     }
 
     fn state(&self) -> Value {
