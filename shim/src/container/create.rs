@@ -181,8 +181,12 @@ async fn call_create(
         called = &mut call => return Ok(called?),
         () = becomes_true(given_up) => {}
     }
-    // A runtime like ours ends by it in good order, together with a hook that hangs.
-    let undone = async { tokio::join!(&mut call, undo_create(oci, request)) };
+    // A runtime like ours ends by it in good order, together with a hook that hangs. The call is asked last: once it has
+    // answered it must not be asked again.
+    let undone = async {
+        undo_create(oci, request).await;
+        (&mut call).await
+    };
     if time::timeout(GRACE, undone).await.is_err() {
         kill.send_replace(true);
         let _ = call.await;
