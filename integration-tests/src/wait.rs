@@ -1,6 +1,7 @@
 //! Waiting for a condition, with a deadline and a name.
 
 use std::{
+    fs,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -22,4 +23,13 @@ pub fn until<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<
 #[track_caller]
 pub fn until_true(what: &str, seconds: u64, mut condition: impl FnMut() -> bool) {
     until(what, seconds, || condition().then_some(()));
+}
+
+/// [`until_true`] for a process that a signal is to stop.
+#[track_caller]
+pub fn until_stopped(what: &str, seconds: u64, pid: u32) {
+    let stat = format!("/proc/{pid}/stat");
+    until_true(what, seconds, || {
+        fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
+    });
 }

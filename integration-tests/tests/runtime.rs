@@ -73,7 +73,7 @@ mod user_namespaces;
 
 use std::{fs, os::unix::fs::symlink, process::Command};
 
-use bundle::Bundle;
+use bundle::{Bundle, join_namespace};
 use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
@@ -371,9 +371,7 @@ fn no_parameter_of_the_host_is_set_by_way_of_a_path_to_the_hosts_own_namespace()
             // What it is already, in case that somebody sets it.
             config["linux"]["sysctl"] = json!({parameter: value.trim()});
             config["hostname"] = json!("");
-            let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-            namespaces.retain(|namespace| namespace["type"] != kind);
-            namespaces.push(json!({"type": kind, "path": format!("/proc/{}/ns/{file}", std::process::id())}));
+            join_namespace(config, kind, &format!("/proc/{}/ns/{file}", std::process::id()));
         });
         let refusal = bundle.run(&["true"]).code_is(1);
         refusal.says(&format!("is not allowed in the hosts {place} namespace"));

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 use davit_integration_tests::wait;
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, without_namespace};
 
 /// The container's cgroup, as the host sees it.
 fn folder(bundle: &Bundle) -> PathBuf {
@@ -174,10 +174,7 @@ fn a_paused_container_is_frozen_and_can_be_killed() {
 #[test]
 fn all_processes_end_with_a_container_that_shares_the_hosts() {
     let bundle = Bundle::new();
-    bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
-    });
+    bundle.edit(|config| without_namespace(config, "pid"));
     sleeping(&bundle, json!({}));
     inside(&bundle, "for i in 1 2 3; do sleep 600 >/dev/null 2>&1 & done");
     let count = || file(&bundle, "cgroup.procs").lines().count();
@@ -199,8 +196,7 @@ fn a_container_in_a_threaded_cgroup_can_be_listed_and_killed() {
     fs::write(parent.join("cgroup.procs"), neighbour.id().to_string()).expect("the process can be moved");
     bundle.edit(|config| {
         config["linux"]["cgroupsPath"] = json!(format!("/{}/below", bundle.id()));
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
+        without_namespace(config, "pid");
     });
     sleeping(&bundle, json!({}));
     inside(&bundle, "sleep 600 >/dev/null 2>&1 &");
@@ -259,8 +255,7 @@ fn a_cgroup_is_handed_to_the_containers_user_where_that_can_reach_it_and_nothing
                 writable_cgroup(config);
             }
             if !own_view {
-                let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-                namespaces.retain(|namespace| namespace["type"] != "cgroup");
+                without_namespace(config, "cgroup");
             }
         });
         sleeping(&bundle, json!({"pids": {"limit": 9}}));

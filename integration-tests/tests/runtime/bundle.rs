@@ -187,6 +187,24 @@ impl Bundle {
     }
 }
 
+/// Takes the namespaces of a kind out of a config: the container shares its maker's.
+pub fn without_namespace(config: &mut Value, kind: &str) {
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.retain(|namespace| namespace["type"] != kind);
+}
+
+/// Gives a namespace of a config a path.
+pub fn join_namespace(config: &mut Value, kind: &str, path: &str) {
+    without_namespace(config, kind);
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
+    namespaces.push(json!({"type": kind, "path": path}));
+}
+
+/// A hook that runs a script of the host's shell.
+pub fn shell_hook(script: &str) -> Value {
+    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
+}
+
 /// Runs a command with files as its streams.
 fn finish_into(command: &mut Command, stdout: &str, stderr: &str) -> Finished {
     let line = format!("{command:?}");

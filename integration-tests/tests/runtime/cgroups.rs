@@ -6,7 +6,7 @@ use davit_integration_tests::Run;
 use serde_json::json;
 
 use crate::{
-    bundle::Bundle,
+    bundle::{Bundle, without_namespace},
     update::{control_file, v2_alone},
 };
 
@@ -31,8 +31,7 @@ fn without_a_manager_a_container_stays_in_its_makers_cgroup() {
     bundle.edit(|config| {
         config["process"]["args"] = json!(["sleep", "600"]);
         config["linux"]["resources"] = json!({"pids": {"limit": 9}});
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        without_namespace(config, "cgroup");
     });
     let path = bundle.path();
     let id = bundle.id();
@@ -133,10 +132,7 @@ fn on_v1_a_container_sees_a_mount_for_each_hierarchy_and_in_it_its_own_cgroup() 
         return;
     }
     let bundle = Bundle::new();
-    bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "cgroup");
-    });
+    bundle.edit(|config| without_namespace(config, "cgroup"));
     let hosts = mounts_below_sys_fs_cgroup(&fs::read_to_string("/proc/mounts").expect("/proc is mounted"));
     let v1 = |mounts: &[[String; 3]]| -> Vec<String> {
         let v1 = mounts.iter().filter(|mount| mount[1] == "cgroup");
@@ -225,8 +221,7 @@ fn a_container_in_the_machines_cgroup_namespace_leaves_the_hierarchys_options_al
     let bundle = Bundle::new();
     bundle.edit(|config| {
         config["process"]["args"] = json!(["cat", "/proc/mounts"]);
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        without_namespace(config, "cgroup");
         let mounts = config["mounts"].as_array_mut().expect("a list");
         mounts.push(json!({"destination": "/second", "type": "cgroup2", "source": "cgroup2", "options": ["ro"]}));
     });

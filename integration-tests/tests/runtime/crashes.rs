@@ -14,7 +14,7 @@ use davit_integration_tests::{Finished, Run, sweep, wait, workspace};
 use serde_json::json;
 
 use crate::{
-    bundle::Bundle,
+    bundle::{Bundle, without_namespace},
     checkpoint::{COUNTER, rig::Rig},
     update::control_file,
     user_namespaces,
@@ -245,7 +245,7 @@ fn a_forced_deletion_waits_for_a_creation_that_has_only_just_begun() {
             .stderr(Stdio::null())
             .spawn()
             .expect("the runtime is built");
-        wait::until_true("the creation is stopped", 10, || is_stopped(create.id()));
+        wait::until_stopped("the creation is stopped", 10, create.id());
         let mut delete = bundle
             .command(&["delete", "--force", bundle.id()])
             .spawn()
@@ -445,8 +445,7 @@ fn sleeper() -> Bundle {
 fn without_mount_namespace() -> Bundle {
     let bundle = sleeper();
     bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "mount");
+        without_namespace(config, "mount");
         for field in ["maskedPaths", "readonlyPaths"] {
             config["linux"].as_object_mut().expect("an object").remove(field);
         }
@@ -514,10 +513,6 @@ fn find_in(folder: &Path, found: &mut Vec<String>) {
         let names = text.split("fail_point::reach(\"").skip(1);
         found.extend(names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
     }
-}
-
-fn is_stopped(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "))
 }
 
 fn signal(name: &str, pid: u32) {

@@ -10,12 +10,7 @@ use std::{
 use davit_integration_tests::{Finished, Run, sweep, wait};
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
-
-/// A hook of the host.
-fn shell(script: &str) -> Value {
-    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
-}
+use crate::bundle::{Bundle, shell_hook, without_namespace};
 
 /// Begins to create the container.
 fn creation(bundle: &Bundle) -> Child {
@@ -42,8 +37,8 @@ fn the_container_is_gone_when_its_poststop_hooks_run() {
     let bundle = Bundle::new();
     let (seen, go) = (bundle.file("seen"), bundle.file("go"));
     bundle.edit(|config| {
-        config["hooks"]["createRuntime"] = shell("exit 3");
-        config["hooks"]["poststop"] = shell(&format!(
+        config["hooks"]["createRuntime"] = shell_hook("exit 3");
+        config["hooks"]["poststop"] = shell_hook(&format!(
             "cat > {seen}.new; mv {seen}.new {seen}; until [ -e {go} ]; do sleep 0.1; done"
         ));
     });
@@ -62,10 +57,9 @@ fn what_a_hook_has_left_in_the_cgroup_of_a_failed_creation_is_killed() {
     let bundle = Bundle::new();
     let cwd = bundle.path();
     bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
+        without_namespace(config, "pid");
         config["hooks"]["createContainer"] =
-            shell(&format!("cd {cwd}; sleep 600 > /dev/null 2>&1 < /dev/null & exit 3"));
+            shell_hook(&format!("cd {cwd}; sleep 600 > /dev/null 2>&1 < /dev/null & exit 3"));
     });
     bundle.create_as(bundle.id()).code_is(1).says("createContainer hook #0");
     nothing_is_left(&bundle);
@@ -85,7 +79,7 @@ fn freezing(bundle: &Bundle) -> String {
 #[test]
 fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
     let bundle = Bundle::new();
-    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&format!("{}; exit 3", freezing(&bundle))));
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell_hook(&format!("{}; exit 3", freezing(&bundle))));
     let mut create = creation(&bundle);
     wait::until_true("create has ended", 20, || {
         create.try_wait().expect("it is a child").is_some()
@@ -98,7 +92,7 @@ fn a_creation_that_fails_while_the_container_is_frozen_comes_to_its_end() {
 #[test]
 fn a_creation_does_not_wait_for_ever_for_a_container_that_is_frozen() {
     let bundle = Bundle::new();
-    bundle.edit(|config| config["hooks"]["createRuntime"] = shell(&freezing(&bundle)));
+    bundle.edit(|config| config["hooks"]["createRuntime"] = shell_hook(&freezing(&bundle)));
     let mut create = creation(&bundle);
     wait::until_true("create has ended", 40, || {
         create.try_wait().expect("it is a child").is_some()
@@ -120,7 +114,7 @@ fn a_creation_whose_processes_cannot_be_killed_keeps_what_it_takes_to_do_it_late
     let state = format!("{}{parent}/freezer.state", freezer.display());
     bundle.edit(|config| {
         config["linux"]["cgroupsPath"] = json!(format!("{parent}/inner"));
-        config["hooks"]["createRuntime"] = shell(&format!("echo FROZEN > {state}; exit 3"));
+        config["hooks"]["createRuntime"] = shell_hook(&format!("echo FROZEN > {state}; exit 3"));
     });
     let create = bundle.create_as(bundle.id());
     let is_kept = bundle.root().join(bundle.id()).exists();
@@ -143,10 +137,7 @@ fn a_creation_that_hangs_is_ended_by_a_forced_deletion() {
     let bundle = Bundle::new();
     for point in ["create.planned", "create.limited", "create.recorded"] {
         let mut create = begin(&bundle, "create", &format!("{point}:stop"));
-        wait::until_true("the creation hangs", 20, || {
-            let stat = fs::read_to_string(format!("/proc/{}/stat", create.id()));
-            stat.is_ok_and(|stat| stat.contains(") T "))
-        });
+        wait::until_stopped("the creation hangs", 20, create.id());
         let delete = bundle.runtime(&["delete", "--force", bundle.id()]);
         delete.code_is(0).says("does not come to an end");
         wait::until_true(&format!("the creation has ended at {point}"), 5, || {
@@ -162,7 +153,7 @@ fn a_creation_gives_up_a_first_process_that_is_stopped_also_where_that_tells_det
     let (hook_runs, said) = (bundle.file("hook-runs"), bundle.file("creation.err"));
     // It is run by the first process, which has told its first details by then.
     bundle.edit(|config| {
-        config["hooks"]["createContainer"] = shell(&format!("> {hook_runs}; exec sleep 600"));
+        config["hooks"]["createContainer"] = shell_hook(&format!("> {hook_runs}; exec sleep 600"));
     });
     let mut command = bundle.command(&["--debug", "create", "--bundle", &bundle.path(), bundle.id()]);
     let log = fs::File::create(&said).expect("the bundle is ours");
@@ -207,7 +198,7 @@ fn a_clean_up_that_fails_hides_neither_an_exit_code_nor_an_error() {
     let held = bundle.root().join(bundle.id()).join("held").display().to_string();
     // A folder that something is mounted on cannot be removed.
     bundle.edit(|config| {
-        config["hooks"]["createRuntime"] = shell(&format!("mkdir {held} && mount --bind {held} {held}"));
+        config["hooks"]["createRuntime"] = shell_hook(&format!("mkdir {held} && mount --bind {held} {held}"));
     });
     let nothing_is_left_after = |finished: Finished, code: i32, why: &str| {
         let umount = Command::new("umount").arg(&held).finish();

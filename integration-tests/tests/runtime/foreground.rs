@@ -187,10 +187,7 @@ fn a_runtime_that_was_stopped_and_continued_goes_on_waiting() {
             // It has begun to wait by then.
             sleep(Duration::from_millis(200));
             send(&child, Signal::SIGSTOP);
-            let stat = format!("/proc/{}/stat", child.id());
-            wait::until_true("it is stopped", PATIENCE, || {
-                fs::read_to_string(&stat).expect("it runs").contains(") T ")
-            });
+            wait::until_stopped("it is stopped", PATIENCE, child.id());
             send(&child, Signal::SIGCONT);
         }
         fs::write(bundle.rootfs().join(format!("{name}-may-end")), "").expect("the rootfs is ours");

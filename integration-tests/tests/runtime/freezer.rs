@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf, process::Command, process::Stdio, thread};
 use davit_integration_tests::{Run, wait};
 use serde_json::json;
 
-use crate::{bundle::Bundle, update::v2_alone};
+use crate::{
+    bundle::{Bundle, without_namespace},
+    update::v2_alone,
+};
 
 /// The container's directory in the freezer's hierarchy.
 fn folder(bundle: &Bundle) -> PathBuf {
@@ -29,10 +32,7 @@ fn is_stopped(bundle: &Bundle) -> bool {
 }
 
 fn with_the_hosts_pids(bundle: &Bundle) {
-    bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
-    });
+    bundle.edit(|config| without_namespace(config, "pid"));
 }
 
 #[test]
@@ -144,10 +144,7 @@ fn a_start_gives_a_container_up_that_is_paused_meanwhile() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the runtime is built");
-    let stat = format!("/proc/{}/stat", start.id());
-    wait::until_true("the start is stopped", 10, || {
-        fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") T "))
-    });
+    wait::until_stopped("the start is stopped", 10, start.id());
     bundle.runtime(&["pause", bundle.id()]).ok();
     Command::new("kill")
         .args(["-CONT", &start.id().to_string()])

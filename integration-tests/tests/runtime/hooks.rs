@@ -5,17 +5,15 @@ use std::fs;
 use davit_integration_tests::wait;
 use serde_json::{Value, json};
 
-use crate::bundle::Bundle;
-
-fn shell(script: &str) -> Value {
-    json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
-}
+use crate::bundle::{Bundle, shell_hook};
 
 #[test]
 fn a_create_container_hook_works_in_the_root_of_the_container_on_the_hosts_mounts() {
     let bundle = Bundle::new();
     let seen = bundle.file("seen");
-    bundle.edit(|config| config["hooks"]["createContainer"] = shell(&format!("pwd > {seen}; echo hello > ./tmp/made")));
+    bundle.edit(|config| {
+        config["hooks"]["createContainer"] = shell_hook(&format!("pwd > {seen}; echo hello > ./tmp/made"))
+    });
     assert_eq!(bundle.run(&["cat", "/tmp/made"]).ok(), "hello");
     let rootfs = bundle.rootfs().display().to_string();
     assert_eq!(fs::read_to_string(seen).expect("the hook wrote it").trim(), rootfs);
@@ -29,7 +27,7 @@ fn a_poststart_hook_runs_when_the_program_does_and_its_failure_ends_the_containe
         format!("pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); cat /proc/$pid/comm > {seen}; exit 3");
     bundle.edit(|config| {
         config["process"]["args"] = json!(["sleep", "600"]);
-        config["hooks"]["poststart"] = shell(&wait_for_program);
+        config["hooks"]["poststart"] = shell_hook(&wait_for_program);
     });
     bundle.create_as(bundle.id()).ok();
     bundle
@@ -48,11 +46,11 @@ fn a_hook_that_reads_nothing_of_a_large_state_is_in_its_rights_and_one_without_e
     let bundle = Bundle::new();
     bundle.edit(|config| {
         config["annotations"] = json!({"large": "x".repeat(300_000)});
-        config["hooks"]["createRuntime"] = shell("exec 0<&-; true");
+        config["hooks"]["createRuntime"] = shell_hook("exec 0<&-; true");
     });
     assert_eq!(bundle.run(&["echo", "fine"]).ok(), "fine");
     bundle.edit(|config| {
-        config["hooks"]["createRuntime"] = shell("exec sleep 600");
+        config["hooks"]["createRuntime"] = shell_hook("exec sleep 600");
         config["hooks"]["createRuntime"][0]["timeout"] = json!(1);
     });
     bundle.run(&["echo", "fine"]).code_is(1).says("timeout");
@@ -64,7 +62,7 @@ fn a_hook_that_reads_nothing_of_a_large_state_is_in_its_rights_and_one_without_e
 fn a_hook_of_a_foreground_run_hears_signals_though_the_runtime_keeps_its_own() {
     let bundle = Bundle::new();
     let seen = bundle.file("seen");
-    bundle.edit(|config| config["hooks"]["prestart"] = shell(&format!("grep SigBlk /proc/self/status > {seen}")));
+    bundle.edit(|config| config["hooks"]["prestart"] = shell_hook(&format!("grep SigBlk /proc/self/status > {seen}")));
     bundle.run(&["true"]).ok();
     let blocked = fs::read_to_string(seen).expect("the hook wrote it");
     assert_eq!(blocked.trim(), "SigBlk:\t0000000000000000");
@@ -105,7 +103,7 @@ fn a_start_container_hook_has_the_programs_environment_unless_it_has_its_own() {
 fn poststop_hooks_run_after_a_creation_that_failed_and_their_own_failure_is_a_warning() {
     let bundle = Bundle::new();
     let seen = bundle.file("seen");
-    bundle.edit(|config| config["hooks"]["poststop"] = shell(&format!("cat >> {seen}; exit 3")));
+    bundle.edit(|config| config["hooks"]["poststop"] = shell_hook(&format!("cat >> {seen}; exit 3")));
     let states = || -> Vec<Value> {
         let text = fs::read_to_string(&seen).unwrap_or_default();
         let states = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
@@ -113,7 +111,7 @@ fn poststop_hooks_run_after_a_creation_that_failed_and_their_own_failure_is_a_wa
     };
     for verb in ["create", "run"] {
         let _ = fs::remove_file(&seen);
-        bundle.edit(|config| config["hooks"]["createRuntime"] = shell("exit 5"));
+        bundle.edit(|config| config["hooks"]["createRuntime"] = shell_hook("exit 5"));
         bundle
             .runtime(&[verb, "--bundle", &bundle.path(), bundle.id()])
             .code_is(1)

@@ -5,11 +5,10 @@ use std::{fs, process::Command};
 use davit_integration_tests::Run;
 use serde_json::{Value, json};
 
-use super::bundle::Bundle;
+use super::bundle::{Bundle, without_namespace};
 
 fn without_mount_namespace(config: &mut Value) {
-    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-    namespaces.retain(|namespace| namespace["type"] != "mount");
+    without_namespace(config, "mount");
     config["linux"]["maskedPaths"] = json!([]);
     config["linux"]["readonlyPaths"] = json!([]);
 }

@@ -8,7 +8,7 @@ use std::os::{
 use davit_integration_tests::Finished;
 use serde_json::{Value, json};
 
-use crate::Bundle;
+use crate::bundle::{Bundle, without_namespace};
 
 /// Whether the kernel has Landlock; if not, it is said.
 fn is_missing() -> bool {
@@ -118,13 +118,6 @@ fn scope_is_missing(bundle: &Bundle) -> bool {
     missing
 }
 
-fn without_namespace(bundle: &Bundle, kind: &str) {
-    bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != kind);
-    });
-}
-
 #[test]
 fn a_signal_reaches_whom_the_program_has_started_and_nobody_else_where_the_annotation_says_so() {
     let bundle = Bundle::new();
@@ -132,7 +125,7 @@ fn a_signal_reaches_whom_the_program_has_started_and_nobody_else_where_the_annot
         return;
     }
     // In the host's pid namespace the test itself could be signalled.
-    without_namespace(&bundle, "pid");
+    bundle.edit(|config| without_namespace(config, "pid"));
     let script = format!(
         "kill -0 {} && echo outside; sleep 600 & kill $! && echo inside",
         std::process::id()
@@ -168,7 +161,7 @@ fn an_abstract_socket_of_the_host_is_out_of_reach_where_the_annotation_says_so()
     if scope_is_missing(&bundle) {
         return;
     }
-    without_namespace(&bundle, "network");
+    bundle.edit(|config| without_namespace(config, "network"));
     bundle.compile("reach", SOURCE);
     let name = format!("davit-tests-{}", bundle.id());
     let address = SocketAddr::from_abstract_name(&name).expect("a short name");

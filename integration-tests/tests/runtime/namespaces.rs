@@ -3,16 +3,9 @@
 use std::{fs, process::Command};
 
 use davit_integration_tests::wait;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::bundle::Bundle;
-
-/// Gives a namespace of the config a path, or a new one to a container that has none of the kind.
-fn namespace(config: &mut Value, kind: &str, path: &str) {
-    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-    namespaces.retain(|namespace| namespace["type"] != kind);
-    namespaces.push(json!({"type": kind, "path": path}));
-}
+use crate::bundle::{Bundle, join_namespace, without_namespace};
 
 #[test]
 fn the_domain_name_is_the_containers_own() {
@@ -27,8 +20,7 @@ fn the_domain_name_is_the_containers_own() {
     bundle.runtime(&["delete", "--force", bundle.id()]).ok();
     bundle.edit(|config| {
         config["hostname"] = json!("");
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "uts");
+        without_namespace(config, "uts");
     });
     bundle
         .run(&["true"])
@@ -54,7 +46,7 @@ fn namespaces_are_joined_by_their_paths_and_shared_with_their_owner() {
         let guest = Bundle::new();
         guest.edit(|config| {
             config["hostname"] = json!("");
-            namespace(config, kind, &path);
+            join_namespace(config, kind, &path);
         });
         let link = format!("/proc/self/ns/{file}");
         assert_eq!(guest.run(&["readlink", &link]).ok(), theirs, "{kind}");
@@ -64,7 +56,7 @@ fn namespaces_are_joined_by_their_paths_and_shared_with_their_owner() {
     let guest = Bundle::new();
     guest.edit(|config| {
         config["hostname"] = json!("renamed");
-        namespace(config, "uts", &format!("/proc/{pid}/ns/uts"));
+        join_namespace(config, "uts", &format!("/proc/{pid}/ns/uts"));
     });
     guest.run(&["true"]).ok();
     assert_eq!(owner.exec(&["hostname"]).ok(), "renamed");
@@ -81,7 +73,7 @@ fn a_mount_namespace_that_is_joined_gets_the_containers_root() {
         fs::read_link(&path).ok().filter(|theirs| *theirs != own)
     });
     let bundle = Bundle::new();
-    bundle.edit(|config| namespace(config, "mount", &path));
+    bundle.edit(|config| join_namespace(config, "mount", &path));
     let finished = bundle.run(&[
         "sh",
         "-c",
@@ -107,10 +99,10 @@ fn a_path_that_is_no_namespace_of_the_kind_is_refused_and_leaves_nothing() {
     ] {
         bundle.edit(|config| {
             config["hostname"] = json!("");
-            namespace(config, kind, path);
+            join_namespace(config, kind, path);
         });
         bundle.run(&["true"]).code_is(1).says(text);
-        bundle.edit(|config| namespace(config, kind, ""));
+        bundle.edit(|config| join_namespace(config, kind, ""));
         assert_eq!(bundle.ids(), Vec::<String>::new(), "{path}");
         assert_eq!(bundle.cgroups(), Vec::<String>::new(), "{path}");
     }

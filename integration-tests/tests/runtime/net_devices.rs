@@ -5,7 +5,10 @@ use std::process::Command;
 use davit_integration_tests::{Finished, Run};
 use serde_json::json;
 
-use crate::{Bundle, shell_words};
+use crate::{
+    bundle::{Bundle, without_namespace},
+    shell_words,
+};
 
 /// A network namespace with the two ends of a veth pair, `left` with addresses.
 struct Network {
@@ -245,10 +248,7 @@ fn an_interface_that_cannot_be_moved_is_named_and_no_container_is_left() {
         assert_eq!(bundle.ids(), Vec::<String>::new(), "{text}");
         assert_eq!(bundle.cgroups(), Vec::<String>::new(), "{text}");
     }
-    bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "network");
-    });
+    bundle.edit(|config| without_namespace(config, "network"));
     bundle
         .run_as_is()
         .code_is(1)

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use davit_integration_tests::wait;
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, without_namespace};
 
 /// A container of the host's pids that leaves an orphan and waits until it is told to end.
 fn leaving_an_orphan() -> Bundle {
@@ -13,8 +13,7 @@ fn leaving_an_orphan() -> Bundle {
     let script = "mkfifo /end; sh -c 'sleep 600 & echo $! > /pid'; mv /pid /orphan; read line < /end; exit 7";
     bundle.edit(|config| {
         config["process"]["args"] = json!(["sh", "-c", script]);
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
+        without_namespace(config, "pid");
     });
     bundle
 }
@@ -88,8 +87,7 @@ fn a_signal_for_all_reaches_every_process_and_not_the_first_alone() {
                   while :; do sleep 0.1; done";
     bundle.edit(|config| {
         config["process"]["args"] = json!(["sh", "-c", script]);
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
+        without_namespace(config, "pid");
     });
     let (folder, id, pid_file) = (bundle.path(), bundle.id(), bundle.file("pid"));
     bundle.runtime(&["run", "--detach", "--bundle", &folder, id]).ok();

@@ -14,7 +14,11 @@ use std::{
 use davit_integration_tests::{Finished, Run, wait};
 use serde_json::{Value, json};
 
-use super::{bundle::Bundle, security::binary::Held, update::v2_alone};
+use super::{
+    bundle::{Bundle, without_namespace},
+    security::binary::Held,
+    update::v2_alone,
+};
 
 const USER: u32 = 54_321;
 const GROUP: u32 = 54_322;
@@ -189,8 +193,7 @@ fn an_ordinary_user_has_containers_from_created_to_deleted() {
 fn an_ordinary_users_container_may_share_the_machines_processes() {
     let rootless = Rootless::new();
     rootless.bundle.edit(|config| {
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "pid");
+        without_namespace(config, "pid");
         let mounts = config["mounts"].as_array_mut().expect("a list");
         let proc = mounts
             .iter_mut()
@@ -304,10 +307,7 @@ fn what_an_ordinary_user_cannot_have_is_refused_by_its_name() {
         ),
         (
             |c| {
-                c["linux"]["namespaces"]
-                    .as_array_mut()
-                    .expect("a list")
-                    .retain(|namespace| namespace["type"] != "user");
+                without_namespace(c, "user");
                 c["linux"]["uidMappings"] = Value::Null;
                 c["linux"]["gidMappings"] = Value::Null;
             },
@@ -359,8 +359,7 @@ fn the_makers_cgroups_cannot_be_written_from_inside() {
         let cgroups = mounts.iter_mut().find(|mount| mount["type"] == "cgroup");
         // The config does not ask for it.
         cgroups.expect("it has one")["options"] = json!(["nosuid", "noexec", "nodev"]);
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "cgroup");
+        without_namespace(config, "cgroup");
         // The user's cgroup is the top of what is seen, or below it.
         let top = if v2_alone() {
             "/sys/fs/cgroup"

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::{COUNTER, Killed, log_of, rig::Rig};
 use crate::{
+    bundle::without_namespace,
     foreground::{expect, terminal},
     orphans::parent_of,
     update::v2_alone,
@@ -55,8 +56,7 @@ fn a_socket_that_is_connected_to_somebody_outside_is_refused_without_the_flag_an
     rig.bundle.edit(|config| {
         let mounts = config["mounts"].as_array_mut().expect("a list");
         mounts.push(json!({"type": "bind", "source": folder, "destination": folder, "options": ["rbind"]}));
-        let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
-        namespaces.retain(|namespace| namespace["type"] != "network");
+        without_namespace(config, "network");
     });
     rig.bundle.compile("speak", SPEAK);
     rig.run(&format!("exec speak {socket}"));

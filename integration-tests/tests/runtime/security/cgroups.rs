@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::json;
 
 use super::{Bundle, start};
+use crate::bundle::without_namespace;
 
 #[test]
 fn no_process_is_put_into_a_cgroup_that_is_not_below_the_containers() {
@@ -56,10 +57,7 @@ fn a_key_of_the_unified_map_names_a_file_and_no_path() {
 fn without_a_cgroup_namespace_a_read_only_cgroup_mount_is_read_only() {
     let bundle = Bundle::new();
     bundle.edit(|config| {
-        config["linux"]["namespaces"]
-            .as_array_mut()
-            .expect("a list")
-            .retain(|namespace| namespace["type"] != "cgroup");
+        without_namespace(config, "cgroup");
     });
     let script = "grep -E ' cgroup2? ' /proc/mounts | while read source place type options rest; do \
                   echo $options | cut -d, -f1; mkdir $place/made && echo made in $place; done";
