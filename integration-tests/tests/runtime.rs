@@ -562,11 +562,16 @@ fn a_read_only_root_is_so_and_a_volume_beside_it_is_not() {
     assert!(fs::exists(format!("{}/file", bundle.file("volume"))).expect("a folder"));
 }
 
-/// The words of a command, for a shell. None of ours needs quotes.
+/// The words of a command, for a shell; none may need quotes.
 fn shell_words(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let word = |word: &std::ffi::OsStr| {
+        let word = word.to_string_lossy().into_owned();
+        assert!(
+            !word.contains([' ', ';', '$', '"', '\'']),
+            "a shell would split {word:?}"
+        );
+        word
+    };
+    words.map(word).collect::<Vec<_>>().join(" ")
 }

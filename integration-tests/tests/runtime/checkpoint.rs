@@ -91,6 +91,23 @@ fn a_container_can_be_left_running_and_a_paused_one_written_down() {
 }
 
 #[test]
+fn an_image_that_no_flag_names_is_below_the_callers_folder() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    rig.counts_on();
+    let (bundle, id) = (rig.bundle.path(), rig.bundle.id());
+    let here = |args: &[&str]| {
+        let mut command = rig.command(&[&args[..1], rig.network_lock, &args[1..]].concat());
+        command.current_dir(&bundle);
+        rig.finish(command)
+    };
+    here(&["checkpoint", id]).ok();
+    assert!(fs::exists(rig.bundle.file("checkpoint/inventory.img")).expect("the bundle is ours"));
+    here(&["restore", "--detach", "--bundle", &bundle, id]).ok();
+    rig.counts_on();
+}
+
+#[test]
 fn streams_of_a_restored_container_are_those_of_the_restore() {
     let Some(rig) = Rig::new() else { return };
     let spoken_to = |args: &[&str]| {

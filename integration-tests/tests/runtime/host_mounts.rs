@@ -47,6 +47,30 @@ fn a_container_without_a_mount_namespace_takes_its_mounts_with_it() {
     bundle.run(&["true"]).code_is(1).says("without a private MNT namespace");
 }
 
+/// The kernel puts nothing in the place of a root that lies on a shared mount, nor in that of an initial ramdisk.
+#[test]
+fn a_root_is_moved_where_it_cannot_be_pivoted() {
+    let bundle = Bundle::new();
+    let jail = bundle.file("jail");
+    let script = "mount --bind \"$0\" \"$0\" && cd \"$0\" && for d in dev etc lib lib64 proc sys usr; do \
+                  [ ! -e /$d ] || { mkdir -p $d && mount --rbind /$d $d; } || exit 9; done; \
+                  bundle=${0%/jail}; mkdir -p .$bundle && mount --bind $bundle .$bundle && exec chroot . \"$@\"";
+    fs::create_dir(&jail).expect("the bundle is ours");
+    bundle.edit(|config| config["process"]["args"] = json!(["ls", "-d", "/bin", "/boot", "/jail"]));
+    let run = |no_pivot: &[&str]| {
+        let folder = bundle.path();
+        let runtime = bundle.command(&[&["run"], no_pivot, &["--bundle", &folder, bundle.id()]].concat());
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "--propagation", "shared", "sh", "-c", script, &jail]);
+        // It may lie anywhere.
+        let program = bundle.private_runtime();
+        outer.arg(program).args(runtime.get_args()).finish()
+    };
+    run(&[]).code_is(1).says("pivot_root");
+    let moved = run(&["--no-pivot"]).code_is(1).says("/boot: No such file");
+    assert_eq!(moved.stdout, "/bin\n");
+}
+
 #[test]
 fn a_moved_root_does_not_let_a_bare_proc_be_mounted() {
     let bundle = Bundle::new();

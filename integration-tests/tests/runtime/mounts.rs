@@ -9,7 +9,7 @@ use std::{
 use davit_integration_tests::Run;
 use serde_json::{Value, json};
 
-use super::bundle::Bundle;
+use super::{bundle::Bundle, foreground::with};
 
 /// A mount on the host, gone with its value.
 struct HostMount(String);
@@ -86,6 +86,45 @@ fn every_flag_of_a_new_file_system_has_its_effect() {
     for flag in ["sync", "dirsync", "lazytime", "mand"] {
         assert!(has(&filesystem, flag), "{flag}: {filesystem}");
     }
+}
+
+#[test]
+fn the_last_of_two_flags_that_contradict_each_other_counts() {
+    let bundle = Bundle::new();
+    let pairs = [
+        ("nosuid", "suid"),
+        ("nodev", "dev"),
+        ("noexec", "exec"),
+        ("nodiratime", "diratime"),
+        ("nosymfollow", "symfollow"),
+        ("sync", "async"),
+        ("lazytime", "nolazytime"),
+        ("mand", "nomand"),
+    ];
+    let flags: Vec<&str> = pairs.iter().flat_map(|(set, clear)| [*set, *clear]).collect();
+    add(&bundle, "/mnt", "tmpfs", "tmpfs", &flags);
+    let (own, filesystem) = options_in(&bundle, "/mnt");
+    for (flag, _) in pairs {
+        assert!(
+            !has(&own, flag) && !has(&filesystem, flag),
+            "{flag}: {own} {filesystem}"
+        );
+    }
+}
+
+#[test]
+fn a_bind_shows_the_mounts_below_only_where_it_is_recursive() {
+    let bundle = Bundle::new();
+    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
+    let below = mounted(&bundle, "source/below", &["-t", "tmpfs", "tmpfs"]);
+    fs::write(format!("{}/file", below.path()), "").expect("the bundle is ours");
+    add(&bundle, "/one", "none", &source.path(), &["bind"]);
+    add(&bundle, "/whole", "none", &source.path(), &["rbind"]);
+    let script = "ls -d /one/below /one/below/file /whole/below/file";
+    assert_eq!(
+        bundle.run(&["sh", "-c", script]).stdout,
+        "/one/below\n/whole/below/file\n"
+    );
 }
 
 #[test]
@@ -246,11 +285,15 @@ fn a_tmpfs_that_copies_up_begins_with_what_it_covers() {
     let bundle = Bundle::new();
     let folder = bundle.rootfs().join("filled/sub");
     fs::create_dir_all(&folder).expect("the rootfs is ours");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("the rootfs is ours");
     fs::write(folder.join("file"), "text").expect("the rootfs is ours");
+    for owned in [&folder, &folder.join("file")] {
+        chown(owned, Some(5), Some(7)).expect("we are root");
+        fs::set_permissions(owned, fs::Permissions::from_mode(0o777)).expect("the rootfs is ours");
+    }
     add(&bundle, "/filled", "tmpfs", "tmpfs", &["tmpcopyup"]);
-    let script = "cat /filled/sub/file; stat -c %a /filled/sub; echo new > /filled/sub/file";
-    assert_eq!(bundle.run(&["sh", "-c", script]).ok(), "text777");
+    let script = "cat /filled/sub/file; stat -c %a:%u:%g /filled/sub; stat -c %u:%g /filled/sub/file; \
+                  echo new > /filled/sub/file";
+    assert_eq!(bundle.run(&["sh", "-c", script]).ok(), "text777:5:7\n5:7");
     assert_eq!(fs::read_to_string(folder.join("file")).expect("it is there"), "text");
 }
 
@@ -342,32 +385,33 @@ fn a_mount_that_cannot_be_is_refused_and_leaves_nothing() {
 #[test]
 fn the_root_propagates_as_the_config_says() {
     let cases = [
-        ("", None),
-        ("private", Some("")),
-        ("rprivate", Some("")),
-        ("slave", None),
-        ("rslave", None),
-        ("shared", Some("shared:")),
-        ("rshared", Some("shared:")),
-        ("unbindable", Some("unbindable")),
-        ("runbindable", Some("unbindable")),
+        ("", "master:"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("slave", "master:"),
+        ("rslave", "master:"),
+        ("shared", "shared:"),
+        ("rshared", "shared:"),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
     ];
     for (propagation, expected) in cases {
         let bundle = Bundle::new();
-        bundle.edit(|config| config["linux"]["rootfsPropagation"] = json!(propagation));
-        let text = bundle.run(&["cat", "/proc/self/mountinfo"]).ok();
-        let root = text
-            .lines()
-            .find(|line| line.split(' ').nth(4) == Some("/"))
-            .expect("a root");
-        let fields: Vec<&str> = root.split(' ').skip(6).take_while(|word| *word != "-").collect();
+        bundle.edit(|config| {
+            config["linux"]["rootfsPropagation"] = json!(propagation);
+            config["process"]["args"] = json!(["cat", "/proc/self/mountinfo"]);
+        });
+        // Somebody must share a mount for it to be a slave of.
+        let mut sharing = Command::new("unshare");
+        sharing.args(["--mount", "--propagation", "shared"]);
+        let mut run = with(
+            sharing,
+            &bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]),
+        );
+        let root = propagations(&run.finish().ok(), &["/"]).remove(0);
         match expected {
-            None => assert!(
-                !fields.iter().any(|field| field.starts_with("shared")),
-                "{propagation}: {root}"
-            ),
-            Some("") => assert_eq!(fields, Vec::<&str>::new(), "{propagation}: {root}"),
-            Some(field) => assert!(fields.iter().any(|f| f.starts_with(field)), "{propagation}: {root}"),
+            "" => assert_eq!(root, "", "{propagation}"),
+            field => assert!(root.starts_with(field), "{propagation}: {root}"),
         }
         // Nothing of it is seen outside.
         let own = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
@@ -386,6 +430,83 @@ fn the_propagation_of_a_mount_is_changed_in_order() {
     let mut lines = text.lines();
     assert!(!lines.next().expect("/mnt").contains("shared:"), "{text}");
     assert!(lines.next().expect("/other").contains("shared:"), "{text}");
+}
+
+/// The optional fields of the container's mounts by their places: `shared:1`, `master:1`, `unbindable`.
+fn propagations(mountinfo: &str, places: &[&str]) -> Vec<String> {
+    let of = |place: &&str| {
+        let line = mountinfo.lines().rfind(|line| line.split(' ').nth(4) == Some(place));
+        let fields = line.expect("a mount").split(' ').skip(6);
+        fields.take_while(|word| *word != "-").collect::<Vec<_>>().join(" ")
+    };
+    places.iter().map(of).collect()
+}
+
+#[test]
+fn a_volume_passes_mounts_on_as_its_option_says() {
+    let bundle = Bundle::new();
+    let source = mounted(&bundle, "source", &["-t", "tmpfs", "tmpfs"]);
+    Command::new("mount")
+        .args(["--make-shared", &source.path()])
+        .finish()
+        .ok();
+    let options = [
+        "rslave",
+        "rshared",
+        "rprivate",
+        "runbindable",
+        "slave",
+        "shared",
+        "private",
+        "unbindable",
+    ];
+    for option in options {
+        add(
+            &bundle,
+            &format!("/{option}"),
+            "none",
+            &source.path(),
+            &["rbind", option],
+        );
+    }
+    bundle.edit(|config| {
+        config["linux"]["rootfsPropagation"] = json!("shared");
+        for set in ["bounding", "effective", "permitted"] {
+            config["process"]["capabilities"][set] = json!(["CAP_SYS_ADMIN"]);
+        }
+    });
+    bundle.sleeping();
+    let own = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    let peers = propagations(&own, &[&source.path()]).remove(0);
+    let group = peers.strip_prefix("shared:").expect("it is shared");
+    let master = format!("master:{group}");
+    let text = bundle.exec(&["cat", "/proc/self/mountinfo"]).ok();
+    let places = options.map(|option| format!("/{option}"));
+    let shown = propagations(&text, &places.each_ref().map(String::as_str));
+    assert_eq!(
+        shown,
+        [&master, &peers, "", "unbindable", &master, &peers, "", "unbindable"]
+    );
+
+    // What is mounted outside later is seen inside, and the other way round, where there is a way.
+    let later = mounted(&bundle, "source/later", &["-t", "tmpfs", "tmpfs"]);
+    fs::write(format!("{}/file", later.path()), "").expect("the bundle is ours");
+    let seen = bundle.exec(&["sh", "-c", "ls /*/later/file"]).stdout;
+    assert_eq!(
+        seen,
+        "/rshared/later/file\n/rslave/later/file\n/shared/later/file\n/slave/later/file\n"
+    );
+    for place in ["rslave", "rshared", "rprivate"] {
+        let script = format!("mkdir /{place}/{place} && mount -t tmpfs none /{place}/{place}");
+        bundle.exec(&["sh", "-c", &script]).ok();
+    }
+    let own = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    let is_outside = |name: &str| own.contains(&format!(" {}/{name} ", source.path()));
+    let outside = ["rslave", "rshared", "rprivate"].map(is_outside);
+    Command::new("umount")
+        .arg(format!("{}/rshared", source.path()))
+        .finish();
+    assert_eq!(outside, [false, true, false]);
 }
 
 #[test]

@@ -64,15 +64,14 @@ fn namespaces_are_joined_by_their_paths_and_shared_with_their_owner() {
 
 #[test]
 fn a_mount_namespace_that_is_joined_gets_the_containers_root() {
+    let bundle = Bundle::new();
     let own = fs::read_link("/proc/self/ns/mnt").expect("it is there");
     let mut unshare = Command::new("unshare");
-    let unshare = unshare.args(["--mount", "--propagation", "private", "sleep", "600"]);
-    let mut owner = unshare.spawn().expect("util-linux is installed");
+    let mut owner = bundle.spawn(unshare.args(["--mount", "--propagation", "private", "sleep", "600"]));
     let path = format!("/proc/{}/ns/mnt", owner.id());
     let theirs = wait::until("the namespace is there", 10, || {
         fs::read_link(&path).ok().filter(|theirs| *theirs != own)
     });
-    let bundle = Bundle::new();
     bundle.edit(|config| join_namespace(config, "mount", &path));
     let finished = bundle.run(&[
         "sh",

@@ -11,7 +11,7 @@ use std::{
 };
 
 use davit_integration_tests::Finished;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     bundle::Bundle,
@@ -116,6 +116,56 @@ fn who_enters_gets_the_containers_share() {
     // A group that somebody has removed is no share.
     fs::remove_dir_all(machine.group()).expect("the bundle is ours");
     machine.runtime(&["exec", id, "true"]).ok();
+}
+
+#[test]
+fn events_tell_what_a_container_may_use_and_has_used() {
+    let machine = Machine::with(&["L3", "MB"]);
+    let write = |name: &str, value: &str| {
+        let path = machine.root.join(name);
+        fs::create_dir_all(path.parent().expect("a file is in a folder")).expect("the bundle is ours");
+        fs::write(path, value).expect("the bundle is ours");
+    };
+    for (name, value) in [
+        ("schemata", "L3:0=fff\nMB:0=100\n"),
+        ("info/L3/cbm_mask", "fff\n"),
+        ("info/L3/min_cbm_bits", "2\n"),
+        ("info/L3/num_closids", "16\n"),
+        ("info/MB/bandwidth_gran", "10\n"),
+        ("info/MB/delay_linear", "1\n"),
+        ("info/MB/min_bandwidth", "10\n"),
+        ("info/MB/num_closids", "8\n"),
+        (
+            "info/L3_MON/mon_features",
+            "llc_occupancy\nmbm_total_bytes\nmbm_local_bytes\n",
+        ),
+    ] {
+        write(name, value);
+    }
+    machine.bundle.edit(|config| {
+        config["linux"]["intelRdt"] = json!({"l3CacheSchema": "L3:0=ff", "memBwSchema": "MB:0=70"});
+    });
+    machine.run().ok();
+    for (name, value) in [
+        ("llc_occupancy", "4096\n"),
+        ("mbm_total_bytes", "500\n"),
+        ("mbm_local_bytes", "300\n"),
+    ] {
+        write(&format!("{}/mon_data/mon_L3_00/{name}", machine.bundle.id()), value);
+    }
+    let line = machine.runtime(&["events", "--stats", machine.bundle.id()]).ok();
+    let event: Value = serde_json::from_str(&line).expect("one line of JSON");
+    let expected = json!({
+        "l3_cache_info": {"cbm_mask": "fff", "min_cbm_bits": 2, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fff",
+        "l3_cache_schema": "L3:0=ff",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 1, "min_bandwidth": 10, "num_closids": 8},
+        "mem_bw_schema_root": "MB:0=100",
+        "mem_bw_schema": "MB:0=70",
+        "mbm_stats": [{"mbm_total_bytes": 500, "mbm_local_bytes": 300}],
+        "cmt_stats": [{"llc_occupancy": 4096}],
+    });
+    assert_eq!(event["data"]["intel_rdt"], expected);
 }
 
 #[test]

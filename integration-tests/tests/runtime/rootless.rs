@@ -15,8 +15,10 @@ use davit_integration_tests::{Finished, Run, wait};
 use serde_json::{Value, json};
 
 use super::{
-    bundle::{Bundle, without_namespace},
-    security::binary::Held,
+    bundle::{Bundle, join_namespace, without_namespace},
+    seccomp::{agent, asks_about},
+    security::binary::{EXECUTE_THE_RUNTIME, Held},
+    shell_words,
     update::v2_alone,
 };
 
@@ -298,9 +300,101 @@ fn whether_missing_rights_on_cgroups_are_passed_over_can_be_said() {
 }
 
 #[test]
+fn an_ordinary_users_program_has_a_terminal() {
+    let rootless = Rootless::new();
+    let id = rootless.bundle.id();
+    let at_a_terminal = |args: &[&str]| {
+        let line = shell_words(&rootless.command(args));
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]);
+        script.env("XDG_RUNTIME_DIR", rootless.bundle.file("run")).finish()
+    };
+    let asked = "tty; stat -c %u $(tty); echo all > /dev/console";
+    rootless.bundle.edit(|config| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["args"] = json!(["sh", "-c", asked]);
+    });
+    let said = at_a_terminal(&["run", "--bundle", &rootless.bundle.path(), id]).code_is(0);
+    assert!(said.stdout.ends_with("/dev/pts/0\r\n0\r\nall\r\n"), "{said:?}");
+    rootless.bundle.edit(|config| {
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["sleep", "600"]);
+    });
+    rootless.detached(&["run", "--detach"]);
+    fs::write(rootless.bundle.rootfs().join("script"), asked).expect("the rootfs is ours");
+    let said = at_a_terminal(&["exec", "--tty", id, "sh", "/script"]).code_is(0);
+    assert!(said.stdout.contains("/dev/pts/0\r\n0\r\n"), "{said:?}");
+}
+
+#[test]
+fn an_ordinary_users_processes_have_their_score() {
+    let rootless = Rootless::new();
+    let id = rootless.bundle.id();
+    rootless.bundle.edit(|config| {
+        config["process"]["oomScoreAdj"] = json!(400);
+        config["process"]["args"] = json!(["sleep", "600"]);
+    });
+    rootless.detached(&["run", "--detach"]);
+    let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", rootless.state()["pid"]));
+    assert_eq!(score.expect("it runs"), "400\n");
+    let seen = rootless.run_as_user(&["exec", id, "cat", "/proc/self/oom_score_adj"]);
+    assert_eq!(seen.ok(), "400");
+}
+
+/// The runtime has not the privilege to fetch a descriptor of the process: it is sent.
+#[test]
+fn an_ordinary_users_agent_gets_the_listener() {
+    let rootless = Rootless::new();
+    asks_about(&rootless.bundle, json!(["mkdir", "mkdirat"]), false);
+    let new_agent = || {
+        let agent = agent(&rootless.bundle);
+        let socket = rootless.bundle.file("agent.sock");
+        fs::set_permissions(socket, fs::Permissions::from_mode(0o777)).expect("the bundle is ours");
+        agent
+    };
+    let first = new_agent();
+    rootless
+        .bundle
+        .edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
+    rootless.detached(&["run", "--detach"]);
+    let told = first.join().expect("the agent");
+    assert_eq!(told.link, "anon_inode:seccomp notify");
+    assert_eq!(told.state["pid"], rootless.state()["pid"]);
+    let second = new_agent();
+    let exec = rootless.run_as_user(&["exec", rootless.bundle.id(), "mkdir", "/tmp/x"]);
+    exec.code_is(1).says("Function not implemented");
+    assert_eq!(second.join().expect("the agent").link, "anon_inode:seccomp notify");
+}
+
+/// Adds a bind of the machine's /etc.
+fn bind(config: &mut Value, mut mount: Value) {
+    mount["destination"] = json!("/bound");
+    mount["source"] = json!("/etc");
+    config["mounts"].as_array_mut().expect("a list").push(mount);
+}
+
+#[test]
 fn what_an_ordinary_user_cannot_have_is_refused_by_its_name() {
     type Edit = fn(&mut Value);
-    let cases: [(Edit, &str); 6] = [
+    let cases: [(Edit, &str); 9] = [
+        (
+            |c| {
+                join_namespace(c, "network", "");
+                c["linux"]["netDevices"] = json!({"eth0": {}});
+            },
+            "network devices are not supported for rootless",
+        ),
+        (
+            |c| bind(c, json!({"options": ["rbind", "idmap"]})),
+            "id-mapped mounts are not supported for rootless",
+        ),
+        (
+            |c| {
+                let map = json!([{"containerID": 0, "hostID": 5, "size": 1}]);
+                bind(c, json!({"options": ["rbind"], "uidMappings": map, "gidMappings": map}));
+            },
+            "id-mapped mounts are not supported for rootless",
+        ),
         (
             |c| c["process"]["user"]["additionalGids"] = json!([5]),
             "cannot set any additional groups",
@@ -437,7 +531,7 @@ fn the_users_own_binary_cannot_be_written_from_inside() {
     Command::new("mkfifo").args(["-m", "666"]).arg(fifo).finish().ok();
     rootless
         .bundle
-        .edit(|config| config["process"]["args"] = json!(["/proc/self/exe", "--log", "/fifo", "features"]));
+        .edit(|config| config["process"]["args"] = json!(EXECUTE_THE_RUNTIME));
     rootless.detached(&["run", "--detach"]);
     let held = Held::of(&rootless.state()["pid"].to_string());
     rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
@@ -488,16 +582,28 @@ fn who_enters_is_hidden_from_a_container_that_may_trace() {
 fn a_binary_that_no_path_leads_to_goes_on_in_sealed_memory() {
     let rootless = Rootless::new();
     let script = "cp \"$0\" \"$0.gone\"; exec 9< \"$0.gone\"; rm \"$0.gone\"; exec /proc/self/fd/9 \"$@\"";
+    let fifo = rootless.bundle.rootfs().join("fifo");
+    Command::new("mkfifo").args(["-m", "666"]).arg(fifo).finish().ok();
     rootless
         .bundle
-        .edit(|config| config["process"]["args"] = json!(["/proc/self/exe", "--version"]));
-    let inner = rootless.command(&["run", "--bundle", &rootless.bundle.path(), rootless.bundle.id()]);
+        .edit(|config| config["process"]["args"] = json!(EXECUTE_THE_RUNTIME));
+    let run = [
+        "run",
+        "--detach",
+        "--bundle",
+        &rootless.bundle.path(),
+        rootless.bundle.id(),
+    ];
+    let inner = rootless.command(&run);
     let args: Vec<_> = inner.get_args().collect();
-    let said = Command::new("setpriv")
+    let mut outer = Command::new("setpriv");
+    outer
         .args(&args[..5])
         .args(["sh", "-c", script])
         .args(&args[5..])
-        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"))
-        .finish();
-    assert!(said.ok().contains("version"));
+        .env("XDG_RUNTIME_DIR", rootless.bundle.file("run"));
+    rootless.bundle.finish_into_files(&mut outer).ok();
+    let held = Held::of(&rootless.state()["pid"].to_string());
+    rootless.run_as_user(&["delete", "--force", rootless.bundle.id()]).ok();
+    held.cannot_be_written();
 }

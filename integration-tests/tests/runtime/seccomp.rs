@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use crate::{Bundle, descriptors::receive};
 
 /// What an agent was told, and by what descriptor it could have answered.
-struct Told {
-    state: Value,
-    link: String,
+pub struct Told {
+    pub state: Value,
+    pub link: String,
 }
 
 /// An agent that takes one listener and closes it at once: the kernel then answers ENOSYS in its stead.
-fn agent(bundle: &Bundle) -> JoinHandle<Told> {
+pub fn agent(bundle: &Bundle) -> JoinHandle<Told> {
     let path = bundle.file("agent.sock");
     let _ = fs::remove_file(&path);
     let socket = UnixListener::bind(path).expect("the bundle is ours");
@@ -33,7 +33,8 @@ fn agent(bundle: &Bundle) -> JoinHandle<Told> {
     })
 }
 
-fn asks_about(bundle: &Bundle, names: Value, no_new_privileges: bool) {
+/// Gives the container a filter that asks the agent about calls.
+pub fn asks_about(bundle: &Bundle, names: Value, no_new_privileges: bool) {
     let path = bundle.file("agent.sock");
     bundle.edit(|config| {
         config["annotations"] = json!({"note": "kept"});

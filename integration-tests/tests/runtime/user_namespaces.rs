@@ -6,10 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
-use super::bundle::Bundle;
+use super::{
+    bundle::{Bundle, join_namespace},
+    shell_words,
+};
 
 /// Where the container's ids begin outside.
 const FIRST_USER: u32 = 100_000;
@@ -51,6 +54,15 @@ fn capable(config: &mut Value, names: &[&str]) {
     for set in ["bounding", "effective", "permitted"] {
         config["process"]["capabilities"][set] = json!(names);
     }
+}
+
+fn without_mount(config: &mut Value, destination: &str) {
+    let mounts = config["mounts"].as_array_mut().expect("a list");
+    mounts.retain(|mount| {
+        !mount["destination"]
+            .as_str()
+            .is_some_and(|place| place.starts_with(destination))
+    });
 }
 
 fn status_of(pid: &Value, field: &str) -> String {
@@ -176,6 +188,103 @@ fn a_user_namespace_is_joined_by_its_path() {
 }
 
 #[test]
+fn namespaces_of_others_are_joined_beside_a_user_namespace_and_beside_a_new_one() {
+    let owner = mapped();
+    owner.edit(|config| config["hostname"] = json!("theirs"));
+    owner.sleeping();
+    let owners = |kind: &str| format!("/proc/{}/ns/{kind}", owner.state()["pid"]);
+    let asked = ["user", "net", "ipc", "uts"];
+    let guest = |shared: &[(&str, &str)]| {
+        let guest = mapped();
+        guest.edit(|config| {
+            config["hostname"] = json!("");
+            for (kind, file) in shared {
+                join_namespace(config, kind, &owners(file));
+            }
+            match shared.iter().any(|(kind, _)| *kind == "user") {
+                true => {
+                    config["linux"]["uidMappings"] = Value::Null;
+                    config["linux"]["gidMappings"] = Value::Null;
+                }
+                // File systems of what belongs to others.
+                false => ["/sys", "/dev/mqueue"]
+                    .iter()
+                    .for_each(|place| without_mount(config, place)),
+            }
+        });
+        let script = "for n in user net ipc uts; do readlink /proc/self/ns/$n; done; hostname";
+        let said = guest.run(&["sh", "-c", script]).ok();
+        let theirs = asked.map(|kind| fs::read_link(owners(kind)).expect("it runs").display().to_string());
+        let same = said.lines().zip(theirs).map(|(own, theirs)| own == theirs);
+        (same.collect::<Vec<_>>(), said.ends_with("theirs"))
+    };
+    // What belongs to the user namespace that is joined can be joined only in it, or by the machine's root.
+    let others = [("network", "net"), ("ipc", "ipc"), ("uts", "uts")];
+    let all = [&[("user", "user")], &others[..]].concat();
+    assert_eq!(guest(&all), (vec![true; 4], true));
+    assert_eq!(guest(&others), (vec![false, true, true, true], true));
+}
+
+#[test]
+fn a_network_of_the_machine_is_joined_beside_a_user_namespace() {
+    let bundle = mapped();
+    // It does not belong to the user namespace: so it is joined from outside of it.
+    let mut unshare = Command::new("unshare");
+    let mut owner = bundle.spawn(unshare.args(["--net", "sleep", "600"]));
+    let path = format!("/proc/{}/ns/net", owner.id());
+    let own = fs::read_link("/proc/self/ns/net").expect("it is there");
+    let theirs = wait::until("the network is there", 10, || {
+        fs::read_link(&path).ok().filter(|theirs| *theirs != own)
+    });
+    bundle.edit(|config| {
+        join_namespace(config, "network", &path);
+        // It would be that of the network's owner, who is not the container.
+        without_mount(config, "/sys");
+    });
+    let said = bundle.run(&["readlink", "/proc/self/ns/net"]).ok();
+    owner.kill().expect("it is ours");
+    owner.wait().expect("it ends");
+    assert_eq!(said, theirs.display().to_string());
+}
+
+#[test]
+fn a_score_is_set_where_only_the_runtime_may() {
+    let bundle = mapped();
+    bundle.edit(|config| config["process"]["oomScoreAdj"] = json!(400));
+    bundle.sleeping();
+    let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", bundle.state()["pid"]));
+    assert_eq!(score.expect("it runs"), "400\n");
+    assert_eq!(bundle.exec(&["cat", "/proc/self/oom_score_adj"]).ok(), "400");
+}
+
+#[test]
+fn a_terminal_belongs_to_the_user_inside() {
+    let bundle = mapped();
+    bundle.edit(|config| {
+        config["process"]["terminal"] = json!(true);
+        config["process"]["user"] = json!({"uid": 5, "gid": 7});
+    });
+    let script = "tty; stat -c %u:%g $(tty) /dev/console; echo all > /dev/console";
+    bundle.edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    let at_a_terminal = |args: &[&str]| {
+        let line = shell_words(&bundle.command(args));
+        Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .finish()
+            .code_is(0)
+    };
+    let said = at_a_terminal(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    // The group of terminals, as the config mounts devpts.
+    let expected = "/dev/pts/0\r\n5:5\r\n5:5\r\nall\r\n";
+    assert!(said.stdout.ends_with(expected), "{said:?}");
+    bundle.edit(|config| config["process"]["terminal"] = json!(false));
+    bundle.sleeping();
+    fs::write(bundle.rootfs().join("script"), "tty; stat -c %u:%g $(tty)").expect("the rootfs is ours");
+    let said = at_a_terminal(&["exec", "--tty", "--user", "8:9", bundle.id(), "sh", "/script"]);
+    assert!(said.stdout.ends_with("/dev/pts/0\r\n8:5\r\n"), "{said:?}");
+}
+
+#[test]
 fn a_source_that_root_inside_may_not_reach_is_mounted_and_keeps_the_hosts_flags() {
     let bundle = mapped();
     let closed = bundle.file("closed");
@@ -220,9 +329,19 @@ fn ids_of_a_bind_are_mapped_by_the_containers_own_mapping_where_the_option_says_
     let script = "cd /; stat -c %u:%g plain/file one/file one/below/file whole/file whole/below/file; \
                   echo x > whole/made && stat -c %u:%g whole/made";
     let shown = bundle.run(&["sh", "-c", script]);
+    // And by that of a user namespace that is joined.
+    let owner = mapped();
+    owner.sleeping();
+    bundle.edit(|config| {
+        join_namespace(config, "user", &format!("/proc/{}/ns/user", owner.state()["pid"]));
+        config["linux"]["uidMappings"] = Value::Null;
+        config["linux"]["gidMappings"] = Value::Null;
+    });
+    let shown_to_guest = bundle.run(&["sh", "-c", script]);
     Command::new("umount").arg(&place).finish().ok();
     let none = "65534:65534";
-    assert_eq!(shown.ok(), format!("{none}\n5:7\n{none}\n5:7\n5:7\n0:0"));
+    let expected = format!("{none}\n5:7\n{none}\n5:7\n5:7\n0:0");
+    assert_eq!([shown.ok(), shown_to_guest.ok()], [expected.clone(), expected]);
     let made = fs::metadata(format!("{source}/made")).expect("the program made it");
     assert_eq!((made.uid(), made.gid()), (0, 0));
 }

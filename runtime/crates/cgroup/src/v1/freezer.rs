@@ -86,3 +86,23 @@ fn try_to_freeze(dir: &Path) -> Result<()> {
     }
     Err(CgroupError::FreezeTimeout(dir.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_frozen_is_not_left_half_frozen() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join(STATE);
+        // A plain file keeps what is longer than what is written, so that it is never FROZEN.
+        fs::write(&state, "THAWED, as if").unwrap();
+        assert!(freeze(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(&state).unwrap(), "THAWED, as if");
+        fs::write(&state, "").unwrap();
+        freeze(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&state).unwrap(), "FROZEN");
+    }
+}

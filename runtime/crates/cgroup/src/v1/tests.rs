@@ -193,3 +193,52 @@ fn block_io_has_bfqs_names_where_the_kernel_has_no_others() {
         ["20", "8:0 30"]
     );
 }
+
+/// A folder that stands for a container's cgroup in the hierarchy of a controller.
+fn standing_in(folder: &Path, controller: &str) -> (Hierarchies, PathBuf) {
+    let dir = folder.join("container");
+    std::fs::create_dir(&dir).unwrap();
+    let hierarchy = Hierarchy {
+        controllers: vec![controller.to_owned()],
+        mount_point: folder.into(),
+        root: "/".into(),
+        own: "/".into(),
+    };
+    let paths = [(controller.to_owned(), dir.clone())].into();
+    (Hierarchies::from_paths(&[hierarchy], &paths).unwrap(), dir)
+}
+
+#[test]
+fn transfers_are_counted_by_device_and_direction() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hierarchies, dir) = standing_in(folder.path(), "blkio");
+    let write = |file: &str, value: u64| {
+        let text = format!("8:16 Read {value}\n8:16 Write 7\nTotal {}\n", value + 7);
+        std::fs::write(dir.join(format!("blkio.throttle.{file}_recursive")), text).unwrap();
+    };
+    write("io_service_bytes", 4096);
+    write("io_serviced", 1);
+    let blkio = hierarchies.stats().unwrap().blkio;
+    let values = |entries: &[crate::BlkioEntry]| entries.iter().map(|entry| entry.value).collect::<Vec<_>>();
+    assert_eq!(values(&blkio.io_service_bytes_recursive), [4096, 7]);
+    assert_eq!(values(&blkio.io_serviced_recursive), [1, 7]);
+}
+
+#[test]
+fn who_is_frozen_for_an_act_goes_on_though_it_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hierarchies, dir) = standing_in(folder.path(), "freezer");
+    let state = dir.join("freezer.state");
+    let is = |wanted: &str| std::fs::read_to_string(&state).unwrap() == wanted;
+    std::fs::write(&state, "THAWED").unwrap();
+    let failed = hierarchies.while_frozen(|| {
+        assert!(is("FROZEN"));
+        Err(CgroupError::UnifiedNeedsV2)
+    });
+    assert!(matches!(failed, Err(CgroupError::UnifiedNeedsV2)));
+    assert!(is("THAWED"));
+    // Whom somebody else has frozen stays so.
+    std::fs::write(&state, "FROZEN").unwrap();
+    hierarchies.while_frozen(|| Ok(())).unwrap();
+    assert!(is("FROZEN"));
+}

@@ -68,3 +68,23 @@ fn wait_until_frozen(dir: &Path) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_frozen_is_not_left_half_frozen() {
+        let dir = tempfile::tempdir().unwrap();
+        let asked = dir.path().join("cgroup.freeze");
+        fs::write(&asked, "0").unwrap();
+        // Nothing tells whether it has come to pass.
+        assert!(freeze(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(&asked).unwrap(), "0");
+        fs::write(dir.path().join(EVENTS), "populated 1\nfrozen 1\n").unwrap();
+        freeze(dir.path()).unwrap();
+        assert_eq!(fs::read_to_string(&asked).unwrap(), "1");
+    }
+}

@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn transfers_are_counted_by_device_and_direction() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n8:0 rbytes=7 wbytes=8 rios=9 wios=10\n";
+        std::fs::write(dir.path().join("io.stat"), text).unwrap();
+        let blkio = io(dir.path()).unwrap();
+        let values = |entries: &[BlkioEntry]| entries.iter().map(|entry| entry.value).collect::<Vec<_>>();
+        assert_eq!(values(&blkio.io_service_bytes_recursive), [1, 2, 7, 8]);
+        assert_eq!(values(&blkio.io_serviced_recursive), [3, 4, 9, 10]);
+    }
+
+    #[test]
     fn reserved_huge_pages_are_counted_where_the_kernel_does() {
         let dir = tempfile::tempdir().unwrap();
         let write = |file: &str, text: &str| std::fs::write(dir.path().join(format!("hugetlb.2MB.{file}")), text);
