@@ -327,6 +327,31 @@ fn an_ordinary_users_program_has_a_terminal() {
 }
 
 #[test]
+fn an_ordinary_user_joins_a_network_in_the_user_namespace_that_it_belongs_to() {
+    let rootless = Rootless::new();
+    let (id, guest) = (rootless.bundle.id(), format!("{}-guest", rootless.bundle.id()));
+    rootless.bundle.edit(|config| {
+        join_namespace(config, "network", "");
+        config["process"]["args"] = json!(["sleep", "600"]);
+    });
+    rootless.detached(&["run", "--detach"]);
+    let owners = |kind: &str| format!("/proc/{}/ns/{kind}", rootless.state()["pid"]);
+    rootless.bundle.edit(|config| {
+        join_namespace(config, "network", &owners("net"));
+        join_namespace(config, "user", &owners("user"));
+        config["linux"]["uidMappings"] = Value::Null;
+        config["linux"]["gidMappings"] = Value::Null;
+        config["process"]["args"] = json!(["sh", "-c", "cd /proc/self/ns; readlink net; readlink user"]);
+    });
+    let said = rootless
+        .run_as_user(&["run", "--bundle", &rootless.bundle.path(), &guest])
+        .ok();
+    let theirs = ["net", "user"].map(|kind| fs::read_link(owners(kind)).expect("it runs").display().to_string());
+    assert_eq!(said, theirs.join("\n"));
+    rootless.run_as_user(&["delete", "--force", id]).ok();
+}
+
+#[test]
 fn an_ordinary_users_processes_have_their_score() {
     let rootless = Rootless::new();
     let id = rootless.bundle.id();
