@@ -48,11 +48,13 @@ pub fn prepare(rootfs: &Path, propagation: &str) -> Result<Gate, CallError> {
         Mode::empty(),
     )
     .attempt("open rootfs", rootfs.display())?;
-    if flag == davit_sys::mount_attr::SHARED {
-        // pivot_root refuses a shared parent, and what is mounted below must not reach the host.
+    let is_shared = flag == davit_sys::mount_attr::SHARED;
+    if is_shared {
+        // pivot_root refuses a shared parent.
         make_parent_private(rootfs)?;
-        mount_setattr(tree.as_fd(), true, &MountAttr::propagation(PRIVATE)).attempt("set propagation of", "rootfs")?;
     }
+    // What the container mounts on its root must not reach the host, nor what the host mounts there the container.
+    mount_setattr(tree.as_fd(), is_shared, &MountAttr::propagation(PRIVATE)).attempt("set propagation of", "rootfs")?;
     attach(tree.as_fd(), place.as_fd()).attempt("attach rootfs", rootfs.display())?;
     Ok(Gate::new(tree))
 }
