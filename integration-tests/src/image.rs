@@ -7,9 +7,9 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::{peers, workspace::run};
+use crate::{peers, program, workspace::run};
 
 /// Makes a root file system from Debian's static busybox: every applet by name, the folders and files that programs expect.
 pub fn busybox_root(folder: &Path) -> Result<()> {
@@ -17,8 +17,8 @@ pub fn busybox_root(folder: &Path) -> Result<()> {
         fs::create_dir_all(folder.join(name))?;
     }
     let busybox = folder.join("bin/busybox");
-    fs::copy("/bin/busybox", &busybox).context("busybox-static is not installed")?;
-    fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755))?;
+    ensure!(fs::exists("/bin/busybox")?, "busybox-static is not installed");
+    program::copy("/bin/busybox", &busybox);
     fs::set_permissions(folder.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     let applets = Command::new("/bin/busybox").arg("--list").output()?;
     for applet in String::from_utf8_lossy(&applets.stdout)

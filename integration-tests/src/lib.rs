@@ -20,6 +20,7 @@ pub mod http;
 pub mod image;
 pub mod packages;
 pub mod peers;
+pub mod program;
 pub mod registry;
 pub mod scratch;
 pub mod sweep;

@@ -2,15 +2,14 @@
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
 use std::{
-    fs::{self, File, Permissions},
-    os::unix::fs::PermissionsExt,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     thread::{self, sleep},
     time::Duration,
 };
 
-use davit_integration_tests::{Dockerd, Finished, Manager, Run, Scratch, image, sweep, wait};
+use davit_integration_tests::{Dockerd, Finished, Manager, Run, Scratch, image, program, sweep, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -153,8 +152,7 @@ impl World {
         };
         let wait = format!("touch {began:?}; until [ -e {go:?} ]; do sleep 0.01; done");
         let case = format!("case \" $* \" in *' create '*) {wait} ;; esac");
-        fs::write(&slow, format!("#!/bin/sh\n{case}\nexec {runtime:?} \"$@\"\n")).expect("the folder is ours");
-        fs::set_permissions(&slow, Permissions::from_mode(0o755)).expect("the script is ours");
+        program::write(&slow, &format!("#!/bin/sh\n{case}\nexec {runtime:?} \"$@\"\n"));
         options
     }
 

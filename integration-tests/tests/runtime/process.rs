@@ -1,8 +1,8 @@
 //! What a process is given: CPUs, memory nodes, limits, mask, and what a failed execve says.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, process::Command};
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, program};
 use serde_json::{Value, json};
 
 use crate::{Bundle, shell_words};
@@ -145,13 +145,9 @@ fn a_process_json_is_completed_by_what_the_container_has() {
 #[test]
 fn a_program_that_the_kernel_does_not_take_ends_with_255_and_says_why() {
     let bundle = Bundle::new();
-    let program = |name: &str, content: &str| {
-        let path = bundle.rootfs().join("bin").join(name);
-        fs::write(&path, content).expect("the rootfs is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the rootfs is ours");
-    };
-    program("damaged", "\x7fELF and no more");
-    program("orphan", "#!/no/interpreter\n");
+    let bin = bundle.rootfs().join("bin");
+    program::write(bin.join("damaged"), "\x7fELF and no more");
+    program::write(bin.join("orphan"), "#!/no/interpreter\n");
     let cases = [
         ("damaged", "bin/damaged: exec format error"),
         ("orphan", "bin/orphan: no such file or directory"),

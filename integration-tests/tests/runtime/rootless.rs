@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use davit_integration_tests::{Finished, Run, wait};
+use davit_integration_tests::{Finished, Run, program, wait};
 use serde_json::{Value, json};
 
 use super::{
@@ -235,9 +235,7 @@ fn a_newuidmap_that_leaves_a_daemon_or_does_not_end_is_not_waited_for_for_ever()
         run.env("PATH", path).finish()
     };
     let tool = |script: &str| {
-        let path = bundle.file("bin/newuidmap");
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("the bundle is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+        program::write(bundle.file("bin/newuidmap"), &format!("#!/bin/sh\n{script}\n"));
     };
     let begun = Instant::now();
     // Working in the bundle, the sleeper is found and ended with the test's other processes.

@@ -1,7 +1,8 @@
 //! Terminals, logging programs and files.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::fs;
 
+use davit_integration_tests::program;
 use davit_shim_api::task_v3::shim::*;
 use davit_stdio::Frame;
 
@@ -87,8 +88,7 @@ async fn a_logging_program_gets_both_streams_and_ends_with_its_container() {
          while read line; do echo err:$line >> {0}; done <&4\nwait\n",
         out.display()
     );
-    fs::write(&program, script).expect("a script");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("ours");
+    program::write(&program, &script);
     let uri = format!("binary://{}?key=value", program.display());
     let client = rig.created("c1", "echo one; sleep 0.2; echo two >&2", "", &uri).await;
     client.start(soon(), &start_request("c1", "")).await.expect("start");

@@ -2,12 +2,11 @@
 
 use std::{
     env, fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use davit_integration_tests::{Finished, Run, peers, wait};
+use davit_integration_tests::{Finished, Run, peers, program, wait};
 use serde_json::json;
 
 use crate::{bundle::Bundle, foreground::with};
@@ -61,9 +60,7 @@ impl Rig {
     }
 
     pub fn install(&self, name: &str, script: &str, folder: &Path) {
-        let path = folder.join(name);
-        fs::write(&path, script).expect("the bundle is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+        program::write(folder.join(name), script);
     }
 
     /// Whether criu, with this kernel, works or has a feature.
