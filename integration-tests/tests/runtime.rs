@@ -480,7 +480,7 @@ fn bad_input_is_refused_with_its_name_and_leaves_nothing() {
     bundle
         .runtime(&["run", "--bundle", &bundle.path(), "../x"])
         .code_is(1)
-        .says("invalid container ID format: ../x");
+        .says(r#"invalid container ID format: \"../x\""#);
     bundle
         .runtime(&["run", "--no-such-flag", bundle.id()])
         .code_is(1)

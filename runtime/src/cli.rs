@@ -1,12 +1,14 @@
 //! The command line: runc's.
 
 mod checkpoint;
+mod duration;
 mod go_flags;
 mod help;
+mod integer;
 mod usage;
 pub mod version;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -147,7 +149,7 @@ pub struct Create {
     #[arg(long)]
     pub no_new_keyring: bool,
     /// Pass on this many file descriptors beside the standard streams
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = integer::parse::<u32>)]
     pub preserve_fds: u32,
     /// The new container's id
     pub id: String,
@@ -192,7 +194,7 @@ pub struct Exec {
     #[arg(short, long, value_name = "UID[:GID]")]
     pub user: Option<String>,
     /// Supplementary groups
-    #[arg(short = 'g', long, value_name = "GID")]
+    #[arg(short = 'g', long, value_name = "GID", value_parser = integer::parse::<u32>)]
     pub additional_gids: Vec<u32>,
     /// Take the process from a process.json instead of other options; what it leaves open is as in the container
     #[arg(short, long, value_name = "FILE")]
@@ -216,7 +218,7 @@ pub struct Exec {
     #[arg(short, long, value_name = "CAP")]
     pub cap: Vec<String>,
     /// Pass on this many file descriptors beside the standard streams
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = integer::parse::<u32>)]
     pub preserve_fds: u32,
     /// Run it in a cgroup below the container's
     #[arg(long, value_name = "PATH")]
@@ -293,8 +295,8 @@ pub struct Spec {
 #[derive(Debug, Args)]
 pub struct Events {
     /// Between two lines, such as 5s or 500ms
-    #[arg(long, default_value = "5s")]
-    pub interval: String,
+    #[arg(long, default_value = "5s", value_parser = duration::parse)]
+    pub interval: Duration,
     /// One line and no more
     #[arg(long)]
     pub stats: bool,
@@ -309,25 +311,25 @@ pub struct Update {
     #[arg(short, long, value_name = "FILE", action = ArgAction::Set)]
     pub resources: Option<PathBuf>,
     /// Weight of block I/O, 10 to 1000
-    #[arg(long)]
+    #[arg(long, value_parser = integer::parse::<u16>)]
     pub blkio_weight: Option<u16>,
     /// Microseconds of a period of the CPU quota
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_period: Option<String>,
     /// Microseconds of CPU time per period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_quota: Option<String>,
     /// Microseconds that may be saved up
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_burst: Option<String>,
     /// Relative weight of CPU time
-    #[arg(long, value_name = "SHARES", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SHARES")]
     pub cpu_share: Option<String>,
     /// Microseconds of a real-time period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_period: Option<String>,
     /// Microseconds of real-time work per period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     pub cpu_rt_runtime: Option<String>,
     /// CPUs to run on
     #[arg(long)]
@@ -336,25 +338,25 @@ pub struct Update {
     #[arg(long)]
     pub cpuset_mems: Option<String>,
     /// Ignored: the kernel has no such limit any more
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES")]
     pub kernel_memory: Option<String>,
     /// Ignored: the kernel has no such limit any more
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES")]
     pub kernel_memory_tcp: Option<String>,
     /// Bytes of memory
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long)]
     pub memory: Option<String>,
     /// Bytes of memory under pressure
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long)]
     pub memory_reservation: Option<String>,
     /// Bytes of memory and swap together
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long)]
     pub memory_swap: Option<String>,
     /// Processes and threads
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, value_parser = integer::parse::<i64>)]
     pub pids_limit: Option<i64>,
     /// 1: run only when nobody else wants to
-    #[arg(long, value_name = "0|1", allow_hyphen_values = true)]
+    #[arg(long, value_name = "0|1")]
     pub cpu_idle: Option<String>,
     /// Share of the L3 cache (Intel RDT), such as L3:0=7f0;1=1f
     #[arg(long, value_name = "SCHEMA")]

@@ -135,7 +135,7 @@ pub fn run(cli: Cli) -> Result<u8, CommandError> {
         Command::Exec(args) => exec::run(&store, &args).map_err(CommandError::Exec),
         Command::Features => features::run().map(|()| 0),
         Command::Kill(args) => kill::run(&store, &args).map(|()| 0),
-        Command::List(args) => list::run(&store, &args).map(|()| 0),
+        Command::List(args) => list::run(&store, &args, cli.root.is_some()).map(|()| 0),
         Command::Pause(args) => pause::pause(&store, &args).map(|()| 0),
         Command::Ps(args) => ps::run(&store, &args).map(|()| 0),
         Command::Restore(args) => restore::run(&store, &args, cgroup),

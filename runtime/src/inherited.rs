@@ -23,7 +23,7 @@ pub fn close_others(preserve: u32) {
 /// How many descriptors from 3 on to pass on, and how many of them are listening sockets (sd_listen_fds(3)): those
 /// that LISTEN_FDS counts, if LISTEN_PID names this process, and `preserve` after them.
 pub fn count(preserve: u32, variable: impl Fn(&str) -> Option<String>) -> Result<(u32, u32), InheritedError> {
-    let for_us = variable("LISTEN_PID").is_none_or(|pid| pid == std::process::id().to_string());
+    let for_us = variable("LISTEN_PID").is_some_and(|pid| pid == std::process::id().to_string());
     let listen = variable("LISTEN_FDS")
         .filter(|_| for_us)
         .and_then(|count| count.parse().ok())
@@ -42,6 +42,8 @@ mod tests {
     #[test]
     fn nothing_is_passed_on_unasked() {
         assert_eq!(count(0, |_| None), Ok((0, 0)));
+        let of_nobody = |name: &str| (name == "LISTEN_FDS").then(|| "5".to_owned());
+        assert_eq!(count(0, of_nobody), Ok((0, 0)));
         let of_another = |name: &str| Some(if name == "LISTEN_PID" { "1" } else { "5" }.to_owned());
         assert_eq!(count(0, of_another), Ok((0, 0)));
     }

@@ -2,14 +2,15 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     process::{Command, Stdio},
 };
 
-use davit_integration_tests::Run;
+use davit_integration_tests::{Run, wait};
+use nix::libc;
 use serde_json::json;
 
-use crate::bundle::Bundle;
+use crate::{bundle::Bundle, update::control_file};
 
 #[test]
 fn an_id_of_minus_one_is_nobody_and_not_root() {
@@ -138,7 +139,143 @@ fn arguments_are_taken_as_go_takes_them() {
         ])
         .code_is(0)
         .says("--criu is ignored");
+    // What follows a flag is its value, whatever that looks like; and numbers have Go's bases.
+    let env = bundle
+        .runtime(&["exec", "-e", "-X=1", "--env", "--foo=2", id, "env"])
+        .ok();
+    assert!(env.contains("-X=1\n") && env.contains("--foo=2\n"), "{env}");
+    bundle
+        .runtime(&["exec", "-e", "", id, "true"])
+        .code_is(255)
+        .says("environment variable");
+    bundle
+        .runtime(&["list", "--format", ""])
+        .code_is(1)
+        .says("invalid format");
+    bundle.runtime(&["update", "--pids-limit", "010", id]).ok();
+    assert_eq!(control_file(&bundle, "pids", "pids.max", "pids.max"), "8");
+    bundle
+        .runtime(&["events", "--interval", "soon", id])
+        .code_is(1)
+        .says("invalid value \\\"soon\\\" for flag -interval");
     bundle.runtime(&["kill", id, ""]).ok();
+}
+
+#[test]
+fn properties_may_be_written_in_any_case() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["root"] = json!({"Path": "rootfs", "readOnly": true});
+        let process = config["process"].as_object_mut().expect("an object");
+        process.remove("noNewPrivileges");
+        process.insert("nonewprivileges".into(), json!(true));
+    });
+    let script = "grep NoNewPrivs /proc/self/status; touch /made";
+    let finished = bundle
+        .run(&["sh", "-c", script])
+        .code_is(1)
+        .says("Read-only file system");
+    assert_eq!(finished.stdout, "NoNewPrivs:\t1\n");
+}
+
+#[test]
+fn a_container_that_one_may_not_look_for_is_not_gone() {
+    let bundle = sleeper();
+    let runtime = bundle.private_runtime();
+    fs::set_permissions(bundle.path(), fs::Permissions::from_mode(0o755)).expect("the bundle is ours");
+    // Nobody else may enter what the runtime has made.
+    let mode = fs::metadata(bundle.root()).expect("it was made").mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    for args in [&["delete", "--force"][..], &["delete"], &["state"]] {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=1000", "--regid=1000", "--clear-groups"])
+            .arg(&runtime);
+        command.arg("--root").arg(bundle.root()).args(args).arg(bundle.id());
+        command.finish().code_is(1).says("permission denied");
+    }
+    assert_eq!(bundle.state()["status"], "running");
+}
+
+#[test]
+fn a_root_that_is_named_is_there() {
+    let bundle = sleeper();
+    let nowhere = bundle.file("nowhere");
+    for form in [&["list"][..], &["list", "--quiet"]] {
+        let mut command = Command::new(bundle.command(&[]).get_program());
+        command.args(["--root", &nowhere]).args(form);
+        command.finish().code_is(1).says("nowhere: no such file or directory");
+    }
+    assert!(!fs::exists(nowhere).expect("the bundle is ours"));
+}
+
+#[test]
+fn options_of_a_file_system_may_come_together_or_be_empty() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts
+            .push(json!({"destination": "/one", "type": "tmpfs", "source": "t", "options": ["", "size=1m,mode=750"]}));
+        mounts.push(json!({"destination": "/two", "source": "/etc", "options": ["bind", ""]}));
+    });
+    let script = "stat -c %a /one; grep -c ' /one tmpfs .*size=1024k' /proc/mounts; ls /two/hostname";
+    assert_eq!(bundle.run(&["sh", "-c", script]).ok(), "750\n1\n/two/hostname");
+}
+
+#[test]
+fn a_filter_that_says_nothing_is_none() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["linux"]["seccomp"] = json!({}));
+    let seen = bundle.run(&["grep", "Seccomp:", "/proc/self/status"]).ok();
+    let own = fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    assert!(own.contains(&seen), "{seen}");
+}
+
+#[test]
+fn a_stream_that_is_the_null_device_waits_like_any_other() {
+    let bundle = Bundle::new();
+    let script = "grep -h flags /proc/self/fdinfo/0 > /flags";
+    bundle.edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
+    let mut run = bundle.command(&["run", "--detach", "--bundle", &bundle.path(), bundle.id()]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(run.status().expect("the runtime is built").success());
+    let flags = wait::until("the program has looked", 10, || {
+        let text = fs::read_to_string(bundle.rootfs().join("flags")).ok()?;
+        text.strip_suffix('\n')?.strip_prefix("flags:\t").map(str::to_owned)
+    });
+    let flags = i32::from_str_radix(&flags, 8).expect("octal");
+    assert_eq!(flags & libc::O_NONBLOCK, 0, "{flags:o}");
+}
+
+#[test]
+fn descriptors_are_taken_from_who_names_this_process_alone() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["process"]["args"] = json!(["true"]));
+    let mut run = bundle.command(&["run", "--bundle", &bundle.path(), bundle.id()]);
+    run.env("LISTEN_FDS", "2").env_remove("LISTEN_PID").finish().ok();
+    bundle.sleeping();
+    let mut exec = bundle.command(&["exec", bundle.id(), "true"]);
+    exec.env("LISTEN_FDS", "2").env_remove("LISTEN_PID").finish().ok();
+}
+
+#[test]
+fn what_no_config_can_be_is_refused() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| {
+        config["linux"]["devices"] = json!([{"path": "/dev/d", "type": "c", "major": 99999999, "minor": 3}])
+    });
+    bundle.run(&["true"]).code_is(1).says("incorrect major:minor");
+    fs::write(bundle.file("config.json"), "[]").expect("the bundle is ours");
+    bundle.run_as_is().code_is(1).says("an object is expected");
+}
+
+#[test]
+fn the_root_of_a_state_is_a_plain_path() {
+    let bundle = Bundle::new();
+    bundle.edit(|config| config["root"]["path"] = json!("./images/../rootfs/"));
+    fs::create_dir(bundle.file("images")).expect("the bundle is ours");
+    bundle.sleeping();
+    assert_eq!(bundle.state()["rootfs"], json!(bundle.rootfs()));
 }
 
 #[test]

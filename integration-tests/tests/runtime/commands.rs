@@ -76,6 +76,7 @@ fn every_command_has_a_page_of_help() {
 #[test]
 fn a_wrong_command_line_is_answered_as_runc_does() {
     let bundle = Bundle::new();
+    fs::create_dir(bundle.root()).expect("the bundle is ours");
     let cases: [(&[&str], i32, &str); 11] = [
         (&["nothing"], 3, "No help topic for 'nothing'"),
         (&["nothing", "-h"], 3, "No help topic for 'nothing'"),
@@ -129,6 +130,7 @@ fn flags_may_be_written_as_go_programs_take_them() {
 #[test]
 fn a_list_has_runcs_columns_and_an_owner() {
     let bundle = Bundle::new();
+    fs::create_dir(bundle.root()).expect("the bundle is ours");
     assert_eq!(bundle.runtime(&["list", "--format", "json"]).ok(), "null");
     bundle.edit(|config| config["process"]["args"] = json!(["sleep", "600"]));
     bundle.create_as(bundle.id()).ok();

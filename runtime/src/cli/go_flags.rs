@@ -3,9 +3,9 @@
 //! runc's callers may use any of these. Nor does runc look for its own flags behind the id of exec or ps, or mind a
 //! flag that is given twice, or an empty value, which is as good as none: a script's `--pid-file "$FILE"`.
 
-use std::ffi::OsString;
+use std::{any::TypeId, ffi::OsString, path::PathBuf};
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 /// The arguments in clap's form.
 pub(super) fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
@@ -19,8 +19,8 @@ pub(super) fn translate(args: &[OsString], table: &Command) -> Vec<OsString> {
                 break;
             }
             Some(text) if text.len() > 1 && text.starts_with('-') => {
-                if flag(command, text, &mut translated) {
-                    value(args.next(), &mut translated);
+                if let Some(arg) = flag(command, text, &mut translated) {
+                    value(arg, args.next(), &mut translated);
                 }
             }
             text => match text.and_then(|name| command.find_subcommand(name)) {
@@ -45,32 +45,44 @@ fn passes_on(command: &Command) -> bool {
     command.get_positionals().any(Arg::is_trailing_var_arg_set)
 }
 
-/// The value of the flag that was pushed last, or no flag where the value is empty.
-fn value(value: Option<&OsString>, translated: &mut Vec<OsString>) {
-    match value {
-        Some(value) if value.is_empty() => drop(translated.pop()),
-        value => translated.extend(value.cloned()),
+/// Gives the flag that was pushed last its value, whatever that begins with; or takes it back.
+fn value(arg: &Arg, value: Option<&OsString>, translated: &mut Vec<OsString>) {
+    match (value, translated.last_mut()) {
+        (Some(value), _) if value.is_empty() && is_unset_when_empty(arg) => drop(translated.pop()),
+        (Some(value), Some(flag)) => {
+            flag.push("=");
+            flag.push(value);
+        }
+        _ => {}
     }
 }
 
-/// Pushes one flag; true when its value is the next argument.
-fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
+/// An empty path and an empty text are no path and no text. An element of a list, a choice and a number are what they are.
+fn is_unset_when_empty(arg: &Arg) -> bool {
+    let parsed = arg.get_value_parser().type_id();
+    let is_path = parsed == TypeId::of::<PathBuf>();
+    let is_text = parsed == TypeId::of::<String>() && arg.get_default_values().is_empty();
+    (is_path || is_text) && !matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// Pushes one flag, and returns it when its value is the next argument.
+fn flag<'a>(command: &'a Command, text: &str, translated: &mut Vec<OsString>) -> Option<&'a Arg> {
     let (name, value) = match text.trim_start_matches('-').split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (text.trim_start_matches('-'), None),
     };
     let Some(arg) = find(command, name) else {
         translated.push(text.into());
-        return false;
+        return None;
     };
     let dashes = if name.chars().count() == 1 { "-" } else { "--" };
     if takes_value(arg) {
         match value {
-            Some("") => {}
+            Some("") if is_unset_when_empty(arg) => {}
             Some(value) => translated.push(format!("{dashes}{name}={value}").into()),
             None => translated.push(format!("{dashes}{name}").into()),
         }
-        return value.is_none();
+        return value.is_none().then_some(arg);
     }
     // A switch that may be told to be off: that is another thing than to say nothing.
     let is_three_way = arg.get_action().takes_values();
@@ -80,7 +92,7 @@ fn flag(command: &Command, text: &str, translated: &mut Vec<OsString>) -> bool {
         None | Some(Some(true)) => translated.push(format!("{dashes}{name}").into()),
         Some(None) => translated.push(text.into()),
     }
-    false
+    None
 }
 
 /// Whether it is followed by a value, in the next argument where there is no `=`.
@@ -123,13 +135,13 @@ mod tests {
     #[test]
     fn flags_are_taken_as_go_takes_them() {
         check("r run -d x", "r run -d x");
-        check("r -root /x -debug run -detach x", "r --root /x --debug run --detach x");
+        check("r -root /x -debug run -detach x", "r --root=/x --debug run --detach x");
         check(
             "r --debug=true --rootless=true list -q=0",
             "r --debug --rootless=true list",
         );
-        check("r run --b /x -bundle=/y id", "r run -b /x --bundle=/y id");
-        check("r update --cpu-quota -1 -nope id", "r update --cpu-quota -1 -nope id");
+        check("r run --b /x -bundle=/y id", "r run -b=/x --bundle=/y id");
+        check("r update --cpu-quota -1 -nope id", "r update --cpu-quota=-1 -nope id");
         check(
             "r exec -no-new-privs -tty id ls -l",
             "r exec --no-new-privs --tty -- id ls -l",
@@ -140,14 +152,23 @@ mod tests {
 
     #[test]
     fn what_follows_the_id_is_another_programs_where_there_is_one() {
-        check("r exec -cap CAP_KILL id -t -- x", "r exec --cap CAP_KILL -- id -t -- x");
+        check("r exec -cap CAP_KILL id -t -- x", "r exec --cap=CAP_KILL -- id -t -- x");
         check("r ps id -f", "r ps -- id -f");
         check("r update id -cpu-quota=5", "r update id --cpu-quota=5");
         check("r nope -x", "r nope -x");
     }
 
     #[test]
+    fn what_follows_a_flag_is_its_value_whatever_it_begins_with() {
+        check("r exec -e -X=1 --user -1 id env", "r exec -e=-X=1 --user=-1 -- id env");
+        check("r events --interval -1s id", "r events --interval=-1s id");
+        check("r run --bundle", "r run --bundle");
+    }
+
+    #[test]
     fn an_empty_value_is_none() {
+        check("r exec -e  --env= -u  id x", "r exec -e= --env= -- id x");
+        check("r list --format ", "r list --format=");
         check("r --root  run --pid-file  --bundle= id ", "r run id ");
         check("r exec id sh -c ", "r exec -- id sh -c ");
     }

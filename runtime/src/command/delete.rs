@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(store: &Store, args: &Delete) -> Result<(), CommandError> {
     let id = id(&args.id)?;
-    let folder = match store.remains(&id) {
+    let folder = match store.remains(&id)? {
         Some(folder) => folder,
         None if args.force => return Ok(()),
         None => return Err(StoreError::Absent.into()),

@@ -1,7 +1,5 @@
 //! `events`: resource usage now and then, and processes killed for want of memory.
 
-mod interval;
-
 use std::{
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
@@ -30,7 +28,7 @@ struct Event<'a> {
 
 pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
-    let interval = interval::parse(&args.interval)
+    let interval = Some(args.interval)
         .filter(|interval| !interval.is_zero())
         .ok_or_else(|| CommandError::Usage("duration interval must be greater than 0".into()))?;
     if Status::of(&folder, &record) == Status::Stopped {

@@ -26,7 +26,11 @@ struct Row {
     owner: String,
 }
 
-pub(super) fn run(store: &Store, args: &List) -> Result<(), CommandError> {
+/// A root that somebody names and that is not there is a slip; the usual one may not have been needed yet.
+pub(super) fn run(store: &Store, args: &List, root_is_named: bool) -> Result<(), CommandError> {
+    if root_is_named {
+        store.must_exist()?;
+    }
     let rows = rows(store)?;
     if args.quiet {
         let ids: String = rows.iter().map(|row| format!("{}\n", row.record.id)).collect();

@@ -11,7 +11,7 @@ pub struct ContainerId(String);
 
 /// An id that is no name.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid container ID format: {0}")]
+#[error("invalid container ID format: {0:?}: 1 to {MAX} of a-z, A-Z, 0-9, _ + - . and no dot in front")]
 pub struct InvalidId(String);
 
 impl ContainerId {

@@ -118,6 +118,12 @@ impl Store {
         Store { root }
     }
 
+    /// Fails where nobody has made the folder yet.
+    pub fn must_exist(&self) -> Result<(), StoreError> {
+        let found = fs::metadata(&self.root).attempt("open", self.root.display());
+        Ok(found.map(drop)?)
+    }
+
     /// Where compiled filters are kept.
     pub fn filters(&self) -> PathBuf {
         self.root.join(".seccomp")
@@ -159,7 +165,7 @@ impl Store {
         let made = match builder.create(&path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
                 DirBuilder::new()
-                    .mode(0o711)
+                    .mode(0o700)
                     .recursive(true)
                     .create(&self.root)
                     .attempt("make", self.root.display())?;
@@ -182,9 +188,14 @@ impl Store {
     }
 
     /// What lies under a container's name, whether it has a record or was left behind by a failed creation.
-    pub fn remains(&self, id: &ContainerId) -> Option<Folder> {
+    pub fn remains(&self, id: &ContainerId) -> Result<Option<Folder>, StoreError> {
         let path = self.place(id);
-        path.symlink_metadata().is_ok().then_some(Folder { path })
+        match path.symlink_metadata() {
+            Ok(_) => Ok(Some(Folder { path })),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Who may not look does not know.
+            Err(err) => Err(err).attempt("look for", path.display()).map_err(StoreError::Call),
+        }
     }
 
     /// All containers, by id, and what cannot be read of them. Names that begin with a dot are the runtime's own.

@@ -9,7 +9,7 @@ use std::{
 
 use davit_spec::User;
 use rustix::{
-    fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fstat, makedev, openat},
+    fs::{CWD, FileType, Gid, Mode, OFlags, Stat, Uid, fchown, fcntl_setfl, fstat, makedev, openat},
     io::Errno as Kernel,
     stdio::{dup2_stderr, dup2_stdin, dup2_stdout},
     thread::{set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid},
@@ -111,6 +111,8 @@ fn is_null(stat: &Stat) -> bool {
 fn own_null_device() -> Option<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let null = openat(CWD, "/dev/null", flags, Mode::empty()).ok()?;
+    // Something else of that name might have let us wait; the program's stream is an ordinary one.
+    fcntl_setfl(&null, OFlags::empty()).ok()?;
     fstat(&null).is_ok_and(|stat| is_null(&stat)).then_some(null)
 }
 

@@ -167,7 +167,7 @@ impl MountOptions {
             "ridmap" => self.idmap = Some(Tree::Whole),
             "defaults" => {}
             _ if self.add_flag(option) || self.add_propagation(option) || self.add_recursive(option) => {}
-            _ => self.data.push(option.into()),
+            _ => self.data.extend(parts(option).map(str::to_owned)),
         }
     }
 
@@ -197,6 +197,19 @@ impl MountOptions {
         attr.clear = (attr.clear & !(set & !ATIME)) | clear;
         true
     }
+}
+
+/// What only a file system understands may be several options in one (`size=1m,mode=755`), or none: mount(2) is given them
+/// all with commas in between, and what stands in quotes or behind a backslash separates none.
+fn parts(option: &str) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let separates = move |c: char| {
+        let plain = !escaped;
+        escaped = plain && c == '\\';
+        quoted ^= plain && c == '"';
+        plain && !quoted && c == ','
+    };
+    option.split(separates).filter(|part| !part.is_empty())
 }
 
 /// The attributes of a mount that has exactly `flags`, as mount(2) reads them: strictatime wins over noatime, and relatime

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 
-use crate::{Hooks, IdMapping, Linux, Process, SpecError, null::or_default};
+use crate::{Hooks, IdMapping, Linux, Process, SpecError, null::or_default, spelling};
 
 /// A whole config.json.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -75,6 +75,6 @@ pub struct Mount {
 impl Config {
     /// Reads a config.json; it is not validated yet.
     pub fn parse(json: &[u8]) -> Result<Self, SpecError> {
-        serde_json::from_slice(json).map_err(SpecError::Json)
+        spelling::from_slice(json).map_err(SpecError::Json)
     }
 }

@@ -20,6 +20,8 @@ mod number_list;
 mod priorities;
 mod process;
 mod resources;
+mod seccomp;
+mod spelling;
 mod sysctl;
 mod time_offset;
 mod validate;

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     IdMapping, IntelRdt, MemoryPolicy, Namespace, NamespaceKind, NetDevice, TimeOffset, null::or_default, resources,
+    seccomp,
 };
 
 /// All that is particular to Linux.
@@ -29,6 +30,7 @@ pub struct Linux {
     #[serde(deserialize_with = "or_default")]
     pub rootfs_propagation: String,
     /// The system call filter.
+    #[serde(deserialize_with = "seccomp::read")]
     pub seccomp: Option<LinuxSeccomp>,
     /// Kernel parameters, by their dotted names.
     #[serde(deserialize_with = "or_default")]

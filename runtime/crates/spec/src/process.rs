@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::{Capabilities, CpuAffinity, SpecError, null::or_default};
+use crate::{Capabilities, CpuAffinity, SpecError, null::or_default, spelling};
 
 /// A program and what it runs with.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -54,7 +54,7 @@ pub struct Process {
 impl Process {
     /// Reads a process.json; it is not validated yet.
     pub fn parse(json: &[u8]) -> Result<Self, SpecError> {
-        serde_json::from_slice(json).map_err(SpecError::Json)
+        spelling::from_slice(json).map_err(SpecError::Json)
     }
 }
 
@@ -73,8 +73,10 @@ pub struct ConsoleSize {
 #[serde(rename_all = "camelCase", default)]
 pub struct User {
     /// User id.
+    #[serde(deserialize_with = "or_default")]
     pub uid: u32,
     /// Group id.
+    #[serde(deserialize_with = "or_default")]
     pub gid: u32,
     /// File mode creation mask; left as it is where absent.
     pub umask: Option<u32>,
@@ -90,8 +92,10 @@ pub struct Rlimit {
     #[serde(rename = "type")]
     pub kind: String,
     /// What the limit may be raised to.
+    #[serde(default, deserialize_with = "or_default")]
     pub hard: u64,
     /// The limit.
+    #[serde(default, deserialize_with = "or_default")]
     pub soft: u64,
 }
 

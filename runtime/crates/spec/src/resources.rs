@@ -2,23 +2,9 @@
 
 use oci_spec::runtime::LinuxResources;
 use serde::{Deserialize, Deserializer, de::Error};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-/// The names that hold limits. Go does not tell upper from lower case in names, so configs have `CPU` and `pagesize`.
-#[rustfmt::skip]
-const NAMES: [&str; 47] = [
-    "devices", "allow", "type", "major", "minor", "access",
-    "memory", "limit", "reservation", "swap", "kernel", "kernelTCP", "swappiness", "disableOOMKiller", "useHierarchy",
-    "checkBeforeUpdate",
-    "cpu", "shares", "quota", "burst", "period", "realtimeRuntime", "realtimePeriod", "cpus", "mems", "idle",
-    "pids",
-    "blockIO", "weight", "leafWeight", "weightDevice", "throttleReadBpsDevice", "throttleWriteBpsDevice",
-    "throttleReadIOPSDevice", "throttleWriteIOPSDevice", "rate",
-    "hugepageLimits", "pageSize",
-    "network", "classID", "priorities", "name", "priority",
-    "rdma", "hcaHandles", "hcaObjects",
-    "unified",
-];
+use crate::spelling::spell;
 
 /// Reads `linux.resources`.
 pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LinuxResources>, D::Error> {
@@ -28,59 +14,13 @@ pub(crate) fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     }
 }
 
-/// Limits from JSON, whatever the case of their names.
+/// Limits from JSON, whatever the case of their names. What is `null` is not there.
 pub fn parse_resources(mut resources: Value) -> serde_json::Result<LinuxResources> {
+    if !resources.is_object() {
+        return Err(serde_json::Error::custom("limits are expected as an object, in braces"));
+    }
     spell(&mut resources);
     serde_json::from_value(resources)
-}
-
-/// The depth is that of the JSON, which its parser limits.
-fn spell(value: &mut Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(spell),
-        Value::Object(object) => {
-            spell_names(object);
-            for (name, value) in object.iter_mut() {
-                match name.as_str() {
-                    // The names below are files.
-                    "unified" => {}
-                    // The names below are devices, and only what is below those is ours.
-                    "rdma" => value
-                        .as_object_mut()
-                        .into_iter()
-                        .flatten()
-                        .for_each(|(_, limits)| spell(limits)),
-                    _ => spell(value),
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn spell_names(object: &mut Map<String, Value>) {
-    let odd: Vec<(String, &str)> = object
-        .keys()
-        .filter(|name| !NAMES.contains(&name.as_str()))
-        .filter_map(|name| {
-            let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name))?;
-            Some((name.clone(), *known))
-        })
-        .collect();
-    for (name, known) in odd {
-        let value = object.remove(&name).unwrap_or_default();
-        match (object.get_mut(known), value) {
-            (None, value) => drop(object.insert(known.into(), value)),
-            // Both are about the same: what the right spelling leaves open, the other one says.
-            (Some(Value::Object(right)), Value::Object(mut other)) => {
-                spell_names(&mut other);
-                for (name, value) in other {
-                    right.entry(name).or_insert(value);
-                }
-            }
-            (Some(_), _) => {}
-        }
-    }
 }
 
 #[cfg(test)]
@@ -102,6 +42,14 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_is_null_is_none() {
+        let value = json!({"pids": {"limit": null}, "devices": [{"allow": null, "access": "rwm"}], "cpu": null});
+        let resources = parse_resources(value).unwrap();
+        assert_eq!(resources.pids().unwrap().limit(), 0);
+        assert!(!resources.devices().as_ref().unwrap()[0].allow());
+    }
+
+    #[test]
     fn two_spellings_are_read_together_and_the_right_one_wins() {
         let resources = json!({"pids": {"limit": 1}, "PIDS": {"limit": 2}, "cpu": {"shares": 3}, "CPU": {"Cpus": "0"}});
         let resources = parse_resources(resources).unwrap();
@@ -114,6 +62,7 @@ mod tests {
     fn what_are_no_limits_is_an_error_and_no_panic() {
         for value in [
             json!("x"),
+            json!([]),
             json!({"hugepageLimits": [5]}),
             json!({"hugepageLimits": 5}),
             json!({"rdma": 5}),

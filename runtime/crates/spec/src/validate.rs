@@ -1,6 +1,12 @@
 //! What the runtime refuses, before it has done anything.
 
-use crate::{Config, IntelRdt, NamespaceKind, Process, User, id_mapping, net_device, priorities, sysctl, time_offset};
+use crate::{
+    Config, Device, IntelRdt, NamespaceKind, Process, User, id_mapping, net_device, priorities, sysctl, time_offset,
+};
+
+/// The bits of a device's numbers (MINORBITS of include/linux/kdev_t.h).
+const MOST_MAJOR: u32 = (1 << 12) - 1;
+const MOST_MINOR: u32 = (1 << 20) - 1;
 
 /// Why a config.json or process.json is refused.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +87,9 @@ pub enum SpecError {
     /// No name of an interface, or of two at once.
     #[error("invalid network device name {0:?}")]
     NetDevice(String),
+    /// A number that no device has.
+    #[error("linux.devices: {0:?} has incorrect major:minor {1}:{2}: at most {MOST_MAJOR}:{MOST_MINOR}")]
+    DeviceNumber(String, u32, u32),
 }
 
 impl Config {
@@ -104,6 +113,7 @@ impl Config {
             id_mapping::validate_map("mounts.uidMappings", &mount.uid_mappings)?;
             id_mapping::validate_map("mounts.gidMappings", &mount.gid_mappings)?;
         }
+        self.linux.devices.iter().try_for_each(Device::validate)?;
         self.validate_scheduler()?;
         net_device::validate(&self.linux)?;
         self.linux.intel_rdt.as_ref().map_or(Ok(()), IntelRdt::validate)?;
@@ -146,6 +156,16 @@ impl Config {
             true => Err(SpecError::Shape(
                 "process scheduler can't be used together with AllowedCPUs (linux.resources.cpu.cpus)",
             )),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Device {
+    /// The kernel would take the lower bits, and make another device.
+    fn validate(&self) -> Result<(), SpecError> {
+        match self.major > MOST_MAJOR || self.minor > MOST_MINOR {
+            true => Err(SpecError::DeviceNumber(self.path.clone(), self.major, self.minor)),
             false => Ok(()),
         }
     }

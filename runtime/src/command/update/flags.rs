@@ -136,7 +136,7 @@ mod tests {
             ("--cpuset-cpus", "", json!({})),
             ("--cpu-share", "", json!({})),
         ] {
-            assert_eq!(wanted(&[flag, value]), expected, "{flag}");
+            assert_eq!(wanted(&[&format!("{flag}={value}")]), expected, "{flag}");
         }
         assert_eq!(wanted(&[]), json!({}));
     }

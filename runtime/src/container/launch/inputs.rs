@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use davit_seccomp::{Program as Filter, SeccompError, compile_cached};
@@ -71,7 +71,7 @@ pub(in crate::container) fn console(config: &Config, launch: &Launch) -> Result<
 
 pub(in crate::container) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
     let root = config.root.as_ref().expect("validation has asked for a root");
-    let path = bundle.join(&root.path);
+    let path = without_detours(&bundle.join(&root.path));
     let metadata = fs::metadata(&path)
         .attempt("stat", path.display())
         .map_err(LaunchError::Rootfs)?;
@@ -81,6 +81,19 @@ pub(in crate::container) fn rootfs(config: &Config, bundle: &Path) -> Result<Pat
             .attempt("open", path.display())
             .map_err(LaunchError::Rootfs),
     }
+}
+
+/// A path without `.` and `..`, as runc and whoever compares paths have it. Links are not followed.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 pub(super) fn inheritance(config: &Config, launch: &Launch, store: &Store) -> Result<Inheritance, LaunchError> {

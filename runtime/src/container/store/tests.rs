@@ -125,7 +125,7 @@ fn whatever_lies_under_a_containers_name_can_be_removed() {
     for name in ["file", "link"] {
         let id = name.parse().unwrap();
         assert!(matches!(store.reserve(&id, b"{}"), Err(StoreError::Exists)));
-        store.remains(&id).unwrap().remove().unwrap();
+        store.remains(&id).unwrap().unwrap().remove().unwrap();
         store.reserve(&id, b"{}").unwrap();
     }
 }

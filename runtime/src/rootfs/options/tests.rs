@@ -26,6 +26,23 @@ fn options_are_sorted_by_what_they_act_on() {
 }
 
 #[test]
+fn an_option_of_a_file_system_may_be_several_or_none() {
+    let data = |option: &str| parse(&[option]).data;
+    assert_eq!(data("size=1m,mode=755"), ["size=1m", "mode=755"]);
+    assert_eq!(data(""), Vec::<String>::new());
+    assert_eq!(data(",a,,b,"), ["a", "b"]);
+    assert_eq!(
+        data(r"lowerdir=/a\,x:/b,upperdir=/u"),
+        [r"lowerdir=/a\,x:/b", "upperdir=/u"]
+    );
+    assert_eq!(data(r"a=\\,b"), [r"a=\\", "b"]);
+    assert_eq!(
+        data(r#"context="u:r:t:s0:c1,c2",x"#),
+        [r#"context="u:r:t:s0:c1,c2""#, "x"]
+    );
+}
+
+#[test]
 fn the_last_of_two_contrary_options_wins() {
     assert!(!parse(&["ro", "rw"]).read_only());
     assert!(parse(&["rw", "ro"]).read_only());

@@ -5,9 +5,19 @@ use std::time::Duration;
 /// What nobody waits for; longer ones do not fit into the kernel's clocks.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// `None` for what is no duration, or a negative one.
-pub(super) fn parse(text: &str) -> Option<Duration> {
-    let mut rest = text.strip_prefix('+').unwrap_or(text);
+/// Reads one; a negative one is none at all.
+pub(super) fn parse(text: &str) -> Result<Duration, &'static str> {
+    let (is_negative, amount) = match text.strip_prefix(['-', '+']) {
+        Some(amount) => (text.starts_with('-'), amount),
+        None => (false, text),
+    };
+    match amount_of(amount) {
+        Some(_) if is_negative => Ok(Duration::ZERO),
+        amount => amount.ok_or("no duration"),
+    }
+}
+
+fn amount_of(mut rest: &str) -> Option<Duration> {
     if rest == "0" {
         return Some(Duration::ZERO);
     }
@@ -53,21 +63,22 @@ mod tests {
             ("2000us", 2),
             ("0", 0),
             ("+1s", 1000),
+            ("-1s", 0),
         ] {
-            assert_eq!(parse(text), Some(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(parse(text), Ok(Duration::from_millis(milliseconds)), "{text}");
         }
         for text in [
             "",
             "5",
             "s",
-            "-1s",
+            "--1s",
             "1x",
             "1..2s",
             "1e9s",
             "99999999999999999999h",
             ".s",
         ] {
-            assert_eq!(parse(text), None, "{text}");
+            assert!(parse(text).is_err(), "{text}");
         }
     }
 }
