@@ -46,7 +46,10 @@ pub fn everything(folder: &Path, bridge: &str, started: &[u32]) {
             .finish();
     }
     remove_tables(bridge);
-    let _ = fs::remove_dir_all(folder);
+    // What could not be unmounted may be the machine's own, seen through a bind.
+    if mounts_below(folder).is_empty() {
+        let _ = fs::remove_dir_all(folder);
+    }
 }
 
 /// Every process that was started, that names the folder in its arguments or works in it, and all their descendants.

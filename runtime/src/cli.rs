@@ -194,7 +194,7 @@ pub struct Exec {
     #[arg(short, long, value_name = "UID[:GID]")]
     pub user: Option<String>,
     /// Supplementary groups
-    #[arg(short = 'g', long, value_name = "GID", value_parser = integer::parse::<u32>)]
+    #[arg(short = 'g', long, value_name = "GID")]
     pub additional_gids: Vec<u32>,
     /// Take the process from a process.json instead of other options; what it leaves open is as in the container
     #[arg(short, long, value_name = "FILE")]

@@ -52,7 +52,7 @@ fn a_container_without_a_mount_namespace_takes_its_mounts_with_it() {
 fn a_root_is_moved_where_it_cannot_be_pivoted() {
     let bundle = Bundle::new();
     let jail = bundle.file("jail");
-    let script = "mount --bind \"$0\" \"$0\" && cd \"$0\" && for d in dev etc lib lib64 proc sys usr; do \
+    let script = "mount --make-rshared / && mount --bind \"$0\" \"$0\" && cd \"$0\" && for d in dev etc lib lib64 proc sys usr; do \
                   [ ! -e /$d ] || { mkdir -p $d && mount --rbind /$d $d; } || exit 9; done; \
                   bundle=${0%/jail}; mkdir -p .$bundle && mount --bind $bundle .$bundle && exec chroot . \"$@\"";
     fs::create_dir(&jail).expect("the bundle is ours");
@@ -61,7 +61,7 @@ fn a_root_is_moved_where_it_cannot_be_pivoted() {
         let folder = bundle.path();
         let runtime = bundle.command(&[&["run"], no_pivot, &["--bundle", &folder, bundle.id()]].concat());
         let mut outer = Command::new("unshare");
-        outer.args(["--mount", "--propagation", "shared", "sh", "-c", script, &jail]);
+        outer.args(["--mount", "--propagation", "private", "sh", "-c", script, &jail]);
         // It may lie anywhere.
         let program = bundle.private_runtime();
         outer.arg(program).args(runtime.get_args()).finish()

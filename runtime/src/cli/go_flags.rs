@@ -3,7 +3,7 @@
 //! runc's callers may use any of these. Nor does runc look for its own flags behind the id of exec or ps, or mind a
 //! flag that is given twice, or an empty value, which is as good as none: a script's `--pid-file "$FILE"`.
 
-use std::{any::TypeId, ffi::OsString, path::PathBuf};
+use std::{any::TypeId, ffi::OsString, time::Duration};
 
 use clap::{Arg, ArgAction, Command};
 
@@ -57,12 +57,19 @@ fn value(arg: &Arg, value: Option<&OsString>, translated: &mut Vec<OsString>) {
     }
 }
 
-/// An empty path and an empty text are no path and no text. An element of a list, a choice and a number are what they are.
+/// An empty path and an empty text are no path and no text. An element of a list, a form and a number are what they are.
 fn is_unset_when_empty(arg: &Arg) -> bool {
     let parsed = arg.get_value_parser().type_id();
-    let is_path = parsed == TypeId::of::<PathBuf>();
-    let is_text = parsed == TypeId::of::<String>() && arg.get_default_values().is_empty();
-    (is_path || is_text) && !matches!(arg.get_action(), ArgAction::Append)
+    let is_form = parsed == TypeId::of::<String>() && !arg.get_default_values().is_empty();
+    let is_number = [
+        TypeId::of::<u16>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<Duration>(),
+    ]
+    .into_iter()
+    .any(|number| parsed == number);
+    !is_form && !is_number && !matches!(arg.get_action(), ArgAction::Append)
 }
 
 /// Pushes one flag, and returns it when its value is the next argument.
@@ -169,6 +176,8 @@ mod tests {
     fn an_empty_value_is_none() {
         check("r exec -e  --env= -u  id x", "r exec -e= --env= -- id x");
         check("r list --format ", "r list --format=");
+        check("r --log-format  --log-format= list", "r list");
+        check("r update --pids-limit  id", "r update --pids-limit= id");
         check("r --root  run --pid-file  --bundle= id ", "r run id ");
         check("r exec id sh -c ", "r exec -- id sh -c ");
     }

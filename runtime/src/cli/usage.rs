@@ -188,6 +188,9 @@ fn fail(args: &[OsString], text: &str) -> u8 {
 }
 
 fn value<'a>(args: &'a [OsString], flag: &str) -> Option<&'a OsStr> {
+    // What follows is another program's.
+    let own = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let args = &args[..own];
     let at = args
         .iter()
         .position(|arg| arg.as_bytes().split(|byte| *byte == b'=').next() == Some(flag.as_bytes()))?;

@@ -8,9 +8,8 @@ use std::{
 
 use davit_cgroup::Cgroup;
 use davit_criu::{CgroupRoot, CriuNotify, CriuOpts, CriuReq, CriuReqType, ExtMountMap, InheritFd, Version};
-use davit_spec::{Config, NamespaceKind};
+use davit_spec::{Config, NamespaceKind, SpecError};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use serde_json::{Value, json};
 
 use super::{
     cgroup,
@@ -86,6 +85,9 @@ pub enum RestoreError {
     /// A kernel call failed.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// The time namespace could not be named in the config.
+    #[error("the time namespace cannot be added to config.json: {0}")]
+    Config(SpecError),
     /// criu says that it succeeded and has not named the process.
     #[error("criu has restored a process and not named it")]
     Nameless,
@@ -259,7 +261,8 @@ impl Restoring<'_> {
         self.record.own_pids = self.config.linux.has_new(NamespaceKind::Pid);
         self.record.created = crate::timestamp::now();
         if self.config.linux.namespace(NamespaceKind::Time).is_none() && has_other_clocks(pid) {
-            self.undo.folder().save_config(&with_time_namespace(self.json))?;
+            let config = Config::with_namespace(self.json, "time").map_err(RestoreError::Config)?;
+            self.undo.folder().save_config(&config)?;
         }
         self.undo.folder().save(&self.record)?;
         fail_point::reach("restore.recorded");
@@ -301,15 +304,6 @@ impl Restoring<'_> {
 fn has_other_clocks(pid: i32) -> bool {
     let namespace = |of: &str| fs::read_link(format!("/proc/{of}/ns/time")).ok();
     namespace(&pid.to_string()) != namespace("self")
-}
-
-/// The config with that namespace, which `exec` has to join.
-fn with_time_namespace(json: &[u8]) -> Vec<u8> {
-    let mut config: Value = serde_json::from_slice(json).expect("it has been read before");
-    if let Some(Value::Array(namespaces)) = config.pointer_mut("/linux/namespaces") {
-        namespaces.push(json!({"type": "time"}));
-    }
-    serde_json::to_vec(&config).expect("JSON is JSON")
 }
 
 /// The folder of a service's socket, where the image has one. Nobody listens there any more: the manager that the

@@ -164,11 +164,7 @@ impl Store {
         builder.mode(0o700);
         let made = match builder.create(&path) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                DirBuilder::new()
-                    .mode(0o700)
-                    .recursive(true)
-                    .create(&self.root)
-                    .attempt("make", self.root.display())?;
+                self.make_root().attempt("make", self.root.display())?;
                 builder.create(&path)
             }
             made => made,
@@ -177,6 +173,18 @@ impl Store {
             Ok(()) => Ok(Folder { path }),
             Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Err(StoreError::Exists),
             Err(err) => Err(err).attempt("make", path.display()).map_err(StoreError::Call),
+        }
+    }
+
+    /// The folder itself is nobody else's; those on the way to it may be.
+    fn make_root(&self) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        if let Some(parent) = self.root.parent() {
+            builder.mode(0o711).recursive(true).create(parent)?;
+        }
+        match builder.mode(0o700).recursive(false).create(&self.root) {
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
         }
     }
 

@@ -167,7 +167,7 @@ impl MountOptions {
             "ridmap" => self.idmap = Some(Tree::Whole),
             "defaults" => {}
             _ if self.add_flag(option) || self.add_propagation(option) || self.add_recursive(option) => {}
-            _ => self.data.extend(parts(option).map(str::to_owned)),
+            _ => self.data.extend(parts(option)),
         }
     }
 
@@ -200,17 +200,29 @@ impl MountOptions {
 }
 
 /// What only a file system understands may be several options in one (`size=1m,mode=755`), or none: mount(2) is given them
-/// all with commas in between, and what stands in quotes or behind a backslash separates none.
-fn parts(option: &str) -> impl Iterator<Item = &str> {
+/// all with commas in between.
+fn parts(option: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
-    let separates = move |c: char| {
-        let plain = !escaped;
-        escaped = plain && c == '\\';
-        quoted ^= plain && c == '"';
-        plain && !quoted && c == ','
-    };
-    option.split(separates).filter(|part| !part.is_empty())
+    let mut rest = option.chars().peekable();
+    while let Some(c) = rest.next() {
+        let part = parts.last_mut().expect("there is always one");
+        // A list of memory nodes (mpol=bind:0,2) goes on behind the comma, as tmpfs reads it.
+        let separates = c == ',' && !quoted && !escaped && !rest.peek().is_some_and(char::is_ascii_digit);
+        match c {
+            _ if separates => parts.push(String::new()),
+            // SELinux takes the quotes of its contexts off where mount(2) is called; nobody else has any.
+            '"' if CONTEXTS.iter().any(|name| part.starts_with(name)) => quoted = !quoted,
+            _ => part.push(c),
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    parts.retain(|part| !part.is_empty());
+    parts
 }
+
+/// The options that are SELinux's.
+const CONTEXTS: [&str; 4] = ["context=", "fscontext=", "defcontext=", "rootcontext="];
 
 /// The attributes of a mount that has exactly `flags`, as mount(2) reads them: strictatime wins over noatime, and relatime
 /// is what there is without either.

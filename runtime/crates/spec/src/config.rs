@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::{Hooks, IdMapping, Linux, Process, SpecError, null::or_default, spelling};
 
@@ -76,5 +77,14 @@ impl Config {
     /// Reads a config.json; it is not validated yet.
     pub fn parse(json: &[u8]) -> Result<Self, SpecError> {
         spelling::from_slice(json).map_err(SpecError::Json)
+    }
+
+    /// Adds a new namespace to a config.json.
+    pub fn with_namespace(json: &[u8], kind: &str) -> Result<Vec<u8>, SpecError> {
+        let mut config = spelling::tree(json).map_err(SpecError::Json)?;
+        if let Some(Value::Array(namespaces)) = config.pointer_mut("/linux/namespaces") {
+            namespaces.push(json!({"type": kind}));
+        }
+        serde_json::to_vec(&config).map_err(SpecError::Json)
     }
 }

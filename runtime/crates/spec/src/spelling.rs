@@ -42,9 +42,15 @@ pub(crate) fn from_slice<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result
     if !has_odd_names(json) {
         return serde_json::from_slice(json);
     }
+    // Through text once more: reading a tree would be all of the reading compiled a second time, 300 kB of it.
+    serde_json::from_slice(&serde_json::to_vec(&tree(json)?)?)
+}
+
+/// The JSON as a tree, with the specification's names.
+pub(crate) fn tree(json: &[u8]) -> serde_json::Result<Value> {
     let mut value: Value = serde_json::from_slice(json)?;
-    spell(&mut value);
-    serde_json::from_value(value)
+    spell(&mut value)?;
+    Ok(value)
 }
 
 /// Whether a name is one of ours but for its case. It may be a name of others, in the annotations, say.
@@ -81,33 +87,31 @@ fn is_odd(name: &[u8]) -> bool {
     !is(<[u8]>::eq) && (is(<[u8]>::eq_ignore_ascii_case) || name.contains(&b'\\'))
 }
 
-/// Gives names the case that they have in the specification, and drops what is `null`.
+/// Gives names the case that they have in the specification, and drops what is `null`. One name in two cases is refused: which of
+/// the two counts would depend on who reads it.
 ///
 /// The depth is that of the JSON, which its parser limits.
-pub(crate) fn spell(value: &mut Value) {
+pub(crate) fn spell(value: &mut Value) -> serde_json::Result<()> {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(spell),
+        Value::Array(items) => items.iter_mut().try_for_each(spell),
         Value::Object(object) => {
-            spell_names(object);
-            for (name, value) in object.iter_mut() {
-                match name.as_str() {
-                    // The names below are files, parameters and anybody's own.
-                    "unified" | "sysctl" | "annotations" => {}
-                    // The names below are devices, and only what is below those is ours.
-                    "rdma" | "netDevices" => value
-                        .as_object_mut()
-                        .into_iter()
-                        .flatten()
-                        .for_each(|(_, limits)| spell(limits)),
-                    _ => spell(value),
+            spell_names(object)?;
+            object.iter_mut().try_for_each(|(name, value)| match name.as_str() {
+                // The names below are files, parameters and anybody's own.
+                "unified" | "sysctl" | "annotations" => Ok(()),
+                // The names below are devices, and only what is below those is ours.
+                "rdma" | "netDevices" => {
+                    let mut devices = value.as_object_mut().into_iter().flatten();
+                    devices.try_for_each(|(_, device)| spell(device))
                 }
-            }
+                _ => spell(value),
+            })
         }
-        _ => {}
+        _ => Ok(()),
     }
 }
 
-fn spell_names(object: &mut Map<String, Value>) {
+fn spell_names(object: &mut Map<String, Value>) -> serde_json::Result<()> {
     object.retain(|_, value| !value.is_null());
     let odd: Vec<(String, &str)> = object
         .keys()
@@ -119,18 +123,11 @@ fn spell_names(object: &mut Map<String, Value>) {
         .collect();
     for (name, known) in odd {
         let value = object.remove(&name).unwrap_or_default();
-        match (object.get_mut(known), value) {
-            (None, value) => drop(object.insert(known.into(), value)),
-            // Both are about the same: what the right spelling leaves open, the other one says.
-            (Some(Value::Object(right)), Value::Object(mut other)) => {
-                spell_names(&mut other);
-                for (name, value) in other {
-                    right.entry(name).or_insert(value);
-                }
-            }
-            (Some(_), _) => {}
+        if object.insert(known.into(), value).is_some() {
+            return Err(serde_json::Error::custom(format!("{known} is there in two spellings")));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -160,6 +157,20 @@ mod tests {
             (&*config.annotations["Mode"], &*config.annotations["mode"]),
             ("kept", "kept too")
         );
+    }
+
+    #[test]
+    fn one_name_in_two_cases_is_refused() {
+        for json in [
+            r#"{"root": {"readonly": false, "readOnly": true}}"#,
+            r#"{"root": {"READONLY": false, "readOnly": true}}"#,
+            r#"{"linux": {"sysctl": {}}, "Linux": {}}"#,
+        ] {
+            let refusal = from_slice::<Config>(json.as_bytes()).unwrap_err().to_string();
+            assert!(refusal.contains("in two spellings"), "{refusal}");
+        }
+        let kept = config(r#"{"Hostname": "x", "annotations": {"Type": "a", "type": "b"}}"#);
+        assert_eq!(kept.annotations.len(), 2);
     }
 
     #[test]

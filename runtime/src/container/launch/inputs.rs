@@ -71,7 +71,11 @@ pub(in crate::container) fn console(config: &Config, launch: &Launch) -> Result<
 
 pub(in crate::container) fn rootfs(config: &Config, bundle: &Path) -> Result<PathBuf, LaunchError> {
     let root = config.root.as_ref().expect("validation has asked for a root");
-    let path = without_detours(&bundle.join(&root.path));
+    // An absolute one may lead through links, which only the kernel knows.
+    let path = match root.path.is_absolute() {
+        true => root.path.clone(),
+        false => without_detours(&bundle.join(&root.path)),
+    };
     let metadata = fs::metadata(&path)
         .attempt("stat", path.display())
         .map_err(LaunchError::Rootfs)?;

@@ -36,9 +36,14 @@ fn an_option_of_a_file_system_may_be_several_or_none() {
         [r"lowerdir=/a\,x:/b", "upperdir=/u"]
     );
     assert_eq!(data(r"a=\\,b"), [r"a=\\", "b"]);
+    assert_eq!(data(r#"context="u:r:t:s0:c1,c2",x"#), ["context=u:r:t:s0:c1,c2", "x"]);
     assert_eq!(
-        data(r#"context="u:r:t:s0:c1,c2",x"#),
-        [r#"context="u:r:t:s0:c1,c2""#, "x"]
+        data("size=1m,mpol=interleave:0,2-3,mode=700"),
+        ["size=1m", "mpol=interleave:0,2-3", "mode=700"]
+    );
+    assert_eq!(
+        data(r#"lowerdir=/q"x,upperdir=/u"#),
+        [r#"lowerdir=/q"x"#, "upperdir=/u"]
     );
 }
 
