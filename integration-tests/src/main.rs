@@ -39,7 +39,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     match (command.as_str(), rest) {
         ("quickstart", []) => quickstart::run(),
         ("test", [name, filters @ ..]) if name == "vm" => vm::test(filters),
-        ("in-guest", [phase]) => vm::guest::run(phase),
+        ("in-guest", [boot]) => vm::guest::run(boot),
         ("test", arguments) => verify::test(arguments),
         ("bench", arguments) => bench::run(arguments),
         ("bench-among-peers", [folder, arguments @ ..]) => bench::run_among_peers(Path::new(folder), arguments),

@@ -25,8 +25,7 @@ pub fn test(arguments: &[String]) -> Result<()> {
     cargo(&[
         "clippy",
         "--locked",
-        "--package",
-        "davit-integration-tests",
+        "--workspace",
         "--test",
         "guest",
         "--quiet",

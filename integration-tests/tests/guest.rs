@@ -1,6 +1,6 @@
 //! The runtime where the virtual machine of `cargo xtask test vm` is needed: pure cgroup v2, AppArmor, SELinux, systemd, also on v1 hierarchies.
 //!
-//! A module's name decides at which moment its tests run: the table in src/vm/plan.rs.
+//! A module's name decides in which start of the machine its tests run: the table in src/vm/plan.rs.
 
 #[allow(dead_code, reason = "the runtime's own tests use the rest")]
 #[path = "runtime/bundle.rs"]

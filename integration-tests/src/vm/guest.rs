@@ -1,4 +1,4 @@
-//! What runs inside of the machine: the tests of one moment, and a line for the host on how each program ended.
+//! What runs inside of the machine: the tests of one start, and a line for the host on how each program ended.
 
 use std::{
     fs,
@@ -53,11 +53,11 @@ impl Report {
     }
 }
 
-/// Runs the steps of a moment.
-pub fn run(phase: &str) -> Result<()> {
+/// Runs the steps of a start.
+pub fn run(boot: &str) -> Result<()> {
     let plan: Value = serde_json::from_slice(&fs::read(Path::new(DISK).join("plan.json"))?)?;
     let steps = plan.as_array().into_iter().flatten();
-    for step in steps.filter(|step| step["phase"] == phase) {
+    for step in steps.filter(|step| step["boot"] == boot) {
         run_step(step)?.send()?;
     }
     Ok(())

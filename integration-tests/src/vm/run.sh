@@ -1,24 +1,20 @@
 #!/bin/busybox sh
-# Prepares the machine for the tests of a moment, and runs them. `plain`: as the first process, which systemd replaces when the tests are done;
-# `systemd`: as a unit. With v1 hierarchies, systemd comes at once, and mounts them.
+# Prepares the machine for the tests of a start, whose name is on the kernel's command line, and runs them: as the first process, or,
+# called with `systemd`, as a unit.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
-is_hybrid() {
-    grep -qw systemd.unified_cgroup_hierarchy=0 /proc/cmdline
-}
-end() {
+run() {
+    /vm/xtask in-guest "$(sed 's/.*davit\.boot=\([a-z]*\).*/\1/' /proc/cmdline)"
     sync
     echo 'davit: the machine has come to its end'
     # The serial line drains before the power goes.
     sleep 1
     busybox poweroff -f
 }
+is() {
+    grep -qw "davit.boot=$1" /proc/cmdline
+}
 if [ "$1" = systemd ]; then
-    if is_hybrid; then
-        /vm/xtask in-guest hybrid
-    else
-        /vm/xtask in-guest systemd
-    fi
-    end
+    run
 fi
 exec </dev/null >/dev/ttyS0 2>&1
 stty -F /dev/ttyS0 -opost
@@ -37,20 +33,15 @@ mount -t securityfs -o nosuid,nodev,noexec securityfs /sys/kernel/security
 hostname vm
 ip link set lo up
 modprobe -a overlay fuse loop 2>/dev/null
-if is_hybrid; then
+# systemd mounts the cgroups itself.
+if is systemd || is hybrid; then
     exec /lib/systemd/systemd
 fi
 mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 /sys/fs/cgroup
-if grep -qw selinux=1 /proc/cmdline; then
+if is selinux; then
     mount -t selinuxfs selinuxfs /sys/fs/selinux
     # One write: the kernel takes a policy whole.
     secilc -c 33 -f /dev/null -o /run/policy /vm/policy.cil
     dd if=/run/policy of=/sys/fs/selinux/load bs=16M status=none && echo 1 >/sys/fs/selinux/enforce
-    /vm/xtask in-guest selinux
-    end
 fi
-/vm/xtask in-guest plain
-if ! grep -q '"phase":"systemd"' /vm/plan.json; then
-    end
-fi
-exec /lib/systemd/systemd
+run
