@@ -74,7 +74,7 @@ mod user_namespaces;
 use std::{fs, os::unix::fs::symlink, process::Command};
 
 use bundle::{Bundle, join_namespace};
-use davit_integration_tests::{Run, wait};
+use davit_integration_tests::{Finished, Run, wait};
 use serde_json::{Value, json};
 
 #[test]
@@ -574,4 +574,16 @@ fn shell_words(command: &Command) -> String {
         word
     };
     words.map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a command at a terminal. How the terminal shows that nobody types anything is left out: it may come at any moment.
+fn at_a_terminal(command: &Command) -> Finished {
+    let mut script = Command::new("script");
+    let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let mut finished = script
+        .args(["-qec", &shell_words(command), "/dev/null"])
+        .envs(variables)
+        .finish();
+    finished.stdout = finished.stdout.replace("^@", "").replace("^D\u{8}\u{8}", "");
+    finished
 }

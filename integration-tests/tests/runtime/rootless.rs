@@ -15,10 +15,10 @@ use davit_integration_tests::{Finished, Run, program, wait};
 use serde_json::{Value, json};
 
 use super::{
+    at_a_terminal,
     bundle::{Bundle, join_namespace, without_namespace},
     seccomp::{agent, asks_about},
     security::binary::{EXECUTE_THE_RUNTIME, Held},
-    shell_words,
     update::v2_alone,
 };
 
@@ -301,12 +301,7 @@ fn whether_missing_rights_on_cgroups_are_passed_over_can_be_said() {
 fn an_ordinary_users_program_has_a_terminal() {
     let rootless = Rootless::new();
     let id = rootless.bundle.id();
-    let at_a_terminal = |args: &[&str]| {
-        let line = shell_words(&rootless.command(args));
-        let mut script = Command::new("script");
-        script.args(["-qec", &line, "/dev/null"]);
-        script.env("XDG_RUNTIME_DIR", rootless.bundle.file("run")).finish()
-    };
+    let at_a_terminal = |args: &[&str]| at_a_terminal(&rootless.command(args));
     let asked = "tty; stat -c %u $(tty); echo all > /dev/console";
     rootless.bundle.edit(|config| {
         config["process"]["terminal"] = json!(true);

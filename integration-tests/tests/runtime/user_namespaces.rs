@@ -10,8 +10,8 @@ use davit_integration_tests::{Run, wait};
 use serde_json::{Value, json};
 
 use super::{
+    at_a_terminal,
     bundle::{Bundle, join_namespace},
-    shell_words,
 };
 
 /// Where the container's ids begin outside.
@@ -266,13 +266,7 @@ fn a_terminal_belongs_to_the_user_inside() {
     });
     let script = "tty; stat -c %u:%g $(tty) /dev/console; echo all > /dev/console";
     bundle.edit(|config| config["process"]["args"] = json!(["sh", "-c", script]));
-    let at_a_terminal = |args: &[&str]| {
-        let line = shell_words(&bundle.command(args));
-        Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
-            .finish()
-            .code_is(0)
-    };
+    let at_a_terminal = |args: &[&str]| at_a_terminal(&bundle.command(args)).code_is(0);
     let said = at_a_terminal(&["run", "--bundle", &bundle.path(), bundle.id()]);
     // The group of terminals, as the config mounts devpts.
     let expected = "/dev/pts/0\r\n5:5\r\n5:5\r\nall\r\n";
