@@ -49,10 +49,20 @@ mod tests {
         assert!(!resources.devices().as_ref().unwrap()[0].allow());
     }
 
+    /// runc's own suite has `cpu` and `CPU` in one config.
     #[test]
-    fn one_name_in_two_cases_is_refused() {
+    fn two_spellings_are_read_together_and_may_not_differ() {
+        let resources = json!({"cpu": {"shares": 3}, "CPU": {"Cpus": "0", "SHARES": 3}});
+        let resources = parse_resources(resources).unwrap();
+        let cpu = resources.cpu().as_ref().unwrap();
+        assert_eq!((cpu.shares(), cpu.cpus().as_deref()), (Some(3), Some("0")));
         let resources = json!({"pids": {"limit": 1}, "PIDS": {"limit": 2}});
-        assert!(parse_resources(resources).unwrap_err().to_string().contains("pids"));
+        assert!(
+            parse_resources(resources)
+                .unwrap_err()
+                .to_string()
+                .contains("limit is there in two spellings")
+        );
     }
 
     #[test]

@@ -87,44 +87,62 @@ fn is_odd(name: &[u8]) -> bool {
     !is(<[u8]>::eq) && (is(<[u8]>::eq_ignore_ascii_case) || name.contains(&b'\\'))
 }
 
-/// Gives names the case that they have in the specification, and drops what is `null`. One name in two cases is refused: which of
-/// the two counts would depend on who reads it.
+/// Gives names the case that they have in the specification, and drops what is `null`. What stands under two spellings of one name
+/// is read together, as Go reads it; but where the two differ it is refused, since which of them counts would depend on the reader.
 ///
 /// The depth is that of the JSON, which its parser limits.
 pub(crate) fn spell(value: &mut Value) -> serde_json::Result<()> {
     match value {
         Value::Array(items) => items.iter_mut().try_for_each(spell),
         Value::Object(object) => {
-            spell_names(object)?;
-            object.iter_mut().try_for_each(|(name, value)| match name.as_str() {
-                // The names below are files, parameters and anybody's own.
-                "unified" | "sysctl" | "annotations" => Ok(()),
-                // The names below are devices, and only what is below those is ours.
-                "rdma" | "netDevices" => {
-                    let mut devices = value.as_object_mut().into_iter().flatten();
-                    devices.try_for_each(|(_, device)| spell(device))
+            for (name, value) in object.iter_mut() {
+                match known(name) {
+                    // The names below are files, parameters and anybody's own.
+                    Some("unified" | "sysctl" | "annotations") => {}
+                    // The names below are devices, and only what is below those is ours.
+                    Some("rdma" | "netDevices") => {
+                        let mut devices = value.as_object_mut().into_iter().flatten();
+                        devices.try_for_each(|(_, device)| spell(device))?;
+                    }
+                    _ => spell(value)?,
                 }
-                _ => spell(value),
-            })
+            }
+            spell_names(object)
         }
         _ => Ok(()),
     }
+}
+
+/// The specification's spelling of a name.
+fn known(name: &str) -> Option<&'static str> {
+    NAMES.into_iter().find(|known| known.eq_ignore_ascii_case(name))
 }
 
 fn spell_names(object: &mut Map<String, Value>) -> serde_json::Result<()> {
     object.retain(|_, value| !value.is_null());
     let odd: Vec<(String, &str)> = object
         .keys()
-        .filter(|name| !NAMES.contains(&name.as_str()))
-        .filter_map(|name| {
-            let known = NAMES.iter().find(|known| known.eq_ignore_ascii_case(name))?;
-            Some((name.clone(), *known))
-        })
+        .filter_map(|name| Some((name.clone(), known(name).filter(|known| known != name)?)))
         .collect();
     for (name, known) in odd {
         let value = object.remove(&name).unwrap_or_default();
-        if object.insert(known.into(), value).is_some() {
-            return Err(serde_json::Error::custom(format!("{known} is there in two spellings")));
+        unite(object, known.into(), value)?;
+    }
+    Ok(())
+}
+
+/// Adds a value to an object, into the one that is there already.
+fn unite(object: &mut Map<String, Value>, name: String, value: Value) -> serde_json::Result<()> {
+    match (object.get_mut(&name), value) {
+        (None, value) => drop(object.insert(name, value)),
+        (Some(Value::Object(one)), Value::Object(other)) => {
+            return other.into_iter().try_for_each(|(name, value)| unite(one, name, value));
+        }
+        (Some(one), other) if *one == other => {}
+        _ => {
+            return Err(serde_json::Error::custom(format!(
+                "{name} is there in two spellings, which differ"
+            )));
         }
     }
     Ok(())
@@ -160,15 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn one_name_in_two_cases_is_refused() {
+    fn what_is_in_two_spellings_is_read_together_and_may_not_differ() {
         for json in [
             r#"{"root": {"readonly": false, "readOnly": true}}"#,
             r#"{"root": {"READONLY": false, "readOnly": true}}"#,
-            r#"{"linux": {"sysctl": {}}, "Linux": {}}"#,
+            r#"{"linux": {"sysctl": {"a": "1"}}, "Linux": {"SYSCTL": {"a": "2"}}}"#,
         ] {
             let refusal = from_slice::<Config>(json.as_bytes()).unwrap_err().to_string();
             assert!(refusal.contains("in two spellings"), "{refusal}");
         }
+        let both = config(
+            r#"{"process": {"user": {"uid": 5}}, "Process": {"USER": {"gid": 7, "UID": 5}},
+            "linux": {"sysctl": {"a.Mode": "1"}}, "Linux": {"Sysctl": {"a.mode": "2"}}}"#,
+        );
+        let user = both.process.unwrap().user;
+        assert_eq!((user.uid, user.gid, both.linux.sysctl.len()), (5, 7, 2));
         let kept = config(r#"{"Hostname": "x", "annotations": {"Type": "a", "type": "b"}}"#);
         assert_eq!(kept.annotations.len(), 2);
     }
