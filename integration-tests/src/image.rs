@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::{peers, program, workspace::run};
 
@@ -17,8 +17,7 @@ pub fn busybox_root(folder: &Path) -> Result<()> {
         fs::create_dir_all(folder.join(name))?;
     }
     let busybox = folder.join("bin/busybox");
-    ensure!(fs::exists("/bin/busybox")?, "busybox-static is not installed");
-    program::copy("/bin/busybox", &busybox);
+    program::copy("/bin/busybox", &busybox).context("busybox-static is not installed")?;
     fs::set_permissions(folder.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     let applets = Command::new("/bin/busybox").arg("--list").output()?;
     for applet in String::from_utf8_lossy(&applets.stdout)

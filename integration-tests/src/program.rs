@@ -5,15 +5,13 @@
 
 use std::{path::Path, process::Command};
 
-use crate::Run;
+use anyhow::Result;
 
-/// Copies a program.
-///
-/// # Panics
-/// Where it is not there, or the place is not ours.
-#[track_caller]
-pub fn copy(from: impl AsRef<Path>, to: &Path) {
-    Command::new("cp").arg(from.as_ref()).arg(to).finish().ok();
+use crate::{Run, workspace::run};
+
+/// Copies a program, which everybody may execute then.
+pub fn copy(from: impl AsRef<Path>, to: &Path) -> Result<()> {
+    run(Command::new("install").args(["-m", "755"]).arg(from.as_ref()).arg(to))
 }
 
 /// Writes a script that everybody may execute.

@@ -20,7 +20,7 @@ const RUN: &str = include_str!("run.sh");
 pub enum Boot {
     /// The kernel's defaults, and no systemd.
     Plain,
-    /// The same once more, for the time that it takes.
+    /// The same once more: each has half of the runtime's tests, and they run beside each other.
     Again,
     /// systemd on cgroup v2.
     Systemd,
@@ -58,7 +58,7 @@ impl Boot {
 }
 
 /// A module of tests, and the start in which it runs.
-type Moments = &'static [(&'static str, Option<Boot>)];
+type Starts = &'static [(&'static str, Option<Boot>)];
 
 /// No start of the machine: these run outside of it alone.
 const HOST: Option<Boot> = None;
@@ -66,7 +66,7 @@ const PLAIN: Option<Boot> = Some(Boot::Plain);
 const AGAIN: Option<Boot> = Some(Boot::Again);
 
 /// The test programs: package, target, and for each module of tests (`""` for all) the start in which it runs.
-const PROGRAMS: &[(&str, &str, Moments)] = &[
+const PROGRAMS: &[(&str, &str, Starts)] = &[
     ("davit-cgroup", "on_this_machine", &[("", PLAIN)]),
     ("davit-cgroup", "against_cgroups_rs", &[("", PLAIN)]),
     (

@@ -186,7 +186,7 @@ impl Bundle {
     pub fn private_runtime(&self) -> PathBuf {
         let copy = self.scratch.join("runtime-copy");
         let original = self.command(&[]).get_program().to_owned();
-        program::copy(original, &copy);
+        program::copy(original, &copy).expect("the runtime is built");
         copy
     }
 }

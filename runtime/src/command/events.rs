@@ -28,9 +28,9 @@ struct Event<'a> {
 
 pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
     let (folder, record) = store.find(&id(&args.id)?)?;
-    let interval = Some(args.interval)
-        .filter(|interval| !interval.is_zero())
-        .ok_or_else(|| CommandError::Usage("duration interval must be greater than 0".into()))?;
+    if args.interval.is_zero() {
+        return Err(CommandError::Usage("duration interval must be greater than 0".into()));
+    }
     if Status::of(&folder, &record) == Status::Stopped {
         return Err(CommandError::State(format!(
             "container with id {} is not running",
@@ -40,7 +40,7 @@ pub(super) fn run(store: &Store, args: &Events) -> Result<(), CommandError> {
     let cgroup = record.cgroup()?;
     match args.stats {
         true => Ok(show(&record, "stats", Some(stats(&record, &cgroup)?))?),
-        false => watch(&record, &cgroup, interval),
+        false => watch(&record, &cgroup, args.interval),
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     filesystem::filesystem as private_tmpfs,
     gate::Gate,
     mount::{MountError, Step, attach, copy},
-    options::{I_VERSION, MountOptions, Tree},
+    options::{self, I_VERSION, MountOptions, Tree},
 };
 
 /// What mount(2) reads at most, the final NUL included.
@@ -44,7 +44,7 @@ const NEW: MountFlags = MountFlags::RDONLY
 
 /// A new, detached mount of a file system.
 pub(super) fn filesystem(gate: &Gate, kind: &str, source: &str, options: &MountOptions) -> Result<OwnedFd, MountError> {
-    let data = options.data.join(",");
+    let data = options::as_text(&options.data);
     // The kernel would cut it off without a word, and mount something else than was asked for (CVE-2021-43784's kind).
     if data.len() >= PAGE || source.len() >= PAGE {
         return Err(MountError::TooLong(kind.into(), PAGE - 1));

@@ -221,6 +221,18 @@ fn parts(option: &str) -> Vec<String> {
     parts
 }
 
+/// The options of a file system in the form of mount(2), which takes the commas of an SELinux context in quotes alone.
+pub(super) fn as_text(data: &[String]) -> String {
+    let text = |option: &String| match CONTEXTS
+        .iter()
+        .find_map(|name| Some((name, option.strip_prefix(name)?)))
+    {
+        Some((name, context)) => format!("{name}\"{context}\""),
+        None => option.clone(),
+    };
+    data.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
 /// The options that are SELinux's.
 const CONTEXTS: [&str; 4] = ["context=", "fscontext=", "defcontext=", "rootcontext="];
 

@@ -48,6 +48,13 @@ fn an_option_of_a_file_system_may_be_several_or_none() {
 }
 
 #[test]
+fn a_context_keeps_its_commas_where_mount_2_reads_it() {
+    let options = parse(&["size=1m", r#"context="u:r:t:s0:c1,c2""#, "rootcontext=u:r:t:s0"]);
+    let expected = r#"size=1m,context="u:r:t:s0:c1,c2",rootcontext="u:r:t:s0""#;
+    assert_eq!(as_text(&options.data), expected);
+}
+
+#[test]
 fn the_last_of_two_contrary_options_wins() {
     assert!(!parse(&["ro", "rw"]).read_only());
     assert!(parse(&["rw", "ro"]).read_only());
