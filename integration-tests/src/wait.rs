@@ -1,7 +1,7 @@
 //! Waiting for a condition, with a deadline and a name.
 
 use std::{
-    fs,
+    fs, io,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -23,6 +23,18 @@ pub fn until<T>(what: &str, seconds: u64, mut condition: impl FnMut() -> Option<
 #[track_caller]
 pub fn until_true(what: &str, seconds: u64, mut condition: impl FnMut() -> bool) {
     until(what, seconds, || condition().then_some(()));
+}
+
+/// A call on a socket with a time limit, again as often as a signal cuts it short. The kernel restarts no such call
+/// (signal(7)), and one that is ignored does cut it short: the SIGCHLD that comes while a thread starts its next child,
+/// with every signal blocked, wakes another thread of the tests before it is thrown away.
+pub fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// [`until_true`] for a process that a signal is to stop.

@@ -13,7 +13,10 @@ use std::{
 };
 
 use davit_integration_tests::{Run, wait};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::{
+    io::retry_on_intr,
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
+};
 use serde_json::json;
 
 use crate::{bundle::Bundle, shell_words};
@@ -28,9 +31,8 @@ pub fn receive(listener: &UnixListener) -> (Vec<u8>, OwnedFd) {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut slices = [IoSliceMut::new(&mut text)];
-    let length = recvmsg(&connection, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)
-        .expect("a message")
-        .bytes;
+    let message = retry_on_intr(|| recvmsg(&connection, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC));
+    let length = message.expect("a message").bytes;
     let mut fds: Vec<OwnedFd> = control
         .drain()
         .flat_map(|message| match message {

@@ -45,7 +45,7 @@ impl Service {
     /// The next message; a descriptor that comes with it is closed, which answers a barrier.
     fn hear(&self) -> String {
         let mut buffer = [0; 4096];
-        let length = self.manager.recv(&mut buffer).expect("a message");
+        let length = wait::uninterrupted(|| self.manager.recv(&mut buffer)).expect("a message");
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 }
@@ -123,7 +123,8 @@ fn a_foreground_run_is_the_main_process_and_passes_on_to_the_end() {
     at_a_terminal.args(["-qec", &format!("{}; exit $?", shell_words(&run)), "/dev/null"]);
     at_a_terminal
         .env("NOTIFY_SOCKET", bundle.file("manager"))
-        .stdin(Stdio::null());
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     for (mut run, terminal) in [(run, false), (at_a_terminal, true)] {
         bundle.edit(|config| config["process"]["terminal"] = json!(terminal));
         let mut run = run.spawn().expect("the runtime is built");
