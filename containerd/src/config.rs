@@ -1,14 +1,18 @@
-//! Places and the configuration file.
+//! What the daemon works with: its places, its sockets, its limits of time, and what it does with itself.
 //!
-//! The file has containerd's keys, as far as they mean something here. A key that is not known is an error that names it: a
-//! setting that is silently ignored is worse than none.
+//! [`file`] has the keys, [`load`] finds and merges the files. A key that nobody knows is an error that names it: a setting that
+//! is silently ignored is worse than none. One of containerd's that has no effect here is named in the log, so that
+//! containerd's own file can be used; one whose effect would be missed is refused.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{path::PathBuf, time::Duration};
 
-use serde::Deserialize;
+use davit_tasks::Timeouts;
+
+pub mod file;
+pub mod load;
+
+pub use file::{File, Format, Owner, Personality};
+pub use load::{ConfigError, load};
 
 /// The longest path of a unix socket, without the closing zero (`sun_path`, unix(7)).
 const LONGEST_SOCKET: usize = 107;
@@ -16,114 +20,48 @@ const LONGEST_SOCKET: usize = 107;
 /// The length of a shim's socket name: a SHA-256 in hexadecimal digits.
 const SOCKET_NAME: usize = 64;
 
-/// Where a daemon keeps its things.
+/// A socket and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// off, error, warn, info, debug or trace.
+    pub level: String,
+    /// Lines for people or for programs.
+    pub format: Format,
+}
+
+/// The settings of a daemon, every one of them valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What must survive a reboot.
     pub root: PathBuf,
     /// What may go with a reboot: bundles and sockets.
     pub state: PathBuf,
-    /// The gRPC socket. The ttrpc socket for shims lies beside it, with `.ttrpc` appended.
-    pub address: PathBuf,
-    /// What is logged: off, error, warn, info, debug or trace.
-    pub log_level: String,
-}
-
-/// A configuration file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// It cannot be read.
-    #[error("read config {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It is not TOML, or has a key that is not known.
-    #[error("config {path}")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Why, with the key and its line.
-        source: Box<toml::de::Error>,
-    },
-    /// It is of a generation with other keys.
-    #[error("config {path}: version {version} is not supported, expected 2 or 3")]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// What it says.
-        version: i64,
-    },
-}
-
-/// The configuration file: the keys of containerd's that are known here.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    version: Option<i64>,
-    /// [`Config::root`].
-    pub root: Option<PathBuf>,
-    /// [`Config::state`].
-    pub state: Option<PathBuf>,
-    /// The section `[grpc]`.
-    #[serde(default)]
-    pub grpc: Grpc,
-    /// The section `[debug]`.
-    #[serde(default)]
-    pub debug: Debug,
-}
-
-/// The section `[grpc]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Grpc {
-    /// [`Config::address`].
-    pub address: Option<PathBuf>,
-}
-
-/// The section `[debug]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Debug {
-    /// [`Config::log_level`].
-    pub level: Option<String>,
-}
-
-impl File {
-    /// Reads `path`.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(path, &text)
-    }
-
-    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let file: Self = toml::from_str(text).map_err(|source| ConfigError::Parse {
-            path: path.into(),
-            source: source.into(),
-        })?;
-        match file.version {
-            None | Some(2 | 3) => Ok(file),
-            Some(version) => Err(ConfigError::Version {
-                path: path.into(),
-                version,
-            }),
-        }
-    }
+    /// The gRPC socket.
+    pub grpc: Socket,
+    /// The ttrpc socket, on which shims forward their events.
+    pub ttrpc: Socket,
+    /// What is logged.
+    pub log: Log,
+    /// The daemon's own `oom_score_adj`; 0 leaves it.
+    pub oom_score: i32,
+    /// The cgroup that the daemon puts itself into, relative to each hierarchy's root; empty leaves it where it is.
+    pub cgroup: String,
+    /// How long shims may take.
+    pub timeouts: Timeouts,
+    /// How often the restart monitor looks at every container; `None` where it is disabled.
+    pub restart_interval: Option<Duration>,
 }
 
 impl Config {
-    /// The socket on which shims forward their events.
-    pub fn ttrpc_address(&self) -> PathBuf {
-        let mut address = self.address.clone().into_os_string();
-        address.push(".ttrpc");
-        address.into()
-    }
-
     /// The folder in which shims make their sockets: below `state`, unless a socket's path would be too long there.
     pub fn socket_dir(&self) -> PathBuf {
         let ours = self.state.join("s");
@@ -137,41 +75,18 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-
-    fn parse(text: &str) -> Result<File, ConfigError> {
-        File::parse(Path::new("c.toml"), text)
-    }
-
-    #[test]
-    fn known_keys_are_taken() {
-        let file = parse("version = 3\nroot = '/a'\nstate = '/b'\n[grpc]\naddress = '/c'\n").unwrap();
-        assert_eq!(file.root, Some("/a".into()));
-        assert_eq!(file.grpc.address, Some("/c".into()));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let ConfigError::Parse { source, .. } = parse("rooot = '/a'\n").unwrap_err() else {
-            panic!("expected a parse error");
-        };
-        assert!(source.to_string().contains("rooot"), "{source}");
-        assert!(parse("[grpc]\nuid = 0\n").is_err());
-        assert!(parse("version = 9\n").is_err());
-    }
 
     #[test]
     fn shim_sockets_go_elsewhere_where_their_paths_would_be_too_long() {
-        let at = |state: &str| Config {
-            root: "/r".into(),
-            state: state.into(),
-            address: "/a".into(),
-            log_level: String::new(),
+        let at = |state: &str| {
+            let mut config = File::of(Personality::Davit).into_config().unwrap().0;
+            config.state = state.into();
+            config.socket_dir()
         };
-        assert_eq!(at("/run/x").socket_dir(), Path::new("/run/x/s"));
-        assert_eq!(
-            at(&format!("/{}", "x".repeat(60))).socket_dir(),
-            Path::new("/run/davit/s")
-        );
+        assert_eq!(at("/run/x"), Path::new("/run/x/s"));
+        assert_eq!(at(&format!("/{}", "x".repeat(60))), Path::new("/run/davit/s"));
     }
 }

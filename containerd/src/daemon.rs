@@ -56,11 +56,12 @@ fn launcher(config: &Config) -> Launcher {
     Launcher {
         version: version::API.into(),
         program: env::current_exe().unwrap_or_else(|_| PathBuf::from("davit-containerd")),
-        address: config.address.clone(),
-        ttrpc_address: config.ttrpc_address(),
+        address: config.grpc.path.clone(),
+        ttrpc_address: config.ttrpc.path.clone(),
         socket_dir: config.socket_dir(),
-        debug: matches!(config.log_level.as_str(), "debug" | "trace"),
+        debug: matches!(config.log.level.as_str(), "debug" | "trace"),
         open_files: raise_open_files(),
+        timeouts: config.timeouts,
     }
 }
 

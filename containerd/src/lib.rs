@@ -4,16 +4,20 @@
 //! kept here is the record of what a client asked for, and the way to the shims. After a restart the record is reconciled
 //! with the shims that are found, never the other way round.
 //!
-//! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`daemon`] (what the services
+//! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services), [`daemon`] (what the services
 //! share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
 //! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
-//! shims that cannot do so publish them).
+//! shims that cannot do so publish them), [`oci_hook`] (one that fills in a hook's arguments).
 
+pub mod arguments;
 pub mod config;
 pub mod containers;
 pub mod daemon;
 pub mod events;
 pub mod forward;
+pub mod logging;
+pub mod oci_hook;
+pub mod oneself;
 pub mod publish;
 pub mod server;
 pub mod services;

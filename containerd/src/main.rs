@@ -1,87 +1,18 @@
 //! `davit-containerd`, also runs as `containerd`.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{env, io, io::Write, process::ExitCode};
 
-use anyhow::{Context, anyhow};
-use clap::{Parser, Subcommand};
 use davit_containerd::{
-    config::{Config, File},
-    publish, server,
+    arguments::{Arguments, Command, Shown},
+    config::{File, Personality},
+    logging, oci_hook, oneself, publish, server,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
-
-/// The configuration file that is read where none is named, if it exists.
-const DEFAULT_FILE: &str = "/etc/davit/containerd.toml";
-
-/// Container manager: containerd's API over snapshots, content and shims
-#[derive(Debug, Parser)]
-#[command(version, disable_help_subcommand = true)]
-struct Arguments {
-    /// Folder of what must survive a reboot
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Folder of what may go with a reboot
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-    /// Socket of the gRPC API
-    #[arg(short, long, value_name = "SOCKET")]
-    address: Option<PathBuf>,
-    /// What is logged: trace, debug, info, warn, error
-    #[arg(short, long, value_name = "LEVEL")]
-    log_level: Option<String>,
-    /// Configuration file
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Publish the event on standard input, for shims that cannot do so themselves
-    Publish {
-        /// Topic of the event
-        #[arg(long)]
-        topic: String,
-        /// Namespace of the event
-        #[arg(long)]
-        namespace: String,
-    },
-}
-
-impl Arguments {
-    fn into_config(self) -> anyhow::Result<Config> {
-        let file = match &self.config {
-            Some(path) => File::read(path)?,
-            None if Path::new(DEFAULT_FILE).exists() => File::read(Path::new(DEFAULT_FILE))?,
-            None => File::default(),
-        };
-        Ok(Config {
-            root: absolute(self.root.or(file.root), "/var/lib/davit/containerd")?,
-            state: absolute(self.state.or(file.state), "/run/davit/containerd")?,
-            address: absolute(
-                self.address.or(file.grpc.address),
-                "/run/davit/containerd/containerd.sock",
-            )?,
-            log_level: self.log_level.or(file.debug.level).unwrap_or_else(|| "info".into()),
-        })
-    }
-}
-
-/// Shims run in other folders: every path they are given is absolute.
-fn absolute(path: Option<PathBuf>, default: &str) -> anyhow::Result<PathBuf> {
-    let path = path.unwrap_or_else(|| default.into());
-    std::path::absolute(&path).with_context(|| format!("path {}", path.display()))
-}
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let (arguments, personality) = Arguments::read(env::args_os());
+    match run(arguments, personality) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("davit-containerd: {error:#}");
@@ -90,55 +21,52 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(mut arguments: Arguments) -> anyhow::Result<()> {
-    let command = arguments.command.take();
-    let config = arguments.into_config()?;
-    let filter = log_filter(&config.log_level)?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        // It would say that it cannot log, and where it cannot that would be a panic: whoever reads may go.
-        .log_internal_errors(false)
-        .init();
+fn run(mut arguments: Arguments, personality: Personality) -> anyhow::Result<()> {
+    match arguments.command.take() {
+        None => serve(arguments, personality),
+        Some(Command::Config { which }) => show(which, &arguments, personality),
+        Some(Command::OciHook { program }) => oci_hook::run(&program),
+        Some(Command::Publish { topic, namespace }) => {
+            let (config, _) = arguments.file(personality)?.into_config()?;
+            let publishing = publish::run(&config.grpc.path, &namespace, &topic);
+            tokio::runtime::Runtime::new()?.block_on(publishing)
+        }
+    }
+}
+
+fn show(which: Shown, arguments: &Arguments, personality: Personality) -> anyhow::Result<()> {
+    let file = match which {
+        Shown::Default => File::of(personality),
+        Shown::Dump => arguments.file(personality)?,
+    };
+    Ok(io::stdout().write_all(toml::to_string(&file)?.as_bytes())?)
+}
+
+fn serve(arguments: Arguments, personality: Personality) -> anyhow::Result<()> {
+    let (config, notices) = arguments.file(personality)?.into_config()?;
+    let level = logging::start(&config.log)?;
+    for notice in notices {
+        tracing::warn!("configuration: {notice}");
+    }
+    if config.oom_score != 0
+        && let Err(error) = oneself::set_oom_score(config.oom_score)
+    {
+        tracing::warn!(score = config.oom_score, %error, "set the OOM score");
+    }
+    if !config.cgroup.is_empty() {
+        oneself::join_cgroup(&config.cgroup)
+            .map_err(|error| anyhow::anyhow!("cgroup.path {:?}: {error}", config.cgroup))?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        if let Some(Command::Publish { topic, namespace }) = command {
-            return publish::run(&config.address, &namespace, &topic).await;
-        }
         let stop = CancellationToken::new();
         stop_on_signal(stop.clone())?;
+        change_level_on_hangup(arguments, personality, level)?;
         Ok(server::serve(config, stop).await?)
     });
     // A blocked file operation must not hold up the end.
     runtime.shutdown_background();
     result
-}
-
-/// One level for all of our own; what the libraries say of every frame is of use to nobody.
-fn log_filter(level: &str) -> anyhow::Result<EnvFilter> {
-    let level: LevelFilter = level
-        .parse()
-        .map_err(|_| anyhow!("log level {level:?} is not one of off, error, warn, info, debug, trace"))?;
-    Ok([
-        "h2",
-        "hyper",
-        "hyper_util",
-        "tonic",
-        "tower",
-        "ttrpc",
-        "rustls",
-        "reqwest",
-    ]
-    .into_iter()
-    .map(|library| {
-        format!("{library}=warn")
-            .parse()
-            .expect("a library's directive is well-formed")
-    })
-    .fold(
-        EnvFilter::default().add_directive(level.into()),
-        EnvFilter::add_directive,
-    ))
 }
 
 fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
@@ -150,6 +78,21 @@ fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
             _ = interrupt.recv() => tracing::info!(signal = "SIGINT", "stopping"),
         }
         stop.cancel();
+    });
+    Ok(())
+}
+
+/// SIGHUP: the level of the log is read again. A file that is wrong by now changes nothing.
+fn change_level_on_hangup(arguments: Arguments, personality: Personality, level: logging::Level) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let file = arguments.file(personality).map_err(anyhow::Error::from);
+            match file.and_then(|file| level.set(&file.debug.level).map(|()| file)) {
+                Ok(file) => tracing::info!(level = file.debug.level, "log level read again"),
+                Err(error) => tracing::error!("log level stays: {error:#}"),
+            }
+        }
     });
     Ok(())
 }

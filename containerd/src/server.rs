@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::{fs::DirBuilderExt, fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt, chown},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -14,7 +17,11 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
-use crate::{config::Config, daemon::Daemon, forward, services};
+use crate::{
+    config::{Config, Owner, Socket},
+    daemon::Daemon,
+    forward, services,
+};
 
 /// How long open calls may take to end once the daemon is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -65,8 +72,8 @@ pub enum ServerError {
 pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServerError> {
     make_folder(&config.root, 0o711)?;
     make_folder(&config.state, 0o711)?;
-    let calls = listen(&config.address)?;
-    let forwarded = listen(&config.ttrpc_address())?;
+    let calls = listen(&config.grpc)?;
+    let forwarded = listen(&config.ttrpc)?;
     let daemon = Daemon::open(config, stop)?;
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
     let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
@@ -78,7 +85,7 @@ async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), Serv
     let server = Server::builder()
         .add_routes(routes(daemon)?)
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), daemon.stop.clone().cancelled_owned());
-    tracing::info!(address = %daemon.config.address.display(), version = crate::version::PROGRAM, "serving");
+    tracing::info!(address = %daemon.config.grpc.path.display(), version = crate::version::PROGRAM, "serving");
     tokio::pin!(server);
     tokio::select! {
         result = &mut server => return Ok(result?),
@@ -127,21 +134,23 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), ServerError> {
         })
 }
 
-/// A listening socket that only its owner may use. One left behind by a dead daemon is replaced, a live one is not.
-pub(crate) fn listen(path: &Path) -> Result<UnixListener, ServerError> {
+/// A listening socket that only its owner may use, and the owner's group where it is not root's. One left behind by a dead
+/// daemon is replaced, a live one is not.
+pub(crate) fn listen(socket: &Socket) -> Result<UnixListener, ServerError> {
+    let path = &socket.path;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_folder(folder, 0o700)?;
     }
     if UnixStream::connect(path).is_ok() {
         return Err(ServerError::InUse(path.into()));
     }
-    bind(path).map_err(|source| ServerError::Listen {
+    bind(path, socket.owner).map_err(|source| ServerError::Listen {
         path: path.into(),
         source,
     })
 }
 
-fn bind(path: &Path) -> io::Result<UnixListener> {
+fn bind(path: &Path, owner: Owner) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -151,6 +160,10 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     umask(before);
     let listener = listener?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    if owner != Owner::default() {
+        chown(path, Some(owner.uid), Some(owner.gid))?;
+    }
+    let mode = if owner.gid == 0 { 0o600 } else { 0o660 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }

@@ -152,7 +152,14 @@ impl Engine {
 impl Manager {
     /// Starts the manager alone.
     pub fn start(scratch: &Scratch) -> Self {
-        Self::run(scratch, scratch.program("davit-containerd"))
+        Self::start_with(scratch, &[])
+    }
+
+    /// Starts the manager with more arguments.
+    pub fn start_with(scratch: &Scratch, arguments: &[&str]) -> Self {
+        let mut command = scratch.program("davit-containerd");
+        command.args(arguments);
+        Self::run(scratch, command)
     }
 
     /// Starts the manager among the peers, where it finds `containerd-shim-runc-v2` and runc.

@@ -8,7 +8,7 @@ use std::{
     sync::Mutex,
 };
 
-use crate::{peers, sweep, workspace};
+use crate::{peers, program, sweep, workspace};
 
 /// A folder below `/tmp` (the peers see it), a bridge name and a subnet that no other test has.
 ///
@@ -79,7 +79,7 @@ impl Scratch {
             for entry in fs::read_dir(&self.programs).expect("the programs are built").flatten() {
                 let (from, to) = (entry.path(), folder.join(entry.file_name()));
                 if fs::hard_link(&from, &to).is_err() {
-                    fs::copy(from, to).expect("a program can be copied");
+                    program::copy(from, &to).expect("a program can be copied");
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink};
 
-use davit_integration_tests::{Containerd, Dockerd, Engine, Manager, Run, Scratch, image};
+use davit_integration_tests::{Containerd, Dockerd, Engine, Manager, Run, Scratch, image, program};
 
 const HELLO: &[&str] = &["sh", "-c", "echo hello; exit 3"];
 
@@ -49,7 +49,7 @@ fn a_real_containerd_runs_our_shim_with_runc() {
     let programs = scratch.join("with-runc");
     fs::create_dir(&programs).expect("the folder is ours");
     let shim = programs.join("containerd-shim-davit-v1");
-    fs::copy(scratch.shared_programs().join("containerd-shim-davit-v1"), &shim).expect("a program can be copied");
+    program::copy(scratch.shared_programs().join("containerd-shim-davit-v1"), &shim).expect("a program can be copied");
     symlink("/usr/sbin/runc", programs.join("davit-runtime")).expect("the folder is ours");
     ctr_runs(
         &scratch,

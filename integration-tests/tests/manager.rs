@@ -1,6 +1,10 @@
 //! The real `ctr` against the manager: what it does with tasks, and that neither a killed shim nor a killed manager is ever
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
+mod manager {
+    mod configuration;
+}
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -140,7 +144,7 @@ impl World {
                 // A shim takes the runtime beside it.
                 let shim = folder.join(self.shim.program());
                 let built = self.scratch.program(self.shim.program());
-                fs::copy(built.get_program(), &shim).expect("the shim can be copied");
+                program::copy(built.get_program(), &shim).expect("the shim can be copied");
                 let runtime = self.scratch.program("davit-runtime").get_program().into();
                 (runtime, vec!["--runtime".into(), shim])
             }

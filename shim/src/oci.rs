@@ -51,8 +51,8 @@ pub enum CallStdio {
 /// A runtime that could not be run or that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    /// It did not start.
-    #[error("{what}: cannot run {binary}: {source}")]
+    /// It did not start. In Go's words: Docker looks for them.
+    #[error("{what}: {}", in_words(binary, source))]
     Spawn {
         /// The failure in Docker's words.
         what: &'static str,
@@ -69,6 +69,13 @@ pub enum OciError {
         /// The last error in its log, or what else is known.
         message: String,
     },
+}
+
+fn in_words(binary: &str, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::NotFound && !binary.contains('/') {
+        return format!("exec: {binary:?}: executable file not found in $PATH");
+    }
+    format!("fork/exec {binary}: {error}")
 }
 
 impl OciError {

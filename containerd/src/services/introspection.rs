@@ -35,8 +35,17 @@ struct Service {
 pub fn service(daemon: &Daemon) -> io::Result<IntrospectionServer<impl Introspection>> {
     Ok(limited!(IntrospectionServer::new(Service {
         uuid: uuid(&daemon.config.root.join("uuid"))?,
-        plugins: plugins::all(&daemon.config),
+        plugins: plugins::all(&daemon.config.root),
     })))
+}
+
+/// The names of all plugins as configuration files have them.
+pub fn uris() -> Vec<String> {
+    let plugins = plugins::all(Path::new(""));
+    plugins
+        .iter()
+        .map(|plugin| format!("{}.{}", plugin.r#type, plugin.id))
+        .collect()
 }
 
 /// The identity of this server: made once, kept for ever.

@@ -18,8 +18,33 @@ use crate::{
 
 /// How long a shim may take to start; generous, since a machine under load starts hundreds at once.
 const START: Duration = Duration::from_secs(60);
-/// How long the cleaning up after a dead shim, or the asking for information, may take.
-const CLEAN_UP: Duration = Duration::from_secs(10);
+/// How long the asking for information may take.
+const INFORMATION: Duration = Duration::from_secs(10);
+
+/// How long shims may take for what they do at once unless something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// The cleaning up after a dead shim.
+    pub clean_up: Duration,
+    /// The answer of the shim of an earlier run. All are asked at the same time, so that one that hangs does not hold up the
+    /// others.
+    pub load: Duration,
+    /// The agreement to end.
+    pub shutdown: Duration,
+    /// The state of a process.
+    pub state: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            clean_up: Duration::from_secs(10),
+            load: Duration::from_secs(5),
+            shutdown: Duration::from_secs(3),
+            state: Duration::from_secs(2),
+        }
+    }
+}
 
 /// What every shim's program is told about this daemon.
 #[derive(Clone, Debug)]
@@ -39,6 +64,8 @@ pub struct Launcher {
     /// How many open files a shim, and with it its containers, starts with: what this daemon was given, for it may have
     /// raised its own limit.
     pub open_files: Rlimit,
+    /// How long shims may take.
+    pub timeouts: Timeouts,
 }
 
 impl Launcher {
@@ -69,7 +96,7 @@ impl Launcher {
             action: "delete",
             reason,
         };
-        let output = run(command, &[], CLEAN_UP, None).await.map_err(refused)?;
+        let output = run(command, &[], self.timeouts.clean_up, None).await.map_err(refused)?;
         let response = DeleteResponse::parse_from_bytes(&output.stdout).map_err(|error| refused(error.to_string()))?;
         Ok(Exit {
             pid: response.pid,
@@ -105,7 +132,7 @@ pub async fn runtime_info(runtime: &str, options: Option<&[u8]>) -> Result<Vec<u
     let binary = crate::resolve(runtime)?;
     let mut command = Command::new(binary);
     command.arg("-info");
-    let output = run(command, options.unwrap_or_default(), CLEAN_UP, None)
+    let output = run(command, options.unwrap_or_default(), INFORMATION, None)
         .await
         .map_err(|reason| TaskError::Shim {
             action: "-info",

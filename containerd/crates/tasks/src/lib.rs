@@ -27,7 +27,7 @@ pub use binary::{InvalidRuntime, resolve};
 pub use bundle::Bundle;
 pub use connection::CallError;
 pub use error::TaskError;
-pub use launch::{Launcher, runtime_info};
+pub use launch::{Launcher, Timeouts, runtime_info};
 pub use shim::{Exit, Shim};
 pub use tasks::{
     Tasks,

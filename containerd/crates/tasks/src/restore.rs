@@ -5,7 +5,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use davit_shim_api::task_v3::shim::{ConnectRequest, ConnectResponse, StateRequest, StateResponse};
@@ -16,9 +15,6 @@ use crate::{
     Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
     log_pipe::LogPipe, strays::Stray, tasks::end::remove_bundle,
 };
-
-/// How long one shim may take. All are asked at the same time, so that one that hangs does not hold up the others.
-const BUDGET: Duration = Duration::from_secs(5);
 
 impl Tasks {
     /// Finds the shims of an earlier run again, and cleans up after those that have died since.
@@ -43,7 +39,7 @@ impl Tasks {
             tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "bundle without a shim is removed");
             return remove_bundle(&bundle).await;
         };
-        match find(&bundle, &binary).await {
+        match self.find(&bundle, &binary).await {
             Ok(Found::Task(shim)) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim found");
                 self.adopt(shim);
@@ -54,7 +50,7 @@ impl Tasks {
                 // The runtime may have been at work when the call for it was cut off.
                 self.clean_up(&binary, &bundle).await;
                 // And its work may have come to an end between the shim's answer and its dismissal.
-                if let Ok(Ok(_)) = tokio::time::timeout(BUDGET, shim.delete("")).await {
+                if let Ok(Ok(_)) = tokio::time::timeout(self.launcher.timeouts.load, shim.delete("")).await {
                     self.dismiss(&shim).await;
                 }
                 remove_bundle(&bundle).await;
@@ -68,6 +64,40 @@ impl Tasks {
             Err(error) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, %error, "shim not found");
                 self.bury(&binary, &bundle).await;
+            }
+        }
+    }
+
+    /// Connects to the shim of a bundle.
+    ///
+    /// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
+    async fn find(&self, bundle: &Bundle, binary: &Path) -> io::Result<Found> {
+        let timeouts = self.launcher.timeouts;
+        let log = LogPipe::open(bundle)?;
+        let kept = match fs::read(bundle.file("bootstrap.json")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            kept => kept?,
+        };
+        let endpoint = Endpoint::parse(&kept).map_err(io::Error::other)?;
+        let connection = Connection::open(&endpoint, &bundle.namespace).await?;
+        let shim = Arc::new(Shim::new(
+            bundle.clone(),
+            binary.into(),
+            connection.clone(),
+            log,
+            timeouts,
+        ));
+        match tokio::time::timeout(timeouts.load, ask(&connection, &shim)).await {
+            Ok(Ok(())) => Ok(Found::Task(shim)),
+            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(Found::NoTask(shim)),
+            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Err(io::Error::other(error)),
+            Ok(Err(error)) => {
+                tracing::warn!(id = %bundle.id, %error, "shim answers with an error");
+                Ok(Found::Task(shim))
+            }
+            Err(_) => {
+                tracing::warn!(id = %bundle.id, "shim does not answer");
+                Ok(Found::Task(shim))
             }
         }
     }
@@ -124,33 +154,6 @@ enum Found {
     NoTask(Arc<Shim>),
     /// No record of a shim: there is none, or this daemon died while it was starting.
     Nothing,
-}
-
-/// Connects to the shim of a bundle.
-///
-/// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
-async fn find(bundle: &Bundle, binary: &Path) -> io::Result<Found> {
-    let log = LogPipe::open(bundle)?;
-    let kept = match fs::read(bundle.file("bootstrap.json")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        kept => kept?,
-    };
-    let endpoint = Endpoint::parse(&kept).map_err(io::Error::other)?;
-    let connection = Connection::open(&endpoint, &bundle.namespace).await?;
-    let shim = Arc::new(Shim::new(bundle.clone(), binary.into(), connection.clone(), log));
-    match tokio::time::timeout(BUDGET, ask(&connection, &shim)).await {
-        Ok(Ok(())) => Ok(Found::Task(shim)),
-        Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(Found::NoTask(shim)),
-        Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Err(io::Error::other(error)),
-        Ok(Err(error)) => {
-            tracing::warn!(id = %bundle.id, %error, "shim answers with an error");
-            Ok(Found::Task(shim))
-        }
-        Err(_) => {
-            tracing::warn!(id = %bundle.id, "shim does not answer");
-            Ok(Found::Task(shim))
-        }
-    }
 }
 
 async fn ask(connection: &Connection, shim: &Shim) -> Result<(), CallError> {

@@ -13,12 +13,8 @@ use protobuf::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{Bundle, CallError, TaskError, connection::Connection, log_pipe::LogPipe};
+use crate::{Bundle, CallError, TaskError, Timeouts, connection::Connection, log_pipe::LogPipe};
 
-/// How long a shim may take to say in what state a process is.
-const STATE: Duration = Duration::from_secs(2);
-/// How long a shim may take to agree to end.
-const SHUTDOWN: Duration = Duration::from_secs(3);
 /// How long a shim may take to tell that its task was removed.
 const TOLD: Duration = Duration::from_secs(2);
 
@@ -52,17 +48,25 @@ pub struct Shim {
     ending: AtomicBool,
     /// That it has told its task's removal.
     removal: Notify,
+    timeouts: Timeouts,
     _log: LogPipe,
 }
 
 impl Shim {
-    pub(crate) fn new(bundle: Bundle, binary: PathBuf, connection: Connection, log: LogPipe) -> Self {
+    pub(crate) fn new(
+        bundle: Bundle,
+        binary: PathBuf,
+        connection: Connection,
+        log: LogPipe,
+        timeouts: Timeouts,
+    ) -> Self {
         Self {
             bundle,
             binary,
             life: watch::Sender::new(Life::Connected(connection)),
             ending: AtomicBool::new(false),
             removal: Notify::new(),
+            timeouts,
             _log: log,
         }
     }
@@ -152,7 +156,7 @@ impl Shim {
             exec_id: exec_id.into(),
             ..Default::default()
         };
-        match tokio::time::timeout(STATE, self.call("State", &request)).await {
+        match tokio::time::timeout(self.timeouts.state, self.call("State", &request)).await {
             Ok(result) => result,
             Err(_) => Err(CallError::Late("State").into()),
         }
@@ -309,7 +313,10 @@ impl Shim {
             id: self.id(),
             ..Default::default()
         };
-        match connection.call_within::<_, Empty>(SHUTDOWN, "Shutdown", &request).await {
+        match connection
+            .call_within::<_, Empty>(self.timeouts.shutdown, "Shutdown", &request)
+            .await
+        {
             Ok(_) | Err(CallError::Closed) => Ok(()),
             Err(error) => Err(error),
         }

@@ -2,11 +2,9 @@
 //!
 //! Clients look here for what a daemon can do; nothing that is missing is listed.
 
-use std::{collections::HashMap, env};
+use std::{collections::HashMap, env, path::Path};
 
 use davit_containerd_api::{services::introspection::v1::Plugin, types::Platform};
-
-use crate::config::Config;
 
 /// The services that are listed, by the ids of containerd's plugins.
 const SERVICES: [&str; 14] = [
@@ -26,8 +24,8 @@ const SERVICES: [&str; 14] = [
     "version",
 ];
 
-pub(super) fn all(config: &Config) -> Vec<Plugin> {
-    let root = |plugin: &str| ("root", config.root.join(plugin).display().to_string());
+pub(super) fn all(root: &Path) -> Vec<Plugin> {
+    let root = |plugin: &str| ("root", root.join(plugin).display().to_string());
     let mut plugins = vec![
         plugin("io.containerd.content.v1", "content").exporting([root("io.containerd.content.v1.content")]),
         plugin("io.containerd.snapshotter.v1", "overlayfs")

@@ -95,7 +95,13 @@ impl Tasks {
                 return Err(error);
             }
         };
-        let shim = Arc::new(Shim::new(bundle.clone(), binary, connection, log));
+        let shim = Arc::new(Shim::new(
+            bundle.clone(),
+            binary,
+            connection,
+            log,
+            self.launcher.timeouts,
+        ));
         match shim.create(&request(&shim, task)).await {
             Ok(pid) => Ok((shim, pid)),
             Err(error) => {

@@ -17,7 +17,7 @@ use ttrpc::{
 };
 
 use super::{end::UNKNOWN_EXIT, *};
-use crate::{Bundle, CreateTask, Stdio, bootstrap::Endpoint, connection::Connection, log_pipe::LogPipe};
+use crate::{Bundle, CreateTask, Stdio, Timeouts, bootstrap::Endpoint, connection::Connection, log_pipe::LogPipe};
 
 const STATUS: u32 = 7;
 
@@ -60,6 +60,7 @@ impl World {
             socket_dir: folder.path().join("s"),
             debug: false,
             open_files: rustix::process::getrlimit(rustix::process::Resource::Nofile),
+            timeouts: Timeouts::default(),
         };
         let (root, state) = (folder.path().join("root"), folder.path().join("state"));
         Self {
@@ -86,7 +87,13 @@ impl World {
         fs::write(bundle.file("bootstrap.json"), serde_json::to_vec(&endpoint).unwrap()).unwrap();
         let log = LogPipe::open(&bundle).unwrap();
         let connection = Connection::open(&endpoint, &namespace).await.unwrap();
-        let shim = Arc::new(Shim::new(bundle, "/bin/false".into(), connection, log));
+        let shim = Arc::new(Shim::new(
+            bundle,
+            "/bin/false".into(),
+            connection,
+            log,
+            Timeouts::default(),
+        ));
         self.tasks.adopt(shim.clone());
         shim
     }
