@@ -195,7 +195,9 @@ impl Oci {
             .arg(&self.root)
             .arg("--log")
             .arg(log)
-            .args(["--log-format", "json"]);
+            .args(["--log-format", "json"])
+            // Where the log is: a program around a runtime expects the bundle.
+            .current_dir(log.parent().unwrap_or(Path::new("/")));
         if self.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }

@@ -86,10 +86,12 @@ impl Process {
         self.exit.send_replace(Some(exit));
     }
 
-    /// Where it is in its life.
+    /// Where it is in its life. An exec that could not be started ends for who waits for it, but never was: as with
+    /// containerd's shim it is only described, still.
     pub fn status(&self) -> Status {
         match *self.exit.borrow() {
-            Some(exit) => Status::Stopped(exit),
+            Some(exit) if self.live().is_some() => Status::Stopped(exit),
+            Some(_) => Status::Created,
             None if self.started.load(Ordering::Relaxed) => Status::Running,
             None => Status::Created,
         }
