@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use davit_integration_tests::{Finished, Manager, Run, Scratch, peers, program, wait};
+use davit_integration_tests::{Manager, Run, Scratch, peers, program, wait};
 
 fn file(scratch: &Scratch, text: &str) -> String {
     let path = scratch.join("config.toml");
@@ -158,7 +158,6 @@ fn a_hook_is_told_of_its_container() {
     let state = format!(
         r#"{{"ociVersion":"1.0.2","id":"c1","status":"creating","pid":42,"bundle":{bundle:?},"annotations":{{"a/b":"x y"}}}}"#
     );
-    fs::write(scratch.join("state.json"), state).expect("the folder is ours");
     let script = "echo $0 $1 $2 $3 $4 $5 $HOOKED; exit 3";
     let words = [
         "{{id}}",
@@ -173,7 +172,7 @@ fn a_hook_is_told_of_its_container() {
             .args(["oci-hook", "--", "/bin/sh", "-c", script])
             .args(words)
             .arg(word);
-        with_input(&containerd, &scratch.join("state.json"))
+        containerd.env("HOOKED", "{{pid}}").finish_with(state.as_bytes())
     };
     let theirs = call(peers::command("containerd"), "").code_is(3).stdout;
     assert_eq!(call(scratch.program("davit-containerd"), "").code_is(3).stdout, theirs);
@@ -184,14 +183,4 @@ fn a_hook_is_told_of_its_container() {
     call(peers::command("containerd"), "{{nothing}}").code_is(1);
     let refused = call(scratch.program("davit-containerd"), "{{nothing}}");
     refused.code_is(1).says("{{nothing}} is not one of");
-}
-
-fn with_input(command: &Command, path: &Path) -> Finished {
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec \"$@\" < \"$0\""])
-        .arg(path)
-        .arg(command.get_program());
-    shell.args(command.get_args()).env("HOOKED", "{{pid}}");
-    shell.finish()
 }
