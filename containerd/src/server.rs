@@ -67,8 +67,7 @@ pub enum ServerError {
 
 /// Serves until `stop` is cancelled, then lets open calls end for a moment.
 ///
-/// The sockets are there before the shims of an earlier run are found again, so that no client is refused meanwhile: it
-/// waits. So do the shims with the events that they have kept.
+/// Calls are served while the shims of an earlier run are looked for: who asks for one of their containers waits for it alone.
 pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServerError> {
     make_folder(&config.root, 0o711)?;
     make_folder(&config.state, 0o711)?;
@@ -77,7 +76,12 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     let daemon = Daemon::open(config, stop)?;
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
     let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
-    daemon.tasks.restore().await.map_err(ServerError::Restore)?;
+    let restoring = daemon.tasks.restore().map_err(ServerError::Restore)?;
+    tokio::spawn(async {
+        if let Err(error) = restoring.finish().await {
+            tracing::error!(%error, "remove what earlier tasks have left");
+        }
+    });
     serve_calls(&daemon, calls).await
 }
 

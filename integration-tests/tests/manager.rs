@@ -3,6 +3,7 @@
 
 mod manager {
     mod configuration;
+    mod startup;
 }
 
 use std::{
@@ -89,6 +90,13 @@ impl World {
         line.and_then(|line| line.split_whitespace().nth(2))
             .unwrap_or_default()
             .to_owned()
+    }
+
+    /// The same, once a manager that has just started knows it.
+    fn known_status(&self, id: &str) -> String {
+        wait::until(&format!("it is known of {id} what it is"), 20, || {
+            Some(self.status(id)).filter(|status| status != "UNKNOWN")
+        })
     }
 
     fn wait_for_status(&self, id: &str, status: &str) {
@@ -378,7 +386,7 @@ fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
         manager.kill();
         running.wait().expect("ctr is a child");
         manager = shim.manager(&world.scratch);
-        match world.status(&id).as_str() {
+        match world.known_status(&id).as_str() {
             "" => world.assert_nothing_is_left_of(&id),
             "CREATED" | "RUNNING" => {
                 assert_eq!(world.shims(&id).len(), 1);
@@ -422,9 +430,9 @@ fn a_creation_that_outlives_its_manager_is_found(shim: Shim) {
     });
 
     match shim {
-        Shim::Containerds => assert_eq!(world.status(&id), ""),
+        Shim::Containerds => assert_eq!(world.known_status(&id), ""),
         Shim::Ours => {
-            assert_eq!(world.status(&id), "CREATED");
+            assert_eq!(world.known_status(&id), "CREATED");
             world.ctr(&["tasks", "rm", "--force", &id]).ok();
         }
     }
@@ -439,7 +447,7 @@ fn a_creation_that_hangs_is_given_up_by_the_next_manager(shim: Shim) {
 
     let manager = shim.manager(&world.scratch);
 
-    assert_eq!(world.status(&id), "");
+    assert_eq!(world.known_status(&id), "");
     world.assert_nothing_is_left_of(&id);
     File::create(world.scratch.join("go")).expect("the scratch is ours");
     let again = ["run", "--detach", "--runtime", shim.runtime(), "--rootfs"];
@@ -491,7 +499,7 @@ fn a_hook_that_hangs_ends_with_the_creation_that_is_given_up() {
 
     let manager = Shim::Ours.manager(&world.scratch);
 
-    assert_eq!(world.status(&id), "");
+    assert_eq!(world.known_status(&id), "");
     world.assert_nothing_is_left_of(&id);
     let hooks = || {
         let processes = sweep::processes_of(world.scratch.path(), &[]);

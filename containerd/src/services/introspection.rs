@@ -1,6 +1,6 @@
 //! `containerd.services.introspection.v1.Introspection`.
 
-use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{borrow::Cow, fs, io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 
 use davit_containerd_api::any;
 use davit_containerd_api::{
@@ -11,6 +11,7 @@ use davit_containerd_api::{
     types::{RuntimeInfo, RuntimeRequest},
 };
 use davit_metadata::filter::{Fields, Filters, non_empty};
+use davit_tasks::Tasks;
 use davit_vocabulary::ErrorKind;
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -23,9 +24,26 @@ mod plugins;
 /// The plugin whose information is a runtime's.
 const TASK_PLUGIN: (&str, &str) = ("io.containerd.runtime.v2", "task");
 
+/// What the task plugin exports while the daemon still looks for shims of an earlier run: how many.
+const RETURNING: &str = "returning";
+
 struct Service {
     uuid: String,
     plugins: Vec<Plugin>,
+    tasks: Arc<Tasks>,
+}
+
+impl Service {
+    /// The plugins as they are now.
+    fn plugins(&self) -> Vec<Plugin> {
+        let mut plugins = self.plugins.clone();
+        let returning = self.tasks.returning();
+        let is_task = |plugin: &&mut Plugin| (plugin.r#type.as_str(), plugin.id.as_str()) == TASK_PLUGIN;
+        if let Some(plugin) = plugins.iter_mut().find(is_task).filter(|_| returning > 0) {
+            plugin.exports.insert(RETURNING.into(), returning.to_string());
+        }
+        plugins
+    }
 }
 
 /// The service; it needs no namespace.
@@ -36,6 +54,7 @@ pub fn service(daemon: &Daemon) -> io::Result<IntrospectionServer<impl Introspec
     Ok(limited!(IntrospectionServer::new(Service {
         uuid: uuid(&daemon.config.root.join("uuid"))?,
         plugins: plugins::all(&daemon.config.root),
+        tasks: daemon.tasks.clone(),
     })))
 }
 
@@ -78,10 +97,9 @@ impl Introspection for Service {
     async fn plugins(&self, request: Request<PluginsRequest>) -> Result<Response<PluginsResponse>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)
             .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))?;
-        let passing = self.plugins.iter().filter(|plugin| filters.matches(&Filtered(plugin)));
-        Ok(Response::new(PluginsResponse {
-            plugins: passing.cloned().collect(),
-        }))
+        let mut plugins = self.plugins();
+        plugins.retain(|plugin| filters.matches(&Filtered(plugin)));
+        Ok(Response::new(PluginsResponse { plugins }))
     }
 
     async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
@@ -97,12 +115,9 @@ impl Introspection for Service {
     async fn plugin_info(&self, request: Request<PluginInfoRequest>) -> Result<Response<PluginInfoResponse>, Status> {
         let request = request.into_inner();
         let name = (request.r#type.as_str(), request.id.as_str());
-        let found = self
-            .plugins
-            .iter()
-            .find(|plugin| (plugin.r#type.as_str(), plugin.id.as_str()) == name);
-        let plugin = found
-            .cloned()
+        let mut plugins = self.plugins().into_iter();
+        let plugin = plugins
+            .find(|plugin| (plugin.r#type.as_str(), plugin.id.as_str()) == name)
             .ok_or_else(|| Status::not_found(format!("plugin {}.{} not found: not found", name.0, name.1)))?;
         let extra = match request.options {
             None => None,

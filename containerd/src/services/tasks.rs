@@ -1,6 +1,9 @@
 //! `containerd.services.tasks.v1.Tasks`: passes calls on to the shim that holds the container.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use davit_containerd_api::{
     services::tasks::v1::{
@@ -24,6 +27,9 @@ use super::{blocking, limited, namespace, status};
 use crate::{containers::Containers, daemon::Daemon};
 
 mod convert;
+
+/// How long a list waits for shims of an earlier run; one that takes longer is in trouble.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 struct Service {
     stop: CancellationToken,
@@ -67,7 +73,7 @@ impl Service {
 
     /// The shim of a container. Where there is none, the error says whether at least the container exists.
     async fn shim(&self, namespace: &Namespace, id: &str) -> Result<Arc<Shim>, Status> {
-        match self.tasks.get(namespace, id) {
+        match self.tasks.find(namespace, id).await {
             Ok(shim) => Ok(shim),
             Err(error) => {
                 self.container(namespace, id).await?;
@@ -76,14 +82,14 @@ impl Service {
         }
     }
 
-    /// The state of a process; nothing where it has gone meanwhile.
+    /// The state of a process, unknown where its shim does not say; nothing where it has gone meanwhile.
     async fn listed(shim: Arc<Shim>) -> Option<Process> {
         match shim.state("").await {
-            Ok(state) => Some(convert::process(state)),
+            Ok(state) => Some(convert::process(&shim.bundle.id, "", state)),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(id = %shim.bundle.id, %error, "state of a task");
-                None
+                Some(convert::unknown(&shim.bundle.id))
             }
         }
     }
@@ -157,13 +163,15 @@ impl Api for Service {
         let shim = self.shim(&namespace, &request.container_id).await?;
         let state = shim.state(&request.exec_id).await.map_err(failed)?;
         Ok(Response::new(GetResponse {
-            process: Some(convert::process(state)),
+            process: Some(convert::process(&shim.bundle.id, &request.exec_id, state)),
         }))
     }
 
     async fn list(&self, request: Request<ListTasksRequest>) -> Result<Response<ListTasksResponse>, Status> {
         let namespace = namespace(&request)?;
-        let tasks = ask_all(self.tasks.list(&namespace), Self::listed).await;
+        let (shims, returning) = self.tasks.known(&namespace, PATIENCE).await;
+        let mut tasks = ask_all(shims, Self::listed).await;
+        tasks.extend(returning.iter().map(convert::unknown));
         Ok(Response::new(ListTasksResponse { tasks }))
     }
 
@@ -246,7 +254,7 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let filters = Filters::parse(&request.into_inner().filters)
             .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))?;
-        let mut shims = self.tasks.list(&namespace);
+        let (mut shims, _) = self.tasks.known(&namespace, PATIENCE).await;
         shims.retain(|shim| filters.matches(&convert::Filtered(shim)));
         let metrics = ask_all(shims, Self::metric).await;
         Ok(Response::new(MetricsResponse { metrics }))

@@ -28,6 +28,7 @@ pub use bundle::Bundle;
 pub use connection::CallError;
 pub use error::TaskError;
 pub use launch::{Launcher, Timeouts, runtime_info};
+pub use restore::Restoring;
 pub use shim::{Exit, Shim};
 pub use tasks::{
     Tasks,

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Instant,
 };
 
 use davit_shim_api::task_v3::shim::{ConnectRequest, ConnectResponse, StateRequest, StateResponse};
@@ -12,37 +13,43 @@ use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
 use tokio::task::JoinSet;
 
 use crate::{
-    Bundle, CallError, PLUGIN, Shim, Tasks, bootstrap::Endpoint, bundle::DOOMED_PREFIX, connection::Connection,
-    log_pipe::LogPipe, strays::Stray, tasks::end::remove_bundle,
+    Bundle, CallError, PLUGIN, Shim, Tasks,
+    bootstrap::Endpoint,
+    bundle::DOOMED_PREFIX,
+    connection::Connection,
+    log_pipe::LogPipe,
+    strays::Stray,
+    tasks::{Claim, Slot, end::remove_bundle},
 };
 
 impl Tasks {
-    /// Finds the shims of an earlier run again, and cleans up after those that have died since.
+    /// Begins to look for the shims of an earlier run. From now on whoever asks for one of their containers waits until it is known
+    /// what has become of it; nobody waits for another's.
     ///
     /// # Errors
     /// The folder of the bundles cannot be read.
-    pub async fn restore(self: &Arc<Self>) -> io::Result<()> {
-        let mut loads = JoinSet::new();
-        for bundle in self.bundles()? {
-            loads.spawn(self.clone().restore_one(bundle));
-        }
-        loads.join_all().await;
-        let tasks = self.clone();
-        tokio::task::spawn_blocking(move || tasks.remove_orphaned_work())
-            .await
-            .map_err(io::Error::other)?
+    pub fn restore(self: &Arc<Self>) -> io::Result<Restoring> {
+        let claimed = self.bundles()?.into_iter().filter_map(|bundle| {
+            let claim = self.claim_as(Slot::Returning, &bundle.namespace, &bundle.id);
+            // An error says that it is here already.
+            claim.ok().map(|claim| (bundle, claim))
+        });
+        Ok(Restoring {
+            tasks: self.clone(),
+            bundles: claimed.collect(),
+        })
     }
 
-    async fn restore_one(self: Arc<Self>, bundle: Bundle) {
+    async fn restore_one(self: Arc<Self>, bundle: Bundle, claim: Claim) {
         let kept = fs::read(bundle.file("shim-binary-path")).ok();
         let Some(binary) = kept.and_then(|bytes| String::from_utf8(bytes).ok()).map(PathBuf::from) else {
             tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "bundle without a shim is removed");
             return remove_bundle(&bundle).await;
         };
-        match self.find(&bundle, &binary).await {
+        match self.locate(&bundle, &binary).await {
             Ok(Found::Task(shim)) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim found");
-                self.adopt(shim);
+                claim.fill(shim);
             }
             Ok(Found::NoTask(shim)) => {
                 tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim without a task is taken down");
@@ -71,7 +78,7 @@ impl Tasks {
     /// Connects to the shim of a bundle.
     ///
     /// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
-    async fn find(&self, bundle: &Bundle, binary: &Path) -> io::Result<Found> {
+    async fn locate(&self, bundle: &Bundle, binary: &Path) -> io::Result<Found> {
         let timeouts = self.launcher.timeouts;
         let log = LogPipe::open(bundle)?;
         let kept = match fs::read(bundle.file("bootstrap.json")) {
@@ -144,6 +151,31 @@ impl Tasks {
             }
         }
         Ok(())
+    }
+}
+
+/// The shims that are looked for.
+pub struct Restoring {
+    tasks: Arc<Tasks>,
+    bundles: Vec<(Bundle, Claim)>,
+}
+
+impl Restoring {
+    /// Finds them, all at the same time, and cleans up after those that have died since.
+    ///
+    /// # Errors
+    /// The rests of tasks that a reboot has ended cannot be removed.
+    pub async fn finish(self) -> io::Result<()> {
+        let began = Instant::now();
+        let mut loads = JoinSet::new();
+        for (bundle, claim) in self.bundles {
+            loads.spawn(self.tasks.clone().restore_one(bundle, claim));
+        }
+        let looked_for = loads.join_all().await.len();
+        tracing::info!(looked_for, after = ?began.elapsed(), "every shim of an earlier run is accounted for");
+        tokio::task::spawn_blocking(move || self.tasks.remove_orphaned_work())
+            .await
+            .map_err(io::Error::other)?
     }
 }
 

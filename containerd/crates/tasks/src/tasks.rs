@@ -3,11 +3,13 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use davit_vocabulary::{ContainerId, Namespace};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use crate::{Death, Launcher, Shim, TaskError};
 
@@ -16,9 +18,11 @@ pub(crate) mod end;
 
 type Key = (Namespace, ContainerId);
 
-enum Slot {
+pub(crate) enum Slot {
     /// Being made.
     Coming,
+    /// Being looked for: there was one before this daemon started.
+    Returning,
     /// Can be called.
     There(Arc<Shim>),
 }
@@ -29,6 +33,8 @@ pub struct Tasks {
     pub(crate) state: PathBuf,
     pub(crate) launcher: Launcher,
     slots: Mutex<HashMap<Key, Slot>>,
+    /// Told when one that was looked for has been found, or is known to be gone.
+    returned: Notify,
     deaths: UnboundedSender<Death>,
 }
 
@@ -40,8 +46,48 @@ impl Tasks {
             state,
             launcher,
             slots: Mutex::default(),
+            returned: Notify::new(),
             deaths,
         })
+    }
+
+    /// The shim of a container; one that is being looked for is waited for.
+    pub async fn find(&self, namespace: &Namespace, id: &str) -> Result<Arc<Shim>, TaskError> {
+        let container: ContainerId = id.parse().map_err(|_| TaskError::NotFound(id.into()))?;
+        self.has_returned(namespace, &container).await;
+        self.get(namespace, id)
+    }
+
+    /// The shims of a namespace, and the containers whose shims are still being looked for after `patience`.
+    pub async fn known(&self, namespace: &Namespace, patience: Duration) -> (Vec<Arc<Shim>>, Vec<ContainerId>) {
+        let all_have = self.until(|slots| returning(slots, namespace).is_empty());
+        // An error says that one is late.
+        let _ = tokio::time::timeout(patience, all_have).await;
+        (self.list(namespace), returning(&self.slots(), namespace))
+    }
+
+    /// How many shims of an earlier run are still being looked for.
+    pub fn returning(&self) -> usize {
+        let slots = self.slots();
+        slots.values().filter(|slot| matches!(slot, Slot::Returning)).count()
+    }
+
+    pub(crate) async fn has_returned(&self, namespace: &Namespace, id: &ContainerId) {
+        let key = (namespace.clone(), id.clone());
+        self.until(|slots| !matches!(slots.get(&key), Some(Slot::Returning)))
+            .await;
+    }
+
+    async fn until(&self, holds: impl Fn(&HashMap<Key, Slot>) -> bool) {
+        loop {
+            let mut returned = pin!(self.returned.notified());
+            // Before the look: from now on it is told.
+            returned.as_mut().enable();
+            if holds(&self.slots()) {
+                return;
+            }
+            returned.await;
+        }
     }
 
     /// The shim of a container.
@@ -50,7 +96,7 @@ impl Tasks {
         let container: ContainerId = id.parse().map_err(|_| not_found())?;
         match self.slots().get(&(namespace.clone(), container)) {
             Some(Slot::There(shim)) => Ok(shim.clone()),
-            Some(Slot::Coming) | None => Err(not_found()),
+            Some(Slot::Coming | Slot::Returning) | None => Err(not_found()),
         }
     }
 
@@ -75,13 +121,6 @@ impl Tasks {
         shims
     }
 
-    /// Puts a shim that was found into the map.
-    pub(crate) fn adopt(self: &Arc<Self>, shim: Arc<Shim>) {
-        if let Ok(claim) = self.claim(&shim.bundle.namespace, &shim.bundle.id) {
-            claim.fill(shim);
-        }
-    }
-
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,12 +131,21 @@ impl Tasks {
     }
 
     fn claim(self: &Arc<Self>, namespace: &Namespace, id: &ContainerId) -> Result<Claim, TaskError> {
+        self.claim_as(Slot::Coming, namespace, id)
+    }
+
+    pub(crate) fn claim_as(
+        self: &Arc<Self>,
+        slot: Slot,
+        namespace: &Namespace,
+        id: &ContainerId,
+    ) -> Result<Claim, TaskError> {
         let key = (namespace.clone(), id.clone());
         let mut slots = self.slots();
         if slots.contains_key(&key) {
             return Err(TaskError::Exists(id.to_string()));
         }
-        slots.insert(key.clone(), Slot::Coming);
+        slots.insert(key.clone(), slot);
         Ok(Claim {
             tasks: self.clone(),
             key: Some(key),
@@ -105,16 +153,27 @@ impl Tasks {
     }
 }
 
+fn returning(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<ContainerId> {
+    let mut ids: Vec<_> = slots
+        .iter()
+        .filter(|((of, _), slot)| of == namespace && matches!(slot, Slot::Returning))
+        .map(|((_, id), _)| id.clone())
+        .collect();
+    ids.sort();
+    ids
+}
+
 /// A place in the map for a shim to come; given up unless it is filled.
-struct Claim {
+pub(crate) struct Claim {
     tasks: Arc<Tasks>,
     key: Option<Key>,
 }
 
 impl Claim {
-    fn fill(mut self, shim: Arc<Shim>) {
+    pub(crate) fn fill(mut self, shim: Arc<Shim>) {
         let key = self.key.take().expect("a claim is filled once");
         self.tasks.slots().insert(key, Slot::There(shim.clone()));
+        self.tasks.returned.notify_waiters();
         tokio::spawn(self.tasks.clone().watch(shim));
     }
 }
@@ -123,6 +182,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(key) = &self.key {
             self.tasks.slots().remove(key);
+            self.tasks.returned.notify_waiters();
         }
     }
 }

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use davit_containerd_api::{
     services::tasks::v1::{CreateTaskRequest, DeleteResponse, ExecProcessRequest, UpdateTaskRequest},
     types::Mount,
-    v1::types::{Process, ProcessInfo},
+    v1::types::{Process, ProcessInfo, Status as WireStatus},
 };
 use davit_metadata::{AnyRecord, ContainerRecord, filter::Fields};
 use davit_shim_api::task_v3::{mount::Mount as ShimMount, shim as api};
 use davit_tasks::{CreateTask, Exit, Shim, Stdio};
-use davit_vocabulary::Namespace;
+use davit_vocabulary::{ContainerId, Namespace};
 use prost_types::{Any, Timestamp};
 use protobuf::well_known_types::{any::Any as ShimAny, timestamp::Timestamp as ShimTimestamp};
 use tonic::Status;
@@ -90,15 +90,17 @@ pub(super) fn update(request: UpdateTaskRequest) -> api::UpdateTaskRequest {
     }
 }
 
-/// The `id` is the process's: that of the container for its first one.
-pub(super) fn process(state: api::StateResponse) -> Process {
-    let id = match state.exec_id.as_str() {
-        "" => state.id.clone(),
-        exec_id => exec_id.into(),
+/// The `id` is the process's: that of the container for its first one. What the shim says of both is not asked: containerd's own
+/// calls an exec by its name alone.
+pub(super) fn process(container: &ContainerId, exec_id: &str, state: api::StateResponse) -> Process {
+    let id = if exec_id.is_empty() {
+        container.as_str()
+    } else {
+        exec_id
     };
     Process {
-        container_id: state.id,
-        id,
+        container_id: container.to_string(),
+        id: id.into(),
         pid: state.pid,
         status: state.status.value(),
         stdin: state.stdin,
@@ -107,6 +109,16 @@ pub(super) fn process(state: api::StateResponse) -> Process {
         terminal: state.terminal,
         exit_status: state.exit_status,
         exited_at: state.exited_at.into_option().map(time_to_wire),
+    }
+}
+
+/// The first process of a container whose shim does not say how it is.
+pub(super) fn unknown(container: &ContainerId) -> Process {
+    Process {
+        container_id: container.to_string(),
+        id: container.to_string(),
+        status: WireStatus::Unknown.into(),
+        ..Default::default()
     }
 }
 

@@ -53,6 +53,7 @@ impl Tasks {
     }
 
     async fn create_whole(self: Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
+        self.has_returned(&task.namespace, &task.id).await;
         let claim = self.claim(&task.namespace, &task.id)?;
         let binary = binary::resolve(&task.runtime).map_err(TaskError::NoShim)?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);

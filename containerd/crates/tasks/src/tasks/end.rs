@@ -35,7 +35,7 @@ impl Tasks {
     ///
     /// Runs to its end even if the caller does not wait for it.
     pub async fn delete(self: &Arc<Self>, namespace: &Namespace, id: &str) -> Result<Exit, TaskError> {
-        let shim = self.get(namespace, id)?;
+        let shim = self.find(namespace, id).await?;
         let tasks = self.clone();
         tokio::spawn(async move { tasks.delete_whole(shim).await })
             .await

@@ -94,7 +94,8 @@ impl World {
             log,
             Timeouts::default(),
         ));
-        self.tasks.adopt(shim.clone());
+        let claim = self.tasks.claim(&shim.bundle.namespace, &shim.bundle.id).unwrap();
+        claim.fill(shim.clone());
         shim
     }
 }
