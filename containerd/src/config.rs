@@ -6,6 +6,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -27,6 +28,8 @@ pub struct Config {
     pub address: PathBuf,
     /// What is logged: off, error, warn, info, debug or trace.
     pub log_level: String,
+    /// How often the restart monitor looks at all its containers; zero stands for its default.
+    pub restart_interval: Duration,
 }
 
 /// A configuration file that cannot be used.
@@ -167,6 +170,7 @@ mod tests {
             state: state.into(),
             address: "/a".into(),
             log_level: String::new(),
+            restart_interval: Duration::ZERO,
         };
         assert_eq!(at("/run/x").socket_dir(), Path::new("/run/x/s"));
         assert_eq!(

@@ -7,7 +7,7 @@
 //! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`daemon`] (what the services
 //! share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
 //! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
-//! shims that cannot do so publish them).
+//! shims that cannot do so publish them), [`restart`] (what keeps tasks running without a client).
 
 pub mod config;
 pub mod containers;
@@ -15,6 +15,7 @@ pub mod daemon;
 pub mod events;
 pub mod forward;
 pub mod publish;
+pub mod restart;
 pub mod server;
 pub mod services;
 pub mod version;

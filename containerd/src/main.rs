@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::{Parser, Subcommand};
 use davit_containerd::{
     config::{Config, File},
-    publish, server,
+    publish, restart, server,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +70,7 @@ impl Arguments {
                 "/run/davit/containerd/containerd.sock",
             )?,
             log_level: self.log_level.or(file.debug.level).unwrap_or_else(|| "info".into()),
+            restart_interval: restart::INTERVAL,
         })
     }
 }

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
-use crate::{config::Config, daemon::Daemon, forward, services};
+use crate::{config::Config, daemon::Daemon, forward, restart::Monitor, services};
 
 /// How long open calls may take to end once the daemon is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -71,7 +71,13 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
     let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
     daemon.tasks.restore().await.map_err(ServerError::Restore)?;
-    serve_calls(&daemon, calls).await
+    let monitor = tokio::spawn(Monitor::new(&daemon).run());
+    let served = serve_calls(&daemon, calls).await;
+    daemon.stop.cancel();
+    if tokio::time::timeout(DRAIN, monitor).await.is_err() {
+        tracing::info!("a restart is cut off");
+    }
+    served
 }
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
