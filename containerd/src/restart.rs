@@ -61,6 +61,16 @@ struct Key {
     id: ContainerId,
 }
 
+impl Key {
+    /// `None` where the id is none.
+    fn of(namespace: &Namespace, id: &str) -> Option<Self> {
+        Some(Self {
+            namespace: namespace.clone(),
+            id: id.parse().ok()?,
+        })
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace.as_str(), self.id.as_str())
@@ -155,10 +165,7 @@ impl Monitor {
         let (Some(event), Ok(namespace)) = (&envelope.event, envelope.namespace.parse::<Namespace>()) else {
             return;
         };
-        let key = |id: &str| {
-            let namespace = namespace.clone();
-            id.parse().ok().map(|id| Key { namespace, id })
-        };
+        let key = |id: &str| Key::of(&namespace, id);
         if let Some(Ok(exit)) = any::unpack::<TaskExit>(event) {
             // An additional process has an id of its own.
             if let Some(key) = key(&exit.container_id).filter(|_| exit.id == exit.container_id) {

@@ -115,16 +115,8 @@ impl Reconciler {
             for (name, _) in database.read(namespaces::list)? {
                 let Ok(namespace) = name.parse() else { continue };
                 let records = containers.list(&namespace, &has_status)?;
-                found.extend(records.into_iter().filter_map(|(id, record)| {
-                    let namespace = namespace.clone();
-                    Some((
-                        Key {
-                            namespace,
-                            id: id.parse().ok()?,
-                        },
-                        record,
-                    ))
-                }));
+                let known = records.into_iter();
+                found.extend(known.filter_map(|(id, record)| Some((Key::of(&namespace, &id)?, record))));
             }
             Ok(found)
         })

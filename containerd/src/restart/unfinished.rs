@@ -74,9 +74,8 @@ impl Unfinished {
         let mut keys = Vec::new();
         for namespace in names(&self.folder) {
             for id in names(&self.folder.join(&namespace)) {
-                if let (Ok(namespace), Ok(id)) = (namespace.parse(), id.parse()) {
-                    keys.push(Key { namespace, id });
-                }
+                let key = namespace.parse().ok().and_then(|namespace| Key::of(&namespace, &id));
+                keys.extend(key);
             }
         }
         keys
