@@ -88,7 +88,7 @@ pub struct Monitor {
     is_scanning: bool,
 }
 
-/// A container that is or was to be restarted.
+/// What is known of a container beyond its record and its task. Nothing is lost with it but the pause.
 struct Container {
     backoff: Backoff,
     /// At most one thing is done with a container at a time.
@@ -173,12 +173,12 @@ impl Monitor {
             }
         } else if let Some(Ok(update)) = any::unpack::<ContainerUpdate>(event) {
             if let Some(key) = key(&update.id).filter(|_| !labels::may_start(&update.labels.into_iter().collect())) {
-                self.drop_pending(&key);
+                self.forget(&key);
             }
         } else if let Some(Ok(delete)) = any::unpack::<ContainerDelete>(event)
             && let Some(key) = key(&delete.id)
         {
-            self.drop_pending(&key);
+            self.forget(&key);
             self.reconciler.unfinished.end(&key);
         }
     }
@@ -213,9 +213,11 @@ impl Monitor {
         });
     }
 
-    fn drop_pending(&mut self, key: &Key) {
-        if let Some(job) = self.looked_after.get(key).and_then(|container| container.job.as_ref()) {
-            job.dropped.cancel();
+    /// Gives up the restart that is waited for, and what is known of those before.
+    fn forget(&mut self, key: &Key) {
+        match self.looked_after.get(key) {
+            Some(Container { job: Some(job), .. }) => job.dropped.cancel(),
+            _ => drop(self.looked_after.remove(key)),
         }
     }
 
@@ -252,16 +254,15 @@ impl Monitor {
         let Some(container) = self.looked_after.get_mut(&key) else {
             return;
         };
-        let again = container.job.take().is_some_and(|job| job.again);
-        match outcome {
-            Outcome::Settled if !again => drop(self.looked_after.remove(&key)),
-            Outcome::Settled => self.look_after_pause(key),
-            Outcome::Started | Outcome::Failed => {
-                container.backoff.started(Instant::now());
-                if again || outcome == Outcome::Failed {
-                    self.look_after_pause(key);
-                }
-            }
+        let Some(job) = container.job.take() else { return };
+        if outcome != Outcome::Settled {
+            container.backoff.started(Instant::now());
+        }
+        if job.dropped.is_cancelled() {
+            self.looked_after.remove(&key);
+        }
+        if job.again || outcome == Outcome::Failed {
+            self.look_after_pause(key);
         }
     }
 }
