@@ -179,7 +179,6 @@ impl Monitor {
             && let Some(key) = key(&delete.id)
         {
             self.forget(&key);
-            self.reconciler.unfinished.end(&key);
         }
     }
 
@@ -215,6 +214,7 @@ impl Monitor {
 
     /// Gives up the restart that is waited for, and what is known of those before.
     fn forget(&mut self, key: &Key) {
+        self.reconciler.unfinished.end(key);
         match self.looked_after.get(key) {
             Some(Container { job: Some(job), .. }) => job.dropped.cancel(),
             _ => drop(self.looked_after.remove(key)),

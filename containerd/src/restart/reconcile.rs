@@ -123,8 +123,11 @@ impl Reconciler {
         .await
     }
 
-    /// What the labels ask for now. Labels that say nothing ask for nothing.
+    /// What the labels ask for now. Labels that say nothing ask for nothing, and where there are none no shim is bothered.
     async fn wish(&self, key: &Key, record: &ContainerRecord) -> Result<Wish, TaskError> {
+        if !record.labels.contains_key(labels::STATUS) {
+            return Ok(Wish::Nothing);
+        }
         let state = self.state(key).await?;
         let wish = labels::wish(&record.labels, state, self.unfinished.get(key));
         Ok(wish.unwrap_or_else(|error| {
