@@ -2,11 +2,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use davit_containerd_api::events::ContainerUpdate;
 use davit_metadata::{
     CONTAINERS, ContainerRecord, Database, Records, StoreError, check_labels,
     filter::{Fields, Filters, label, non_empty},
 };
 use davit_vocabulary::{ContainerId, ErrorKind, InvalidIdentifier, Namespace};
+
+pub(crate) mod task;
 
 /// Why a record cannot be read or written. The words are containerd's, since its clients read them.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +45,16 @@ impl ContainerError {
             Self::Id(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::Store(error) => error.kind(),
         }
+    }
+}
+
+/// The event of a record's change.
+pub(crate) fn updated(id: String, record: &ContainerRecord) -> ContainerUpdate {
+    ContainerUpdate {
+        id,
+        image: record.image.clone(),
+        labels: record.labels.clone().into_iter().collect(),
+        snapshot_key: record.snapshot_key.clone(),
     }
 }
 

@@ -4,10 +4,11 @@
 //! kept here is the record of what a client asked for, and the way to the shims. After a restart the record is reconciled
 //! with the shims that are found, never the other way round.
 //!
-//! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services), [`daemon`] (what the services
-//! share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
+//! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services),
+//! [`daemon`] (what the services share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
 //! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
-//! shims that cannot do so publish them), [`oci_hook`] (one that fills in a hook's arguments).
+//! shims that cannot do so publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`]
+//! (what keeps tasks running without a client).
 
 pub mod arguments;
 pub mod config;
@@ -19,6 +20,7 @@ pub mod logging;
 pub mod oci_hook;
 pub mod oneself;
 pub mod publish;
+pub mod restart;
 pub mod server;
 pub mod services;
 pub mod version;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use davit_images::ImageError;
+use davit_tasks::Restoring;
 use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -20,7 +21,9 @@ use tonic::{service::Routes, transport::Server};
 use crate::{
     config::{Config, Owner, Socket},
     daemon::Daemon,
-    forward, services,
+    forward,
+    restart::Monitor,
+    services,
 };
 
 /// How long open calls may take to end once the daemon is asked to stop.
@@ -77,12 +80,27 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
     let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
     let restoring = daemon.tasks.restore().map_err(ServerError::Restore)?;
-    tokio::spawn(async {
-        if let Err(error) = restoring.finish().await {
-            tracing::error!(%error, "remove what earlier tasks have left");
-        }
-    });
-    serve_calls(&daemon, calls).await
+    let monitor = daemon
+        .config
+        .restart_interval
+        .map(|interval| Monitor::new(&daemon, interval));
+    let unasked = tokio::spawn(work_unasked(restoring, monitor));
+    let served = serve_calls(&daemon, calls).await;
+    daemon.stop.cancel();
+    if tokio::time::timeout(DRAIN, unasked).await.is_err() {
+        tracing::info!("the search for shims, or a restart, is cut off");
+    }
+    served
+}
+
+/// Finds the tasks of an earlier run, and then keeps those running that shall run.
+async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
+    if let Err(error) = restoring.finish().await {
+        tracing::error!(%error, "remove what earlier tasks have left");
+    }
+    if let Some(monitor) = monitor {
+        monitor.run().await;
+    }
 }
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {

@@ -1,11 +1,6 @@
 //! The real `ctr` against the manager: what it does with tasks, and that neither a killed shim nor a killed manager is ever
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
-mod manager {
-    mod configuration;
-    mod startup;
-}
-
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -20,6 +15,12 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
+
+mod manager {
+    mod configuration;
+    mod restart;
+    mod startup;
+}
 
 /// A shim, and how the manager comes by it.
 #[derive(Clone, Copy)]
@@ -54,16 +55,26 @@ impl Shim {
 /// A scratch with a busybox root file system, and `ctr` on the manager's socket.
 struct World {
     scratch: Scratch,
+    socket: PathBuf,
     shim: Shim,
     root: PathBuf,
 }
 
 impl World {
     fn new(shim: Shim) -> Self {
+        Self::on("c.sock", shim)
+    }
+
+    fn on(socket: &str, shim: Shim) -> Self {
         let scratch = Scratch::new();
         let root = scratch.join("rootfs");
         image::busybox_root(&root).expect("a root file system");
-        Self { scratch, shim, root }
+        Self {
+            socket: scratch.join(socket),
+            scratch,
+            shim,
+            root,
+        }
     }
 
     /// An id of this test's own: shims of all managers share the runtime's state.
@@ -72,7 +83,7 @@ impl World {
     }
 
     fn ctr(&self, arguments: &[&str]) -> Finished {
-        self.scratch.ctr(&self.scratch.join("c.sock")).args(arguments).finish()
+        self.scratch.ctr(&self.socket).args(arguments).finish()
     }
 
     /// `ctr run` of a shell script.
@@ -107,7 +118,7 @@ impl World {
     fn events(&self, name: &str) -> (Child, PathBuf) {
         let path = self.scratch.join(name);
         let file = File::create(&path).expect("the folder is ours");
-        let mut ctr = self.scratch.ctr(&self.scratch.join("c.sock"));
+        let mut ctr = self.scratch.ctr(&self.socket);
         let child = ctr
             .arg("events")
             .stdout(file)
@@ -296,7 +307,7 @@ fn the_death_of_a_shim_is_the_end_of_its_task(shim: Shim) {
     let [victim, next] = ["victim", "next"].map(|name| world.id(name));
     let (mut subscriber, events) = world.events("events");
     world.run(&["--detach"], &victim, "sleep 600").ok();
-    let mut attach = world.scratch.ctr(&world.scratch.join("c.sock"));
+    let mut attach = world.scratch.ctr(&world.socket);
     let mut waiting = attach
         .args(["tasks", "attach", &victim])
         .stdin(Stdio::null())
@@ -376,7 +387,7 @@ fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
     let mut manager = shim.manager(&world.scratch);
     for moment in 0..12 {
         let id = world.id(&format!("m{moment}"));
-        let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+        let mut run = world.scratch.ctr(&world.socket);
         run.args(["run", "--detach", "--runtime", shim.runtime(), "--rootfs"])
             .arg(&world.root);
         run.args([id.as_str(), "/bin/sleep", "600"]);
@@ -402,7 +413,7 @@ fn a_manager_killed_at_any_moment_leaves_nothing_half_made(shim: Shim) {
 /// Kills the manager while a runtime is creating.
 fn killed_while_creating(world: &World, id: &str) {
     let manager = world.shim.manager(&world.scratch);
-    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+    let mut run = world.scratch.ctr(&world.socket);
     run.args(["run", "--detach"]).args(world.with_slow_creation());
     run.arg("--rootfs").arg(&world.root).args([id, "/bin/sleep", "600"]);
     run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -488,7 +499,7 @@ fn a_hook_that_hangs_ends_with_the_creation_that_is_given_up() {
     let script = format!("touch {began:?}; while :; do sleep 0.1; done");
     config["hooks"] = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
     fs::write(&spec, config.to_string()).expect("the scratch is ours");
-    let mut run = world.scratch.ctr(&world.scratch.join("c.sock"));
+    let mut run = world.scratch.ctr(&world.socket);
     run.args(["run", "--detach", "--runtime", Shim::Ours.runtime(), "--config"]);
     run.arg(&spec).arg(&id);
     run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -579,6 +590,7 @@ macro_rules! with_both_shims {
         }
     };
 }
+use with_both_shims;
 
 with_both_shims!(
     ctr_does_with_a_task_what_it_does_on_containerd

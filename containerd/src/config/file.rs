@@ -10,7 +10,10 @@ use super::{Config, ConfigError, Log, Socket};
 use crate::services::{MAX_MESSAGE, introspection};
 
 /// The plugin that keeps containers running as their labels say.
-pub const RESTART: &str = "io.containerd.internal.v1.restart";
+pub const RESTART: &str = "io.containerd.monitor.container.v1.restart";
+
+/// The same in files of version 2.
+const RESTART_BEFORE: &str = "io.containerd.internal.v1.restart";
 
 /// As whom the daemon was called: the two keep their things in different places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,7 +338,7 @@ impl File {
         if let Some(name) = self.required_plugins.iter().find(|name| !is_ours(name)) {
             return Err(ConfigError::Required(name.clone()));
         }
-        let needed = |name: &&String| is_ours(name) && !is_named(RESTART, name);
+        let needed = |name: &&String| is_ours(name) && !is_restart(name);
         match self.disabled_plugins.iter().find(needed) {
             Some(name) => Err(ConfigError::Needed(name.clone())),
             None => Ok(()),
@@ -350,16 +353,18 @@ impl File {
         ];
         let keys = keys.iter().filter(|(_, is_absent)| !is_absent);
         let keys = keys.map(|(key, _)| format!("{key} has no effect here"));
-        let others = self.plugins.keys().filter(|name| !is_named(RESTART, name));
+        let others = self.plugins.keys().filter(|name| !is_restart(name));
         let others = others.map(|name| format!("plugins.{name:?} has no effect here"));
         keys.chain(others).collect()
     }
 
     fn restart_interval(&self) -> Result<Option<Duration>, ConfigError> {
-        if self.disabled_plugins.iter().any(|name| is_named(RESTART, name)) {
+        if self.disabled_plugins.iter().any(|name| is_restart(name)) {
             return Ok(None);
         }
-        let section = self.plugins.iter().find(|(name, _)| is_named(RESTART, name));
+        // The defaults have one under the name of today.
+        let sections = self.plugins.iter().filter(|(name, _)| is_restart(name));
+        let section = sections.max_by_key(|(name, _)| name.as_str() != RESTART);
         let Some((name, table)) = section else {
             return duration("interval", &RestartPlugin::default().interval).map(Some);
         };
@@ -374,6 +379,10 @@ impl File {
 /// Whether `name` is this plugin's: whole, or as in files of version 1 without the parts before the last dot.
 fn is_named(uri: &str, name: &str) -> bool {
     uri == name || (!name.contains('.') && uri.rsplit('.').next() == Some(name))
+}
+
+fn is_restart(name: &str) -> bool {
+    is_named(RESTART, name) || is_named(RESTART_BEFORE, name)
 }
 
 /// Shims run in other folders: every path they are given is absolute.

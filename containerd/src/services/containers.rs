@@ -3,7 +3,7 @@
 use std::{pin::Pin, time::SystemTime};
 
 use davit_containerd_api::{
-    events::{ContainerCreate, ContainerDelete, ContainerUpdate, container_create},
+    events::{ContainerCreate, ContainerDelete, container_create},
     services::containers::v1::{
         Container, CreateContainerRequest, CreateContainerResponse, DeleteContainerRequest, GetContainerRequest,
         GetContainerResponse, ListContainerMessage, ListContainersRequest, ListContainersResponse,
@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::{blocking, limited, namespace, status};
 use crate::{
-    containers::{ContainerError, Containers},
+    containers::{self, ContainerError, Containers},
     daemon::Daemon,
     events::EventBus,
 };
@@ -137,16 +137,11 @@ impl Api for Service {
             let apply = |record: &mut _| convert::apply(record, given, &updated, &paths);
             containers.update(&of, &updated, apply)
         };
-        let container = convert::to_wire(id, blocking(change).await.map_err(failed)?);
-        let event = ContainerUpdate {
-            id: container.id.clone(),
-            image: container.image.clone(),
-            labels: container.labels.clone(),
-            snapshot_key: container.snapshot_key.clone(),
-        };
+        let record = blocking(change).await.map_err(failed)?;
+        let event = containers::updated(id.clone(), &record);
         self.events.publish(&namespace, "/containers/update", &event);
         Ok(Response::new(UpdateContainerResponse {
-            container: Some(container),
+            container: Some(convert::to_wire(id, record)),
         }))
     }
 

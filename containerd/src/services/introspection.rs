@@ -51,9 +51,11 @@ impl Service {
 /// # Errors
 /// The identity of this server cannot be read or stored.
 pub fn service(daemon: &Daemon) -> io::Result<IntrospectionServer<impl Introspection>> {
+    let mut plugins = plugins::all(&daemon.config.root);
+    plugins.retain(|plugin| plugin.id != "restart" || daemon.config.restart_interval.is_some());
     Ok(limited!(IntrospectionServer::new(Service {
         uuid: uuid(&daemon.config.root.join("uuid"))?,
-        plugins: plugins::all(&daemon.config.root),
+        plugins,
         tasks: daemon.tasks.clone(),
     })))
 }

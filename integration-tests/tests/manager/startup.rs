@@ -34,8 +34,7 @@ fn a_shim_that_hangs_delays_nobody(shim: Shim) {
         .any(|line| line.split_whitespace().eq(["returning", "1"]));
     assert_eq!(world.status(&fine), "RUNNING");
     assert_eq!(world.status(&hangs), "UNKNOWN");
-    let took = started.elapsed();
-    assert!(is_returning, "after {took:?}: {}", plugin());
+    assert!(is_returning, "after {:?}", started.elapsed());
     let exec = |id: &str| {
         world
             .ctr(&["tasks", "exec", "--exec-id", "e", id, "/bin/echo", "here"])

@@ -100,6 +100,11 @@ impl Tasks {
         }
     }
 
+    /// Whether somebody is making this container's task, so that it is not there yet.
+    pub fn is_coming(&self, namespace: &Namespace, id: &ContainerId) -> bool {
+        matches!(self.slots().get(&(namespace.clone(), id.clone())), Some(Slot::Coming))
+    }
+
     /// To be called when a shim has told that this task was removed: until then the shim is not shut down.
     pub fn removal_is_told(&self, namespace: &Namespace, id: &str) {
         if let Ok(shim) = self.get(namespace, id) {

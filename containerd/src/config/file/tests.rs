@@ -85,7 +85,7 @@ fn what_would_be_missed_is_refused() {
 
 #[test]
 fn the_restart_monitor_can_be_left_out() {
-    for name in ["restart", RESTART] {
+    for name in ["restart", RESTART, RESTART_BEFORE] {
         let (config, _) = config(&format!("disabled_plugins = [{name:?}]\n")).unwrap();
         assert_eq!(config.restart_interval, None);
     }

@@ -6,6 +6,8 @@ use std::{collections::HashMap, env, path::Path};
 
 use davit_containerd_api::{services::introspection::v1::Plugin, types::Platform};
 
+use crate::restart;
+
 /// The services that are listed, by the ids of containerd's plugins.
 const SERVICES: [&str; 14] = [
     "containers",
@@ -43,6 +45,9 @@ pub(super) fn all(root: &Path) -> Vec<Plugin> {
             .on_this_platform()
             .requiring(["io.containerd.shim.v1"])
             .exporting([("log-uri-schemes", "fifo,binary,file".into())]),
+        plugin("io.containerd.monitor.container.v1", "restart")
+            .requiring(["io.containerd.event.v1", "io.containerd.metadata.v1"])
+            .capable_of(restart::POLICIES),
         plugin("io.containerd.streaming.v1", "manager"),
         plugin("io.containerd.transfer.v1", "local")
             .requiring(["io.containerd.metadata.v1", "io.containerd.differ.v1"]),
@@ -63,6 +68,7 @@ fn plugin(r#type: &str, id: &str) -> Plugin {
 trait With: Sized {
     fn requiring<const N: usize>(self, types: [&str; N]) -> Self;
     fn exporting<const N: usize>(self, exports: [(&str, String); N]) -> Self;
+    fn capable_of<const N: usize>(self, capabilities: [&str; N]) -> Self;
     fn on_this_platform(self) -> Self;
 }
 
@@ -74,6 +80,11 @@ impl With for Plugin {
 
     fn exporting<const N: usize>(mut self, exports: [(&str, String); N]) -> Self {
         self.exports = HashMap::from(exports.map(|(key, value)| (key.to_owned(), value)));
+        self
+    }
+
+    fn capable_of<const N: usize>(mut self, capabilities: [&str; N]) -> Self {
+        self.capabilities = capabilities.map(str::to_owned).into();
         self
     }
 

@@ -4,16 +4,20 @@ use std::borrow::Cow;
 
 use davit_containerd_api::{
     services::tasks::v1::{CreateTaskRequest, DeleteResponse, ExecProcessRequest, UpdateTaskRequest},
-    types::Mount,
     v1::types::{Process, ProcessInfo, Status as WireStatus},
 };
-use davit_metadata::{AnyRecord, ContainerRecord, filter::Fields};
-use davit_shim_api::task_v3::{mount::Mount as ShimMount, shim as api};
+use davit_metadata::{ContainerRecord, filter::Fields};
+use davit_shim_api::task_v3::shim as api;
 use davit_tasks::{CreateTask, Exit, Shim, Stdio};
 use davit_vocabulary::{ContainerId, Namespace};
 use prost_types::{Any, Timestamp};
 use protobuf::well_known_types::{any::Any as ShimAny, timestamp::Timestamp as ShimTimestamp};
 use tonic::Status;
+
+use crate::{
+    containers::task::{mount, recorded},
+    services::mounts::mounts,
+};
 
 /// A task as the filters of a metrics call see it.
 pub(super) struct Filtered<'a>(pub(super) &'a Shim);
@@ -48,25 +52,22 @@ pub(super) fn task(
         .container_id
         .parse()
         .map_err(|error| Status::invalid_argument(format!("invalid task id: {error}: invalid argument")))?;
+    let recorded = recorded(namespace, id, container);
     let options = request.options.filter(|options| !options.value.is_empty());
     Ok(CreateTask {
-        namespace,
-        id,
         runtime: match request.runtime_path.as_str() {
-            "" => container.runtime.name,
+            "" => recorded.runtime,
             path => path.into(),
         },
-        spec: container.spec.map(|spec| spec.value.0),
-        options: options
-            .map(any_to_shim)
-            .or(container.runtime.options.map(record_to_shim)),
-        rootfs: request.rootfs.into_iter().map(mount).collect(),
+        options: options.map(any_to_shim).or(recorded.options),
+        rootfs: mounts(request.rootfs).into_iter().map(mount).collect(),
         stdio: Stdio {
             stdin: request.stdin,
             stdout: request.stdout,
             stderr: request.stderr,
             terminal: request.terminal,
         },
+        ..recorded
     })
 }
 
@@ -157,24 +158,6 @@ fn any_to_shim(any: Any) -> ShimAny {
     ShimAny {
         type_url: any.type_url,
         value: any.value,
-        ..Default::default()
-    }
-}
-
-fn record_to_shim(any: AnyRecord) -> ShimAny {
-    ShimAny {
-        type_url: any.type_url,
-        value: any.value.0,
-        ..Default::default()
-    }
-}
-
-fn mount(mount: Mount) -> ShimMount {
-    ShimMount {
-        type_: mount.r#type,
-        source: mount.source,
-        target: mount.target,
-        options: mount.options,
         ..Default::default()
     }
 }

@@ -180,6 +180,7 @@ async fn an_id_is_taken_while_its_task_is_made_and_free_after_a_failure() {
     let claim = world.tasks.claim(&"n".parse().unwrap(), &"c".parse().unwrap()).unwrap();
     let taken = world.tasks.create(task("/bin/false")).await.unwrap_err();
     assert_eq!(taken.to_string(), "task c: already exists");
+    assert!(world.tasks.is_coming(&"n".parse().unwrap(), &"c".parse().unwrap()));
     drop(claim);
     let state = world.folder.path().join("state").join(crate::PLUGIN).join("n");
     assert_eq!(
