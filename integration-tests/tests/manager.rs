@@ -1,6 +1,9 @@
 //! The real `ctr` against the manager: what it does with tasks, and that neither a killed shim nor a killed manager is ever
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
+#[path = "manager/checkpoint.rs"]
+mod checkpoint;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -15,6 +18,11 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
+
+use checkpoint::{
+    a_checkpoint_in_a_folder_of_the_client_is_not_stored,
+    a_checkpoint_that_fails_leaves_the_task_alone_and_nothing_behind, a_container_goes_on_where_its_checkpoint_left_it,
+};
 
 /// A shim, and how the manager comes by it.
 #[derive(Clone, Copy)]
@@ -576,4 +584,7 @@ with_both_shims!(
     a_manager_killed_at_any_moment_leaves_nothing_half_made
     a_creation_that_outlives_its_manager_is_found
     a_creation_that_hangs_is_given_up_by_the_next_manager
+    a_container_goes_on_where_its_checkpoint_left_it
+    a_checkpoint_in_a_folder_of_the_client_is_not_stored
+    a_checkpoint_that_fails_leaves_the_task_alone_and_nothing_behind
 );
