@@ -10,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Config, events::EventBus, services, version};
+use crate::{checkpoints::Checkpoints, config::Config, events::EventBus, services, version};
 
 /// The parts of this daemon.
 pub struct Daemon {
@@ -20,6 +20,8 @@ pub struct Daemon {
     pub database: Arc<Database>,
     /// Content, snapshots, images and leases.
     pub storage: Storage,
+    /// Checkpoints on their way into the content store.
+    pub checkpoints: Checkpoints,
     /// The bus between services, shims and subscribers.
     pub events: EventBus,
     /// The way to the shims.
@@ -42,6 +44,7 @@ impl Daemon {
         tokio::spawn(publish_deaths(died, events.clone()));
         let tasks = Tasks::new(config.root.clone(), config.state.clone(), launcher(&config), deaths);
         Ok(Self {
+            checkpoints: Checkpoints::new(&config.root, storage.content.clone()),
             config,
             database,
             storage,

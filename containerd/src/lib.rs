@@ -5,12 +5,14 @@
 //! with the shims that are found, never the other way round.
 //!
 //! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services),
-//! [`daemon`] (what the services share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
+//! [`daemon`] (what the services share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`]
+//! (their records), [`checkpoints`] (tasks in the content store), [`events`]
 //! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
 //! shims that cannot do so publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`]
 //! (what keeps tasks running without a client).
 
 pub mod arguments;
+pub mod checkpoints;
 pub mod config;
 pub mod containers;
 pub mod daemon;

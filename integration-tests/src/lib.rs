@@ -15,6 +15,7 @@ macro_rules! skipped {
 }
 
 pub mod command;
+pub mod criu;
 pub mod daemon;
 pub mod http;
 pub mod image;

@@ -17,10 +17,16 @@ use nix::{
 use serde_json::json;
 
 mod manager {
+    pub mod checkpoint;
     mod configuration;
     mod restart;
     mod startup;
 }
+
+use manager::checkpoint::{
+    a_checkpoint_in_a_folder_of_the_client_is_not_stored,
+    a_checkpoint_that_fails_leaves_the_task_alone_and_nothing_behind, a_container_goes_on_where_its_checkpoint_left_it,
+};
 
 /// A shim, and how the manager comes by it.
 #[derive(Clone, Copy)]
@@ -600,4 +606,7 @@ with_both_shims!(
     a_manager_killed_at_any_moment_leaves_nothing_half_made
     a_creation_that_outlives_its_manager_is_found
     a_creation_that_hangs_is_given_up_by_the_next_manager
+    a_container_goes_on_where_its_checkpoint_left_it
+    a_checkpoint_in_a_folder_of_the_client_is_not_stored
+    a_checkpoint_that_fails_leaves_the_task_alone_and_nothing_behind
 );

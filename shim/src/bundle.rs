@@ -58,6 +58,11 @@ impl Bundle {
         self.path.join("rootfs")
     }
 
+    /// Where files lie that are too large for a file system in memory.
+    pub fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
     /// The runtime's log of calls for the container.
     pub fn runtime_log(&self) -> PathBuf {
         self.path.join("log.json")

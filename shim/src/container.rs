@@ -1,6 +1,6 @@
 //! One container: its init and its execs, through the runtime.
 //!
-//! The order of events is the order of a life: created, started, exited, deleted; and the exit of init is the last exit. Three
+//! The order of events is the order of a life: created, started, exited, deleted; and the exit of init is the last exit. Four
 //! things make that hold:
 //!
 //! - *Init ends before `start` has returned.* Whoever starts init holds the container's `order` lock until the start is
@@ -8,19 +8,22 @@
 //! - *Init ends while execs run.* With a pid namespace of its own the kernel kills the execs and lets init be waited for only
 //!   when they are; without one the runtime is asked to kill them. In both cases init's exit is held back until the exit of each
 //!   exec is published. No exec may start once init has ended, and one that was just being started is killed.
+//! - *A checkpoint ends init.* Whoever wants that holds the same lock until the checkpoint is published.
 //! - *A process ends before its pid is known*: see [`crate::reaper`].
 
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
 mod exits;
 mod init;
+mod restore;
 
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -28,7 +31,7 @@ use std::{
 use davit_vocabulary::{ContainerId, ExecId};
 use tokio::sync::watch;
 
-pub use self::create::CreateRequest;
+pub use self::{create::CreateRequest, restore::Checkpoint};
 use crate::{
     bundle::Bundle,
     cgroup::Cgroup,
@@ -53,7 +56,7 @@ pub struct Host {
     pub outbox: Arc<Outbox>,
 }
 
-/// A container that the runtime has created.
+/// A container that the runtime has created, or is to restore when it is started.
 #[derive(Debug)]
 pub struct Container {
     /// Its id.
@@ -62,15 +65,17 @@ pub struct Container {
     pub bundle: Bundle,
     /// Its first process.
     pub init: Process,
-    /// Where it is accounted; `None` if the runtime gave it no cgroup of its own.
-    pub cgroup: Option<Cgroup>,
     host: Arc<Host>,
     oci: Oci,
+    /// What init is to be restored from, where it is not made afresh.
+    checkpoint: Option<Checkpoint>,
+    /// Where it is accounted; unset before init exists, and if the runtime gave it no cgroup of its own.
+    cgroup: OnceLock<Cgroup>,
     own_pids: bool,
     /// Owner of its streams' pipes.
     owner: (u32, u32),
     execs: Mutex<BTreeMap<ExecId, Arc<Process>>>,
-    /// Held while init starts and while its end is published.
+    /// Held while init starts, while a checkpoint ends it, and while its end is published.
     order: tokio::sync::Mutex<()>,
     /// Execs that run or are being started.
     busy_execs: watch::Sender<usize>,
@@ -91,6 +96,11 @@ impl Container {
         Ok(ProcessRef::Exec(found.clone()))
     }
 
+    /// Where it is accounted, once it is.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.get()
+    }
+
     /// Whether its processes are frozen.
     pub fn is_paused(&self) -> bool {
         self.paused.load(Ordering::Relaxed)
@@ -105,8 +115,7 @@ impl Container {
             return Ok(vec![(self.init.pid(), None)]);
         }
         let cgroup = self
-            .cgroup
-            .as_ref()
+            .cgroup()
             .ok_or_else(|| TaskError::State("the container has no cgroup".into()))?;
         let pids = cgroup
             .processes()

@@ -1,6 +1,6 @@
 //! What goes wrong with a task, in containerd's words where its clients read them.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use davit_vocabulary::{ErrorKind, InvalidIdentifier};
 use ttrpc::Code;
@@ -40,6 +40,14 @@ pub enum TaskError {
     /// The runtime.
     #[error(transparent)]
     Oci(#[from] OciError),
+    /// A checkpoint of which criu has left a log.
+    #[error("{source}, see {}", log.display())]
+    Checkpoint {
+        /// What the runtime said.
+        source: Box<TaskError>,
+        /// criu's log.
+        log: PathBuf,
+    },
     /// The root file system.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
@@ -73,6 +81,7 @@ impl TaskError {
             }
             Self::State(_) => ErrorKind::FailedPrecondition,
             Self::Unsupported(_) | Self::Rootfs(RootfsError::Unsupported(_)) => ErrorKind::Unimplemented,
+            Self::Checkpoint { source, .. } => source.kind(),
             Self::Oci(_) | Self::Rootfs(_) | Self::Stdio(_) | Self::Io { .. } => ErrorKind::Unknown,
         }
     }

@@ -1,16 +1,21 @@
 //! One process of a container: init or an exec.
 
-use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    path::Path,
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 use crate::{
+    bundle::read_pid,
     error::TaskError,
     exit::Exit,
+    reaper::{Births, ExitReceiver},
     stdio::{Prepared, StdioRequest, Streams},
 };
 
@@ -44,6 +49,36 @@ pub struct Live {
     pub pid: u32,
     /// Its streams.
     pub streams: Streams,
+}
+
+impl Live {
+    /// Takes over the process that a runtime was `called` to make, and lets its bytes flow. Without its streams it is of no
+    /// use, and is killed.
+    pub async fn take_over(
+        called: Result<(), TaskError>,
+        pid_file: &Path,
+        births: &Births,
+        prepared: Prepared,
+    ) -> Result<(Self, ExitReceiver), TaskError> {
+        let pid = called
+            .and_then(|()| read_pid(pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+        let pid = match pid {
+            Ok(pid) => pid,
+            Err(error) => {
+                prepared.discard();
+                return Err(error);
+            }
+        };
+        let exit = births.adopt(pid);
+        match prepared.run().await {
+            Ok(streams) => Ok((Self { pid, streams }, exit)),
+            Err(error) => {
+                // It may have ended by itself.
+                let _ = kill_pid(pid, Signal::KILL);
+                Err(error.into())
+            }
+        }
+    }
 }
 
 impl Process {
@@ -147,7 +182,7 @@ impl Process {
 }
 
 /// Sends a signal to a child that nobody has waited for.
-pub fn kill_pid(pid: u32, signal: Signal) -> rustix::io::Result<()> {
+fn kill_pid(pid: u32, signal: Signal) -> rustix::io::Result<()> {
     let pid = Pid::from_raw(pid as i32).ok_or(rustix::io::Errno::SRCH)?;
     kill_process(pid, signal)
 }

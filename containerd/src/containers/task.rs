@@ -17,6 +17,7 @@ pub(crate) fn recorded(namespace: Namespace, id: ContainerId, record: ContainerR
         options: record.runtime.options.map(options),
         rootfs: Vec::new(),
         stdio: Stdio::default(),
+        checkpoint: None,
     }
 }
 

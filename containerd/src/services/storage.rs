@@ -22,7 +22,7 @@ use prost_types::Timestamp;
 use tonic::{Request, Status};
 
 use super::{blocking, lease, namespace, status};
-use crate::events::EventBus;
+use crate::{checkpoints::CheckpointError, events::EventBus};
 
 /// The namespace and the lease of a call.
 pub(super) fn scope<T>(request: &Request<T>) -> Result<Scope, Status> {
@@ -54,7 +54,8 @@ failures!(
     ImageError,
     StoreError,
     ArchiveError,
-    RegistryError
+    RegistryError,
+    CheckpointError
 );
 
 /// The status of a store's error.

@@ -17,15 +17,17 @@ use davit_containerd_api::{
     types::Metric,
     v1::types::Process,
 };
+use davit_content::ContentStore;
 use davit_metadata::{ContainerRecord, filter::Filters};
 use davit_tasks::{Shim, TaskError, Tasks};
 use davit_vocabulary::{ErrorKind, ExecId, Namespace};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{blocking, limited, namespace, status};
-use crate::{containers::Containers, daemon::Daemon};
+use super::{blocking, limited, namespace, status, storage::scope};
+use crate::{checkpoints::Checkpoints, containers::Containers, daemon::Daemon};
 
+mod checkpoint;
 mod convert;
 
 /// How long a list waits for shims of an earlier run; one that takes longer is in trouble.
@@ -35,6 +37,8 @@ struct Service {
     stop: CancellationToken,
     tasks: Arc<Tasks>,
     containers: Containers,
+    content: ContentStore,
+    checkpoints: Checkpoints,
 }
 
 /// The service.
@@ -43,6 +47,8 @@ pub fn service(daemon: &Daemon) -> TasksServer<impl Api> {
         stop: daemon.stop.clone(),
         tasks: daemon.tasks.clone(),
         containers: Containers::new(daemon.database.clone()),
+        content: daemon.storage.content.clone(),
+        checkpoints: daemon.checkpoints.clone(),
     }))
 }
 
@@ -123,10 +129,11 @@ where
 #[tonic::async_trait]
 impl Api for Service {
     async fn create(&self, request: Request<CreateTaskRequest>) -> Result<Response<CreateTaskResponse>, Status> {
-        let namespace = namespace(&request)?;
-        let request = request.into_inner();
-        let container = self.container(&namespace, &request.container_id).await?;
-        let task = convert::task(namespace, request, container)?;
+        let scope = scope(&request)?;
+        let mut request = request.into_inner();
+        let container = self.container(&scope.namespace, &request.container_id).await?;
+        let checkpoint = self.origin(&scope, &mut request).await?;
+        let task = convert::task(scope.namespace, request, container, checkpoint)?;
         let container_id = task.id.to_string();
         let pid = self.tasks.create(task).await.map_err(failed)?;
         Ok(Response::new(CreateTaskResponse { container_id, pid }))
@@ -235,11 +242,9 @@ impl Api for Service {
         &self,
         request: Request<CheckpointTaskRequest>,
     ) -> Result<Response<CheckpointTaskResponse>, Status> {
-        let namespace = namespace(&request)?;
-        self.shim(&namespace, &request.into_inner().container_id).await?;
-        Err(Status::unimplemented(
-            "checkpoint of a task is not supported: not implemented",
-        ))
+        let scope = scope(&request)?;
+        let descriptors = self.write_down(scope, request.into_inner()).await?;
+        Ok(Response::new(CheckpointTaskResponse { descriptors }))
     }
 
     async fn update(&self, request: Request<UpdateTaskRequest>) -> Result<Response<()>, Status> {

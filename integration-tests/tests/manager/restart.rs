@@ -41,7 +41,7 @@ impl World {
     }
 
     /// The label `containerd.io/restart.count`.
-    fn count(&self, id: &str) -> Option<String> {
+    fn restarts(&self, id: &str) -> Option<String> {
         let info: serde_json::Value =
             serde_json::from_str(&self.ctr(&["containers", "info", id]).ok()).expect("ctr prints JSON");
         let count = &info["Labels"]["containerd.io/restart.count"];
@@ -101,7 +101,7 @@ fn labels_do_what_they_do_on_containerd(world: &World) {
 
     for id in [&always, &unless_stopped, &fails, &never_made] {
         wait::until_true(&format!("{id} runs"), TWO_SCANS, || world.status(id) == "RUNNING");
-        assert_eq!(world.count(id).as_deref(), Some("1"), "{id}");
+        assert_eq!(world.restarts(id).as_deref(), Some("1"), "{id}");
     }
     wait::until_true("the failing one has run again", TWO_SCANS, || {
         world.runs(&fails_once) == 2
@@ -116,7 +116,7 @@ fn labels_do_what_they_do_on_containerd(world: &World) {
     );
     for id in [&no, &ends_well, &stopped_explicitly, &unlabelled] {
         assert_eq!(
-            (world.runs(id), world.status(id), world.count(id)),
+            (world.runs(id), world.status(id), world.restarts(id)),
             (1, "STOPPED".into(), None),
             "{id}"
         );
@@ -258,7 +258,7 @@ fn what_ends_while_there_is_no_manager_is_started_by_the_next(shim: Shim) {
         wait::until_true(&format!("{id} runs again"), 20, || {
             world.runs(id) == 2 && world.status(id) == "RUNNING"
         });
-        assert_eq!(world.count(id).as_deref(), Some("1"), "{id}");
+        assert_eq!(world.restarts(id).as_deref(), Some("1"), "{id}");
     }
     for id in [&no, &ends_well] {
         assert_eq!((world.runs(id), world.status(id).as_str()), (1, "STOPPED"), "{id}");
@@ -314,7 +314,7 @@ fn a_restart_that_its_manager_did_not_outlive_is_finished_by_the_next(shim: Shim
     fs::write(&go, "").expect("the scratch is ours");
     wait::until_true("it runs again", 20, || world.runs(&id) == 2);
     world.wait_for_status(&id, "STOPPED");
-    assert_eq!(world.count(&id).as_deref(), Some("1"));
+    assert_eq!(world.restarts(&id).as_deref(), Some("1"));
     sleep(Duration::from_secs(2));
     assert_eq!((world.runs(&id), world.status(&id).as_str()), (2, "STOPPED"));
     let records = world
@@ -351,7 +351,7 @@ fn a_container_of_an_image_comes_back_with_its_files_and_writes_into_its_log() {
     wait::until_true("the third run is logged", 20, || {
         fs::read_to_string(&log).is_ok_and(|text| text == "2\n3\n")
     });
-    assert_eq!(world.count(&id).as_deref(), Some("2"));
+    assert_eq!(world.restarts(&id).as_deref(), Some("2"));
     world.remove(&id);
     world.assert_nothing_is_left_of(&id);
     manager.stop();

@@ -1,6 +1,7 @@
 //! The shim alone: its command line, its service and its sockets, without any manager but this test.
 
 mod attach;
+mod checkpoint;
 mod client;
 mod life;
 mod rig;
@@ -190,7 +191,7 @@ async fn what_is_wrong_is_refused_by_name_and_leaves_the_shim_well() {
         assert_eq!(code(refused), Code::INVALID_ARGUMENT, "{stdin} {output}");
     }
     let mut restore = rig.create_request("c1", "", "");
-    restore.checkpoint = "/x".into();
+    restore.parent_checkpoint = "/x".into();
     assert_eq!(
         code(client.create(soon(), &restore).await.unwrap_err()),
         Code::UNIMPLEMENTED

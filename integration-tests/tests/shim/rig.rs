@@ -51,6 +51,8 @@ pub type Seen = Arc<Mutex<Vec<Event>>>;
 pub struct Rig {
     pub scratch: Scratch,
     pub events: Seen,
+    /// Where the shim finds programs, unless where this test does.
+    pub search_path: Option<String>,
     server: Option<Server>,
     /// Dropped after the scratch folder, which ends all processes.
     _cgroups: Cgroups,
@@ -96,6 +98,7 @@ impl Rig {
             _cgroups: Cgroups(format!("{}-", scratch.bridge())),
             scratch,
             events: Seen::default(),
+            search_path: None,
             server: None,
         };
         rig.manager_comes().await;
@@ -169,6 +172,9 @@ impl Rig {
         command
             .env("TTRPC_ADDRESS", self.scratch.join("m.ttrpc"))
             .env_remove("MAX_SHIM_VERSION");
+        if let Some(path) = &self.search_path {
+            command.env("PATH", path);
+        }
         if let Some(version) = legacy {
             command.env("MAX_SHIM_VERSION", version);
         }

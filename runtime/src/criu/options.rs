@@ -1,7 +1,7 @@
 //! What `checkpoint` and `restore` have in common, read from the command line once.
 
 use std::{
-    fs::{DirBuilder, File},
+    fs::{self, DirBuilder, File},
     io,
     os::{fd::AsRawFd, unix::fs::DirBuilderExt},
     path::{Path, PathBuf},
@@ -77,11 +77,7 @@ impl Options {
     /// Opens the folders as the process `viewer` sees them: criu makes mounts below its working folder, which it can
     /// only where that is of its own mount namespace.
     pub fn open(&self, viewer: i32) -> Result<Folders, CallError> {
-        let open = |path: &Path| {
-            let seen = Path::new("/proc").join(viewer.to_string()).join("root");
-            let inside = path.strip_prefix("/").unwrap_or(path);
-            File::open(seen.join(inside)).attempt("open", path.display())
-        };
+        let open = |path: &Path| seen_by(viewer, path).attempt("open", path.display());
         if let Some(work) = &self.work {
             make_folder(work)?;
         }
@@ -130,6 +126,15 @@ pub type Annotations = std::collections::BTreeMap<String, String>;
 pub struct Folders {
     images: File,
     work: Option<File>,
+}
+
+/// Opens a folder as another process sees it. Links are followed before: an absolute one would lead out of the root of
+/// the other, back into ours.
+fn seen_by(viewer: i32, path: &Path) -> io::Result<File> {
+    let ours = File::open(path)?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", ours.as_raw_fd()))?;
+    let inside = real.strip_prefix("/").unwrap_or(&real);
+    File::open(Path::new("/proc").join(viewer.to_string()).join("root").join(inside))
 }
 
 /// Makes a folder for root alone where it is missing: an image holds a program's memory.
@@ -280,7 +285,7 @@ mod tests {
         let folders = options.open(std::process::id() as i32).unwrap();
         let mut opts = CriuOpts::default();
         options.add_to(&mut opts, &folders, &Annotations::new(), "dump.log");
-        let behind = |fd: i32| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
+        let behind = |fd: i32| fs::read_link(format!("/proc/self/fd/{fd}")).unwrap();
         assert_eq!(behind(opts.images_dir_fd), folder.path());
         assert_eq!(behind(opts.work_dir_fd.unwrap()), work);
         assert_eq!(options.log_folder(), work);

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     pin::pin,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
@@ -20,12 +20,12 @@ use davit_shim_api::{
 use davit_vocabulary::ContainerId;
 use tokio::{sync::watch, time};
 
-use super::{Container, Host};
+use super::{Checkpoint, Container, Host};
 use crate::{
-    bundle::{Bundle, read_pid},
+    bundle::Bundle,
     cgroup::{Cgroup, OomWatch},
     error::TaskError,
-    oci::{Oci, becomes_true},
+    oci::{CallStdio, Oci, becomes_true},
     process::{Live, Process},
     reaper::ExitReceiver,
     rootfs::{self, Mount},
@@ -46,13 +46,15 @@ pub struct CreateRequest {
     pub rootfs: Vec<Mount>,
     /// Init's streams.
     pub stdio: StdioRequest,
+    /// What init is to be restored from, where it is not to be made afresh.
+    pub checkpoint: Option<Checkpoint>,
     /// Options of the runtime.
     pub options: Options,
 }
 
 impl Container {
     /// Mounts the root file system, opens the streams and calls the runtime; undoes all of it on an error, and when
-    /// `given_up` becomes true.
+    /// `given_up` becomes true. For a container from a checkpoint the runtime is called by its start.
     pub async fn create(
         request: CreateRequest,
         host: Arc<Host>,
@@ -63,22 +65,17 @@ impl Container {
         let own_pids = bundle.has_own_pids().map_err(in_bundle())?;
         bundle.store_options(&request.options).map_err(in_bundle())?;
         rootfs::mount_all(&request.rootfs, &bundle.rootfs())?;
-        let made = make_init(&request, &host, given_up).await;
-        let (live, exit, oci) = match made {
-            Ok(made) => made,
-            Err(error) => {
-                unmount(&request);
-                return Err(error);
-            }
-        };
-        let cgroup = find_cgroup(live.pid);
+        let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
+        let made = make_init(&request, &oci, &host, given_up).await;
+        let (init, exit) = made.inspect_err(|_| unmount(&request))?;
         let container = Arc::new(Self {
             id: request.id.clone(),
             bundle: request.bundle.clone(),
-            init: Process::with_live(request.stdio.clone(), live),
-            cgroup,
+            init,
             host,
             oci,
+            checkpoint: request.checkpoint.clone(),
+            cgroup: OnceLock::new(),
             own_pids,
             owner: (request.options.io_uid, request.options.io_gid),
             execs: Mutex::default(),
@@ -89,18 +86,26 @@ impl Container {
             deleted: AtomicBool::new(false),
             oom_kills: AtomicU64::new(0),
         });
-        container.watch_oom();
-        container
-            .host
-            .outbox
-            .publish("/tasks/create", &created(&request, container.init.pid()));
-        tokio::spawn(container.clone().await_init(exit));
-        tracing::info!(id = %container.id, pid = container.init.pid(), "created");
+        let pid = container.init.pid();
+        container.host.outbox.publish("/tasks/create", &created(&request, pid));
+        if let Some(exit) = exit {
+            container.watch_init(exit);
+        }
+        tracing::info!(id = %container.id, pid, "created");
         Ok(container)
     }
 
-    fn watch_oom(self: &Arc<Self>) {
-        let Some(cgroup) = &self.cgroup else { return };
+    /// Init exists: from now on its cgroup and its end are watched.
+    pub(super) fn watch_init(self: &Arc<Self>, exit: ExitReceiver) {
+        if let Some(cgroup) = find_cgroup(self.init.pid()) {
+            self.watch_oom(&cgroup);
+            // There is one init, and it comes to be once.
+            let _ = self.cgroup.set(cgroup);
+        }
+        tokio::spawn(self.clone().await_init(exit));
+    }
+
+    fn watch_oom(self: &Arc<Self>, cgroup: &Cgroup) {
         match OomWatch::new(cgroup) {
             Ok(Some(watch)) => drop(tokio::spawn(self.clone().report_oom(watch))),
             Ok(None) => {}
@@ -109,12 +114,13 @@ impl Container {
     }
 }
 
+/// Init and what becomes its exit, or an init that waits with its streams for its restoration.
 async fn make_init(
     request: &CreateRequest,
+    oci: &Oci,
     host: &Arc<Host>,
     mut given_up: watch::Receiver<bool>,
-) -> Result<(Live, ExitReceiver, Oci), TaskError> {
-    let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
+) -> Result<(Process, Option<ExitReceiver>), TaskError> {
     let place = Place {
         container: request.id.as_str(),
         namespace: &host.namespace,
@@ -123,24 +129,23 @@ async fn make_init(
         reaper: &host.reaper,
     };
     let mut prepared = Prepared::open(&request.stdio, &place).await?;
+    if request.checkpoint.is_some() {
+        return Ok((Process::new(request.stdio.clone(), Some(prepared)), None));
+    }
     let births = host.reaper.births();
-    let created = call_create(&oci, request, &mut prepared, &mut given_up).await;
-    let pid_file = request.bundle.init_pid_file();
-    let made =
-        created.and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
-    let pid = match made {
-        Ok(pid) => pid,
-        Err(error) => {
-            prepared.discard();
-            return Err(error);
-        }
+    let called = call_create(oci, request, &mut prepared, &mut given_up).await;
+    let is_created = called.is_ok();
+    let made = match Live::take_over(called, &request.bundle.init_pid_file(), &births, prepared).await {
+        Ok(_) if *given_up.borrow() => Err(given_up_on(request)),
+        made => made,
     };
-    let exit = births.adopt(pid);
-    match prepared.run().await {
-        Ok(streams) if !*given_up.borrow() => Ok((Live { pid, streams }, exit, oci)),
-        outcome => {
-            undo_create(&oci, request).await;
-            Err(outcome.map_or_else(TaskError::from, |_| given_up_on(request)))
+    match made {
+        Ok((live, exit)) => Ok((Process::with_live(request.stdio.clone(), live), Some(exit))),
+        Err(error) => {
+            if is_created {
+                undo(oci, &request.bundle, &request.id).await;
+            }
+            Err(error)
         }
     }
 }
@@ -184,13 +189,13 @@ async fn call_create(
     // A runtime like ours ends by it in good order, together with a hook that hangs. The call is asked last: once it has
     // answered it must not be asked again.
     let undone = async {
-        undo_create(oci, request).await;
+        undo(oci, &request.bundle, &request.id).await;
         (&mut call).await
     };
     if time::timeout(GRACE, undone).await.is_err() {
         kill.send_replace(true);
         let _ = call.await;
-        undo_create(oci, request).await;
+        undo(oci, &request.bundle, &request.id).await;
     }
     Err(given_up_on(request))
 }
@@ -199,14 +204,13 @@ fn given_up_on(request: &CreateRequest) -> TaskError {
     TaskError::State(format!("the creation of {} was given up", request.id))
 }
 
-async fn undo_create(oci: &Oci, request: &CreateRequest) {
-    let arguments: [&OsStr; 3] = ["delete".as_ref(), "--force".as_ref(), request.id.as_ref().as_ref()];
-    let log = request.bundle.runtime_log();
-    if let Err(error) = oci
-        .call("cannot undo create", &log, &arguments, crate::oci::CallStdio::Captured)
-        .await
-    {
-        tracing::warn!(%error, id = %request.id, "a half-made container stays");
+/// Takes a container out of the runtime whose call for it went well, while something else did not.
+pub(super) async fn undo(oci: &Oci, bundle: &Bundle, id: &ContainerId) {
+    let arguments: [&OsStr; 3] = ["delete".as_ref(), "--force".as_ref(), id.as_ref().as_ref()];
+    let log = bundle.runtime_log();
+    let call = oci.call("cannot take the container back", &log, &arguments, CallStdio::Captured);
+    if let Err(error) = call.await {
+        tracing::warn!(%error, %id, "a half-made container stays");
     }
 }
 
@@ -248,6 +252,7 @@ fn created(request: &CreateRequest, pid: u32) -> TaskCreate {
             ..Default::default()
         })
         .into(),
+        checkpoint: request.checkpoint.as_ref().map(Checkpoint::image).unwrap_or_default(),
         pid,
         ..Default::default()
     }

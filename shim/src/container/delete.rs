@@ -45,6 +45,7 @@ impl Container {
         let exit = match self.init.status() {
             Status::Stopped(exit) => exit,
             Status::Running => return Err(TaskError::State("cannot delete a running process".into())),
+            Status::Created if self.is_unrestored() => self.forgo().await?,
             Status::Created => {
                 // It waits for its start in vain. It may have ended by itself.
                 let _ = self.init.kill(9);

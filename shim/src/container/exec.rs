@@ -4,14 +4,13 @@ use std::{ffi::OsStr, fs, sync::Arc};
 
 use davit_shim_api::task_events::task::{TaskExecAdded, TaskExecStarted};
 use davit_vocabulary::ExecId;
-use rustix::process::Signal;
 
 use super::Container;
 use crate::{
-    bundle::{process_spec, read_pid},
+    bundle::process_spec,
     error::TaskError,
     exit::Exit,
-    process::{Live, Process, kill_pid},
+    process::{Live, Process},
     reaper::ExitReceiver,
     stdio::{Place, Prepared, StdioRequest},
 };
@@ -19,6 +18,11 @@ use crate::{
 impl Container {
     /// Describes an exec and opens its streams; `spec` is the JSON of its process.
     pub async fn add_exec(&self, id: ExecId, spec: &[u8], stdio: StdioRequest) -> Result<(), TaskError> {
+        if self.is_unrestored() {
+            return Err(TaskError::State(
+                "cannot exec in a container that is not restored yet".into(),
+            ));
+        }
         if self.execs().contains_key(&id) {
             return Err(TaskError::Exists(id.to_string()));
         }
@@ -102,29 +106,12 @@ impl Container {
     async fn make_exec(&self, id: &ExecId, mut prepared: Prepared) -> Result<(Live, ExitReceiver), TaskError> {
         let births = self.host.reaper.births();
         let called = self.call_exec(id, &mut prepared).await;
-        let pid_file = self.bundle.exec_file(id, "pid");
-        let made = called
-            .and_then(|()| read_pid(&pid_file).map_err(TaskError::io("cannot read the pid that the runtime wrote")));
+        let made = Live::take_over(called, &self.bundle.exec_file(id, "pid"), &births, prepared).await;
         for what in ["process", "pid", "log"] {
             // Whatever is left goes with the bundle.
             let _ = fs::remove_file(self.bundle.exec_file(id, what));
         }
-        let pid = match made {
-            Ok(pid) => pid,
-            Err(error) => {
-                prepared.discard();
-                return Err(error);
-            }
-        };
-        let exit = births.adopt(pid);
-        match prepared.run().await {
-            Ok(streams) => Ok((Live { pid, streams }, exit)),
-            Err(error) => {
-                // Without its streams it is of no use. It may have ended by itself.
-                let _ = kill_pid(pid, Signal::KILL);
-                Err(error.into())
-            }
-        }
+        made
     }
 
     async fn call_exec(&self, id: &ExecId, prepared: &mut Prepared) -> Result<(), TaskError> {

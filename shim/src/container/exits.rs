@@ -83,7 +83,7 @@ impl Container {
 
     /// Publishes kills that were not published yet. At init's end this comes before its exit.
     fn check_oom(&self) {
-        let count = self.cgroup.as_ref().and_then(|cgroup| cgroup.oom_kills()).unwrap_or(0);
+        let count = self.cgroup().and_then(|cgroup| cgroup.oom_kills()).unwrap_or(0);
         if count <= self.oom_kills.fetch_max(count, Ordering::Relaxed) {
             return;
         }

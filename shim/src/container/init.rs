@@ -1,11 +1,11 @@
-//! What the runtime does to a whole container: start, kill, pause, resume, update, checkpoint.
+//! What the runtime does to a whole container: start, kill, pause, resume, update.
 
-use std::{ffi::OsStr, sync::atomic::Ordering};
-
-use davit_shim_api::{
-    options::oci::CheckpointOptions,
-    task_events::task::{TaskCheckpointed, TaskPaused, TaskResumed, TaskStart},
+use std::{
+    ffi::OsStr,
+    sync::{Arc, atomic::Ordering},
 };
+
+use davit_shim_api::task_events::task::{TaskPaused, TaskResumed, TaskStart};
 use rustix::process::Signal;
 
 use super::Container;
@@ -16,16 +16,21 @@ use crate::{
 };
 
 impl Container {
-    /// Lets init run.
-    pub async fn start(&self) -> Result<u32, TaskError> {
+    /// Lets init run, or has it restored.
+    pub async fn start(self: &Arc<Self>) -> Result<u32, TaskError> {
         let _order = self.order.lock().await;
         match self.init.status() {
             Status::Created => {}
             Status::Running => return Err(TaskError::State("cannot start a running process".into())),
             Status::Stopped(_) => return Err(TaskError::State("cannot start a process that has ended".into())),
         }
-        self.call("OCI runtime start failed", &["start"], CallStdio::Captured)
-            .await?;
+        match &self.checkpoint {
+            Some(checkpoint) => self.restore(checkpoint).await?,
+            None => {
+                self.call("OCI runtime start failed", &["start"], CallStdio::Captured)
+                    .await?;
+            }
+        }
         self.init.set_started();
         let pid = self.init.pid();
         let event = TaskStart {
@@ -44,6 +49,9 @@ impl Container {
     pub async fn kill(&self, signal: u32, all: bool) -> Result<(), TaskError> {
         if let Status::Stopped(_) = self.init.status() {
             return Err(TaskError::Finished);
+        }
+        if self.is_unrestored() {
+            return Err(TaskError::NoContainer(self.id.to_string()));
         }
         let is_plain = Signal::from_named_raw(signal as i32).is_some();
         if !all && is_plain && self.own_pids && !self.is_paused() {
@@ -106,42 +114,7 @@ impl Container {
         .await
     }
 
-    /// Writes the container's state to `path`.
-    pub async fn checkpoint(&self, path: &str, options: &CheckpointOptions) -> Result<(), TaskError> {
-        let mut arguments = vec!["checkpoint", "--image-path", path];
-        let work = self.bundle.path().join("work").display().to_string();
-        let work = if options.work_path.is_empty() {
-            &work
-        } else {
-            &options.work_path
-        };
-        arguments.extend(["--work-path", work]);
-        let switches = [
-            (!options.exit, "--leave-running"),
-            (options.open_tcp, "--tcp-established"),
-            (options.external_unix_sockets, "--ext-unix-sk"),
-            (options.terminal, "--shell-job"),
-            (options.file_locks, "--file-locks"),
-        ];
-        arguments.extend(switches.iter().filter(|(on, _)| *on).map(|(_, switch)| *switch));
-        for namespace in &options.empty_namespaces {
-            arguments.extend(["--empty-ns", namespace]);
-        }
-        if !options.cgroups_mode.is_empty() {
-            arguments.extend(["--manage-cgroups-mode", &options.cgroups_mode]);
-        }
-        self.call("OCI runtime checkpoint failed", &arguments, CallStdio::Captured)
-            .await?;
-        let event = TaskCheckpointed {
-            container_id: self.id.to_string(),
-            checkpoint: path.to_owned(),
-            ..Default::default()
-        };
-        self.host.outbox.publish("/tasks/checkpointed", &event);
-        Ok(())
-    }
-
-    fn state_name(&self) -> &'static str {
+    pub(super) fn state_name(&self) -> &'static str {
         match self.init.status() {
             Status::Created => "created",
             Status::Running if self.is_paused() => "paused",

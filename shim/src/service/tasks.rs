@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     bootstrap::options_of,
     bundle::Bundle,
-    container::{Container, CreateRequest, Deleted, Host},
+    container::{Checkpoint, Container, CreateRequest, Deleted, Host},
     convert,
     error::TaskError,
     process::Status,
@@ -263,7 +263,7 @@ impl Tasks {
 
     pub(super) async fn stats(&self, request: &StatsRequest) -> Result<StatsResponse, TaskError> {
         let container = self.container(&request.id).await?;
-        let cgroup = container.cgroup.as_ref();
+        let cgroup = container.cgroup();
         let cgroup = cgroup.ok_or_else(|| TaskError::State("the container has no cgroup of its own".into()))?;
         Ok(StatsResponse {
             stats: Some(cgroup.metrics()).into(),
@@ -337,8 +337,11 @@ impl Drop for Reservation<'_> {
 }
 
 fn create_request(request: CreateTaskRequest) -> Result<CreateRequest, TaskError> {
-    if !request.checkpoint.is_empty() || !request.parent_checkpoint.is_empty() {
-        return Err(TaskError::Unsupported("creating a container from a checkpoint".into()));
+    if !request.parent_checkpoint.is_empty() {
+        // No runtime takes one for a restore.
+        return Err(TaskError::Unsupported(
+            "a parent checkpoint beside the one that an image names itself".into(),
+        ));
     }
     if !Path::new(&request.bundle).is_absolute() {
         return Err(TaskError::Invalid(format!(
@@ -353,12 +356,14 @@ fn create_request(request: CreateTaskRequest) -> Result<CreateRequest, TaskError
         options: mount.options,
     });
     let options = request.options.as_ref().map(options_of).transpose()?;
+    let options = options.flatten().unwrap_or_default();
     Ok(CreateRequest {
         id: request.id.parse()?,
         bundle: Bundle::new(request.bundle),
         rootfs: mounts.collect(),
         stdio: StdioRequest::new(request.terminal, [request.stdin, request.stdout, request.stderr])?,
-        options: options.flatten().unwrap_or_default(),
+        checkpoint: Checkpoint::of(&request.checkpoint, &options),
+        options,
     })
 }
 

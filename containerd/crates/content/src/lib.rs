@@ -22,4 +22,4 @@ pub use blobs::BlobReader;
 pub use error::ContentError;
 pub use info::{Info, Status};
 pub use store::ContentStore;
-pub use writer::Writer;
+pub use writer::{Sink, Writer};

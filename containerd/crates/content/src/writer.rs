@@ -1,4 +1,8 @@
-use std::{io::Write, sync::Arc, time::SystemTime};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use davit_metadata::{Labels, Scope};
 use davit_vocabulary::{Algorithm, Digest};
@@ -15,6 +19,20 @@ pub struct Writer {
     pub(crate) started_at: SystemTime,
     pub(crate) source: Source,
     pub(crate) _lock: RefLock,
+}
+
+/// A writer for what writes to a stream.
+pub struct Sink(pub Writer);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Where the bytes are.

@@ -7,7 +7,7 @@ use std::{
     time::SystemTime,
 };
 
-use davit_content::{ContentError, Writer};
+use davit_content::{ContentError, Sink, Writer};
 use davit_metadata::{Descriptor, Labels, Scope};
 use davit_snapshots::Mount;
 use davit_vocabulary::Digest;
@@ -119,20 +119,6 @@ impl<W: Write> Write for Hashing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
-    }
-}
-
-/// A content writer as a sink.
-struct Sink(Writer);
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -20,7 +20,8 @@ pub struct Bundle {
     pub id: ContainerId,
     /// Where it lies.
     pub path: PathBuf,
-    work: PathBuf,
+    /// The folder that survives a reboot.
+    pub(crate) work: PathBuf,
 }
 
 impl Bundle {

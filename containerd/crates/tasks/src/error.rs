@@ -1,5 +1,6 @@
 use std::{io, path::PathBuf};
 
+use davit_archive::ArchiveError;
 use davit_vocabulary::ErrorKind;
 
 use crate::{CallError, InvalidRuntime};
@@ -21,6 +22,9 @@ pub enum TaskError {
         /// Why.
         source: io::Error,
     },
+    /// The archive of a checkpoint cannot be unpacked.
+    #[error("cannot unpack the checkpoint: {0}")]
+    Checkpoint(ArchiveError),
     /// The runtime's name leads to no shim.
     #[error("failed to resolve runtime path: {0}")]
     Runtime(#[from] InvalidRuntime),
@@ -53,6 +57,7 @@ impl TaskError {
             Self::NotFound(_) => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::Bundle { .. } => ErrorKind::Internal,
+            Self::Checkpoint(error) => error.kind(),
             Self::Runtime(_) | Self::NoShim(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,
             Self::Create(error) | Self::Call(error) => error.kind(),
         }

@@ -13,6 +13,7 @@
 mod binary;
 mod bootstrap;
 mod bundle;
+mod checkpoint;
 mod connection;
 mod error;
 mod launch;
@@ -25,6 +26,7 @@ mod tasks;
 
 pub use binary::{InvalidRuntime, resolve};
 pub use bundle::Bundle;
+pub use checkpoint::Checkpoint;
 pub use connection::CallError;
 pub use error::TaskError;
 pub use launch::{Launcher, Timeouts, runtime_info};

@@ -1,7 +1,7 @@
 //! One shim and the calls to it.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use protobuf::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{Bundle, CallError, TaskError, Timeouts, connection::Connection, log_pipe::LogPipe};
+use crate::{Bundle, CallError, TaskError, Timeouts, checkpoint, connection::Connection, log_pipe::LogPipe};
 
 /// How long a shim may take to tell that its task was removed.
 const TOLD: Duration = Duration::from_secs(2);
@@ -170,6 +170,9 @@ impl Shim {
             ..Default::default()
         };
         let response: api::StartResponse = self.call("Start", &request).await?;
+        if exec_id.is_empty() {
+            checkpoint::remove(&self.bundle).await;
+        }
         Ok(response.pid)
     }
 
@@ -277,6 +280,17 @@ impl Shim {
             ..Default::default()
         };
         self.call::<_, Empty>("Resume", &request).await.map(drop)
+    }
+
+    /// Writes the task's state into a folder; the options are those of the runtime.
+    pub async fn checkpoint(&self, folder: &Path, options: Option<Any>) -> Result<(), TaskError> {
+        let request = api::CheckpointTaskRequest {
+            id: self.id(),
+            path: folder.to_string_lossy().into_owned(),
+            options: options.into(),
+            ..Default::default()
+        };
+        self.call::<_, Empty>("Checkpoint", &request).await.map(drop)
     }
 
     /// The processes of the container.

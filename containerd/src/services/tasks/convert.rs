@@ -8,7 +8,7 @@ use davit_containerd_api::{
 };
 use davit_metadata::{ContainerRecord, filter::Fields};
 use davit_shim_api::task_v3::shim as api;
-use davit_tasks::{CreateTask, Exit, Shim, Stdio};
+use davit_tasks::{Checkpoint, CreateTask, Exit, Shim, Stdio};
 use davit_vocabulary::{ContainerId, Namespace};
 use prost_types::{Any, Timestamp};
 use protobuf::well_known_types::{any::Any as ShimAny, timestamp::Timestamp as ShimTimestamp};
@@ -37,12 +37,8 @@ pub(super) fn task(
     namespace: Namespace,
     request: CreateTaskRequest,
     container: ContainerRecord,
+    checkpoint: Option<Checkpoint>,
 ) -> Result<CreateTask, Status> {
-    if request.checkpoint.is_some() {
-        return Err(Status::unimplemented(
-            "restoring a checkpoint is not supported: not implemented",
-        ));
-    }
     if !request.task_api_address.is_empty() {
         return Err(Status::unimplemented(
             "task_api_address is not supported: not implemented",
@@ -67,6 +63,7 @@ pub(super) fn task(
             stderr: request.stderr,
             terminal: request.terminal,
         },
+        checkpoint,
         ..recorded
     })
 }
@@ -154,7 +151,7 @@ pub(super) fn any_to_wire(any: ShimAny) -> Any {
     }
 }
 
-fn any_to_shim(any: Any) -> ShimAny {
+pub(super) fn any_to_shim(any: Any) -> ShimAny {
     ShimAny {
         type_url: any.type_url,
         value: any.value,

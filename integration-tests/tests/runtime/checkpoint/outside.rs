@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::Write,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::symlink, net::UnixDatagram},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -195,6 +195,25 @@ fn a_configuration_that_an_annotation_names_overrides_what_criu_is_asked_for() {
     for (folder, usual) in folders.iter().zip(["dump.log", "restore.log"]) {
         let has = |name: &str| Path::new(folder).join(name).exists();
         assert_eq!((has("other.log"), has(usual)), (true, false), "{folder}");
+    }
+}
+
+/// criu has a mount namespace of its own when it restores, in which a link must not lead out of it.
+#[test]
+fn folders_may_be_reached_through_links() {
+    let Some(rig) = Rig::new() else { return };
+    rig.run(COUNTER);
+    let [real, images, work] = ["real", "images", "work"].map(|name| rig.bundle.file(name));
+    for (folder, link) in [("images", &images), ("work", &work)] {
+        let folder = Path::new(&real).join(folder);
+        fs::create_dir_all(&folder).expect("the bundle is ours");
+        symlink(&folder, link).expect("the bundle is ours");
+    }
+    rig.checkpoint(&["--work-path", &work]).ok();
+    rig.restore(&["--work-path", &work]).ok();
+    rig.counts_on();
+    for file in ["images/inventory.img", "work/dump.log", "work/restore.log"] {
+        assert!(Path::new(&real).join(file).exists(), "{file}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! A container to write down and to restore, and the criu to do it with.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use davit_integration_tests::{Finished, Run, peers, program, wait};
+use davit_integration_tests::{Finished, Run, criu, program, wait};
 use serde_json::json;
 
 use crate::{bundle::Bundle, foreground::with};
@@ -24,39 +24,12 @@ impl Rig {
     /// `None`, with a word about it, where no criu works.
     pub fn new() -> Option<Self> {
         let bundle = Bundle::new();
-        let programs = bundle.file("programs");
-        fs::create_dir(&programs).expect("the bundle is ours");
-        let own = env::var("PATH").unwrap_or_default();
-        let rig = Rig {
-            path: format!("{programs}:{own}:/usr/sbin:/sbin"),
+        let path = criu::search_path(Path::new(&bundle.file("programs")))?;
+        Some(Rig {
+            path,
             bundle,
             network_lock: network_lock(),
-        };
-        if rig.criu_has(None) {
-            return Some(rig);
-        }
-        let peers = peers::folder();
-        if peers.join("usr/sbin/criu").exists() {
-            rig.borrow_criu(&peers, Path::new(&programs));
-            if rig.criu_has(None) {
-                return Some(rig);
-            }
-        }
-        davit_integration_tests::skipped!(
-            "no criu works on this kernel (criu check), neither this machine's nor one in {}",
-            peers.display()
-        );
-        None
-    }
-
-    /// The peers' criu, which is linked to a newer C library than this machine's.
-    fn borrow_criu(&self, peers: &Path, programs: &Path) {
-        let peers = peers.display();
-        let script = format!(
-            "#!/bin/sh\nexec {peers}/lib64/ld-linux-x86-64.so.2 --library-path \
-             {peers}/lib/x86_64-linux-gnu:{peers}/usr/lib/x86_64-linux-gnu {peers}/usr/sbin/criu \"$@\"\n"
-        );
-        self.install("criu", &script, programs);
+        })
     }
 
     pub fn install(&self, name: &str, script: &str, folder: &Path) {
@@ -65,13 +38,7 @@ impl Rig {
 
     /// Whether criu, with this kernel, works or has a feature.
     pub fn criu_has(&self, feature: Option<&str>) -> bool {
-        let mut check = Command::new("criu");
-        check.arg("check").env("PATH", &self.path);
-        check.args(feature.into_iter().flat_map(|feature| ["--feature", feature]));
-        check
-            .stdin(Stdio::null())
-            .output()
-            .is_ok_and(|output| output.status.success())
+        criu::works(&self.path, feature)
     }
 
     /// Its major and minor version.

@@ -7,7 +7,7 @@ use davit_vocabulary::{ContainerId, Namespace};
 use protobuf::well_known_types::any::Any;
 
 use super::{Tasks, end::remove_bundle};
-use crate::{Bundle, CallError, Shim, TaskError, binary, connection::Connection, log_pipe::LogPipe};
+use crate::{Bundle, CallError, Checkpoint, Shim, TaskError, binary, connection::Connection, log_pipe::LogPipe};
 
 /// The standard streams of a process, as URIs; see the shim for their kinds.
 #[derive(Clone, Debug, Default)]
@@ -23,7 +23,7 @@ pub struct Stdio {
 }
 
 /// A task to be made.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct CreateTask {
     /// The namespace of the container.
     pub namespace: Namespace,
@@ -39,6 +39,8 @@ pub struct CreateTask {
     pub rootfs: Vec<Mount>,
     /// Its standard streams.
     pub stdio: Stdio,
+    /// What it is restored from, where it is not made afresh.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 impl Tasks {
@@ -74,8 +76,12 @@ impl Tasks {
         self: &Arc<Self>,
         bundle: &Bundle,
         binary: PathBuf,
-        task: CreateTask,
+        mut task: CreateTask,
     ) -> Result<(Arc<Shim>, u32), TaskError> {
+        let checkpoint = match task.checkpoint.take() {
+            Some(checkpoint) => Some(checkpoint.folder(bundle).await?),
+            None => None,
+        };
         let log = LogPipe::open(bundle).map_err(|source| TaskError::Bundle {
             path: bundle.file("log"),
             source,
@@ -103,7 +109,7 @@ impl Tasks {
             log,
             self.launcher.timeouts,
         ));
-        match shim.create(&request(&shim, task)).await {
+        match shim.create(&request(&shim, task, checkpoint)).await {
             Ok(pid) => Ok((shim, pid)),
             Err(error) => {
                 self.dismiss(&shim).await;
@@ -116,7 +122,7 @@ impl Tasks {
     }
 }
 
-fn request(shim: &Shim, task: CreateTask) -> CreateTaskRequest {
+fn request(shim: &Shim, task: CreateTask, checkpoint: Option<PathBuf>) -> CreateTaskRequest {
     CreateTaskRequest {
         id: shim.bundle.id.to_string(),
         bundle: shim.bundle.path.to_string_lossy().into_owned(),
@@ -126,6 +132,7 @@ fn request(shim: &Shim, task: CreateTask) -> CreateTaskRequest {
         stdout: task.stdio.stdout,
         stderr: task.stdio.stderr,
         options: task.options.into(),
+        checkpoint: checkpoint.unwrap_or_default().to_string_lossy().into_owned(),
         ..Default::default()
     }
 }

@@ -171,6 +171,7 @@ async fn an_id_is_taken_while_its_task_is_made_and_free_after_a_failure() {
         options: None,
         rootfs: Vec::new(),
         stdio: Stdio::default(),
+        checkpoint: None,
     };
     let failed = world.tasks.create(task("/bin/false")).await.unwrap_err();
     assert!(
