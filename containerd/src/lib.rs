@@ -6,15 +6,20 @@
 //!
 //! In reading order: [`config`] (places), [`server`] (sockets and the list of services), [`daemon`] (what the services
 //! share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`] (their records), [`events`]
-//! (the bus between all of them), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
+//! (the bus between all of them), [`recorder`] (the way of task events onto it, through the journal), [`resume`] (a
+//! subscription that goes on from a cursor), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which
 //! shims that cannot do so publish them).
 
 pub mod config;
 pub mod containers;
 pub mod daemon;
+mod deaths;
 pub mod events;
+mod fail_point;
 pub mod forward;
 pub mod publish;
+pub mod recorder;
+pub mod resume;
 pub mod server;
 pub mod services;
 pub mod version;

@@ -7,14 +7,17 @@ use std::{
     time::Duration,
 };
 
-use davit_images::ImageError;
 use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{service::Routes, transport::Server};
 
-use crate::{config::Config, daemon::Daemon, forward, services};
+use crate::{
+    config::Config,
+    daemon::{Daemon, OpenError},
+    forward, services,
+};
 
 /// How long open calls may take to end once the daemon is asked to stop.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -41,9 +44,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// The store cannot be opened.
+    /// The store or the journal cannot be opened.
     #[error("open store")]
-    Store(#[from] ImageError),
+    Store(#[from] OpenError),
     /// The identity of this server cannot be read or stored.
     #[error("identity of this server")]
     Identity(#[source] io::Error),
@@ -69,7 +72,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     let forwarded = listen(&config.ttrpc_address())?;
     let daemon = Daemon::open(config, stop)?;
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
-    let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
+    let _forwarding = forward::serve(forwarded, daemon.recorder.clone(), daemon.tasks.clone()).await?;
     daemon.tasks.restore().await.map_err(ServerError::Restore)?;
     serve_calls(&daemon, calls).await
 }

@@ -1,6 +1,11 @@
 //! The real `ctr` against the manager: what it does with tasks, and that neither a killed shim nor a killed manager is ever
 //! noticed where it should not be. Each with our own shim and with containerd's.
 
+#[path = "manager/journal.rs"]
+mod journal;
+#[path = "manager/subscriber.rs"]
+mod subscriber;
+
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
