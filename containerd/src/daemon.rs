@@ -2,15 +2,17 @@
 
 use std::{env, path::PathBuf, sync::Arc};
 
-use davit_containerd_api::events::{TaskDelete, TaskExit};
 use davit_images::{ImageError, Storage};
-use davit_metadata::Database;
-use davit_tasks::{Death, Launcher, Tasks};
+use davit_journal::JournalError;
+use davit_metadata::{Database, StoreError};
+use davit_tasks::{Launcher, Tasks};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::sync::CancellationToken;
 
-use crate::{checkpoints::Checkpoints, config::Config, events::EventBus, services, version};
+use crate::{
+    checkpoints::Checkpoints, config::Config, deaths, events::EventBus, recorder::Recorder, services, version,
+};
 
 /// The parts of this daemon.
 pub struct Daemon {
@@ -24,24 +26,42 @@ pub struct Daemon {
     pub checkpoints: Checkpoints,
     /// The bus between services, shims and subscribers.
     pub events: EventBus,
+    /// The way of task events onto the bus.
+    pub recorder: Recorder,
     /// The way to the shims.
     pub tasks: Arc<Tasks>,
     /// Cancelled when the daemon stops: calls that would never end by themselves end then.
     pub stop: CancellationToken,
 }
 
+/// Why a daemon's parts cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The records.
+    #[error(transparent)]
+    Records(#[from] StoreError),
+    /// Content, snapshots, images or leases.
+    #[error(transparent)]
+    Storage(#[from] ImageError),
+    /// The journal of task events.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
 impl Daemon {
-    /// Opens the store. Nothing runs yet but the publisher of the deaths of shims.
-    pub fn open(config: Config, stop: CancellationToken) -> Result<Self, ImageError> {
+    /// Opens the store and the journal. Nothing runs yet but what writes the journal, and tells the deaths of shims.
+    pub fn open(config: Config, stop: CancellationToken) -> Result<Self, OpenError> {
         let database = Arc::new(Database::open(&config.root.join("meta.db"))?);
         let events = EventBus::new();
+        // After the database, whose lock says that no other daemon is here.
+        let recorder = Recorder::open(&config.root.join("events"), events.clone())?;
         let storage = Storage::open(
             &config.root,
             database.clone(),
             services::storage::publisher(events.clone()),
         )?;
         let (deaths, died) = unbounded_channel();
-        tokio::spawn(publish_deaths(died, events.clone()));
+        tokio::spawn(deaths::tell(died, recorder.clone()));
         let tasks = Tasks::new(config.root.clone(), config.state.clone(), launcher(&config), deaths);
         Ok(Self {
             checkpoints: Checkpoints::new(&config.root, storage.content.clone()),
@@ -49,6 +69,7 @@ impl Daemon {
             database,
             storage,
             events,
+            recorder,
             tasks,
             stop,
         })
@@ -79,30 +100,4 @@ fn raise_open_files() -> Rlimit {
         tracing::warn!(%error, "raise the limit of open files");
     }
     before
-}
-
-/// A dead shim cannot tell the end of its task: it is told in its stead.
-async fn publish_deaths(mut died: UnboundedReceiver<Death>, events: EventBus) {
-    while let Some(Death { namespace, id, exit }) = died.recv().await {
-        let at = exit.at.map(|at| prost_types::Timestamp {
-            seconds: at.seconds,
-            nanos: at.nanos,
-        });
-        let exited = TaskExit {
-            container_id: id.to_string(),
-            id: id.to_string(),
-            pid: exit.pid,
-            exit_status: exit.status,
-            exited_at: at,
-        };
-        events.publish(&namespace, "/tasks/exit", &exited);
-        let deleted = TaskDelete {
-            container_id: id.to_string(),
-            pid: exit.pid,
-            exit_status: exit.status,
-            exited_at: at,
-            id: String::new(),
-        };
-        events.publish(&namespace, "/tasks/delete", &deleted);
-    }
 }

@@ -3,7 +3,8 @@
 //! Publishing never waits: each subscriber reads at its own pace from one bounded ring, and one that falls a whole ring
 //! behind is told so and dropped.
 //!
-//! Nothing is kept for subscribers that come later, but for one case: after a start, the shims send at once what happened to
+//! Nothing is kept here for subscribers that come later; those that know how to ask find task events in the journal
+//! ([`resume`](crate::resume)). For those that do not there is one exception: after a start, the shims send at once what happened to
 //! their tasks while there was no daemon, and the clients that had subscribed to the one before need a moment to come back.
 //! What is told of tasks in these first moments is kept for them.
 
@@ -83,28 +84,19 @@ impl EventBus {
         }
     }
 
-    /// Publishes an event of this daemon, stamped with the time of now. `topic` is like `/containers/create`.
+    /// Publishes an event of this daemon, stamped with the time of now. `topic` is like `/containers/create`; those of tasks go
+    /// through the [`Recorder`](crate::recorder::Recorder).
     pub fn publish<M: Message + Name>(&self, namespace: &Namespace, topic: &str, event: &M) {
-        self.publish_any(namespace, topic, Some(any::pack(event)));
+        self.forward(stamped(namespace, topic, Some(any::pack(event))));
     }
 
-    /// Publishes an event whose type is not known here.
-    pub fn publish_any(&self, namespace: &Namespace, topic: &str, event: Option<Any>) {
-        self.forward(Envelope {
-            timestamp: Some(SystemTime::now().into()),
-            namespace: namespace.as_str().into(),
-            topic: topic.into(),
-            event,
-        });
-    }
-
-    /// Passes on an event as another process has stamped it.
+    /// Passes on an event that is stamped.
     pub fn forward(&self, envelope: Envelope) {
         tracing::debug!(namespace = envelope.namespace, topic = envelope.topic, "event");
         let envelope = Arc::new(envelope);
         let mut kept = self.kept();
         if let Some(kept) = kept.as_mut()
-            && envelope.topic.starts_with("/tasks/")
+            && is_of_task(&envelope.topic)
             && kept.events.len() < CAPACITY
         {
             kept.events.push(envelope.clone());
@@ -122,16 +114,11 @@ impl EventBus {
         kept
     }
 
-    /// Checks an event that another process has stamped.
-    pub fn check_forwarded(&self, envelope: &Envelope) -> Result<(), InvalidEvent> {
-        envelope
-            .namespace
-            .parse::<Namespace>()
-            .map_err(InvalidEvent::Namespace)?;
-        check_topic(&envelope.topic)?;
-        match envelope.timestamp {
-            Some(_) => Ok(()),
-            None => Err(InvalidEvent::NoTimestamp),
+    /// Events from now on, of all namespaces, and nothing else.
+    pub fn subscribe_from_now(&self) -> Subscription {
+        Subscription {
+            kept: VecDeque::new(),
+            receiver: self.sender.subscribe(),
         }
     }
 
@@ -178,6 +165,35 @@ pub enum InvalidEvent {
     /// It was not stamped.
     #[error("timestamp must be set on forwarded event: invalid argument")]
     NoTimestamp,
+}
+
+/// An event with the time of now.
+pub fn stamped(namespace: &Namespace, topic: &str, event: Option<Any>) -> Envelope {
+    Envelope {
+        timestamp: Some(SystemTime::now().into()),
+        namespace: namespace.as_str().into(),
+        topic: topic.into(),
+        event,
+        sequence: 0,
+    }
+}
+
+/// Whether events of this topic tell of tasks.
+pub fn is_of_task(topic: &str) -> bool {
+    topic.starts_with("/tasks/")
+}
+
+/// Checks an event that another process has stamped.
+pub fn check_forwarded(envelope: &Envelope) -> Result<(), InvalidEvent> {
+    envelope
+        .namespace
+        .parse::<Namespace>()
+        .map_err(InvalidEvent::Namespace)?;
+    check_topic(&envelope.topic)?;
+    match envelope.timestamp {
+        Some(_) => Ok(()),
+        None => Err(InvalidEvent::NoTimestamp),
+    }
 }
 
 /// A topic is like a path: identifiers, each after a slash.

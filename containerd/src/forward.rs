@@ -1,7 +1,7 @@
 //! The ttrpc socket on which shims forward their events.
 //!
-//! An event is acknowledged once it is on the bus. A shim of ours keeps it until then, so that none is lost while this
-//! daemon is away.
+//! An event is acknowledged once it is journalled and on the bus. A shim of ours keeps it until then, so that none is lost
+//! while this daemon is away.
 
 use std::sync::Arc;
 
@@ -19,16 +19,16 @@ use ttrpc::{
     asynchronous::transport::Listener,
 };
 
-use crate::events::EventBus;
+use crate::{events::check_forwarded, recorder::Recorder};
 
 struct Forwarding {
-    events: EventBus,
+    recorder: Recorder,
     tasks: Arc<Tasks>,
 }
 
 /// Serves on `listener` until the server that is returned is shut down.
-pub async fn serve(listener: UnixListener, events: EventBus, tasks: Arc<Tasks>) -> ttrpc::Result<Server> {
-    let service = create_events(Arc::new(Forwarding { events, tasks }));
+pub async fn serve(listener: UnixListener, recorder: Recorder, tasks: Arc<Tasks>) -> ttrpc::Result<Server> {
+    let service = create_events(Arc::new(Forwarding { recorder, tasks }));
     let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
     let mut server = Server::new()
         .add_listener(Listener::new(incoming))
@@ -40,11 +40,12 @@ pub async fn serve(listener: UnixListener, events: EventBus, tasks: Arc<Tasks>) 
 #[async_trait::async_trait]
 impl Events for Forwarding {
     async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
-        let envelope = envelope(request).ok_or_else(|| refusal("no envelope"))?;
-        self.events.check_forwarded(&envelope).map_err(refusal)?;
+        let envelope = envelope(request).ok_or_else(|| refusal(ErrorKind::InvalidArgument, "no envelope"))?;
+        check_forwarded(&envelope).map_err(|error| refusal(ErrorKind::InvalidArgument, error))?;
         let deleted = deleted(&envelope);
         let namespace = envelope.namespace.parse();
-        self.events.forward(envelope);
+        let recorded = self.recorder.forward(envelope).await;
+        recorded.map_err(|error| refusal(error.kind(), error))?;
         if let (Some(task), Ok(namespace)) = (deleted, namespace) {
             self.tasks.removal_is_told(&namespace, &task.container_id);
         }
@@ -70,12 +71,13 @@ fn envelope(request: ForwardRequest) -> Option<Envelope> {
             type_url: event.type_url,
             value: event.value,
         }),
+        sequence: 0,
     })
 }
 
-fn refusal(reason: impl ToString) -> ttrpc::Error {
+fn refusal(kind: ErrorKind, reason: impl ToString) -> ttrpc::Error {
     let mut status = ttrpc::Status::new();
-    status.code = protobuf::EnumOrUnknown::from_i32(ErrorKind::InvalidArgument.ttrpc_code());
+    status.code = protobuf::EnumOrUnknown::from_i32(kind.ttrpc_code());
     status.message = reason.to_string();
     ttrpc::Error::RpcStatus(status)
 }

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use davit_images::ImageError;
 use davit_tasks::Restoring;
 use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
@@ -20,7 +19,7 @@ use tonic::{service::Routes, transport::Server};
 
 use crate::{
     config::{Config, Owner, Socket},
-    daemon::Daemon,
+    daemon::{Daemon, OpenError},
     forward,
     restart::Monitor,
     services,
@@ -51,9 +50,9 @@ pub enum ServerError {
         /// Why.
         source: io::Error,
     },
-    /// The store cannot be opened.
+    /// The store or the journal cannot be opened.
     #[error("open store")]
-    Store(#[from] ImageError),
+    Store(#[from] OpenError),
     /// The identity of this server cannot be read or stored.
     #[error("identity of this server")]
     Identity(#[source] io::Error),
@@ -78,7 +77,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     let forwarded = listen(&config.ttrpc)?;
     let daemon = Daemon::open(config, stop)?;
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
-    let _forwarding = forward::serve(forwarded, daemon.events.clone(), daemon.tasks.clone()).await?;
+    let _forwarding = forward::serve(forwarded, daemon.recorder.clone(), daemon.tasks.clone()).await?;
     let restoring = daemon.tasks.restore().map_err(ServerError::Restore)?;
     let monitor = daemon
         .config

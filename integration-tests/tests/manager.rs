@@ -19,8 +19,10 @@ use serde_json::json;
 mod manager {
     pub mod checkpoint;
     mod configuration;
+    mod journal;
     mod restart;
     mod startup;
+    mod subscriber;
 }
 
 use manager::checkpoint::{

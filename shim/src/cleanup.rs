@@ -78,16 +78,25 @@ fn delete_from_runtime(identity: &Identity, bundle: &Bundle) {
 
 fn answer(bundle: &Bundle) -> DeleteResponse {
     let record = ExitRecord::read(&bundle.exit_file()).ok().flatten();
-    let record = record.unwrap_or_else(|| ExitRecord {
-        pid: read_pid(&bundle.init_pid_file()).unwrap_or(0),
-        exit: Exit::now(128 + 9),
-    });
+    let record = record.unwrap_or_else(|| killed(bundle));
     DeleteResponse {
         pid: record.pid,
         exit_status: record.exit.status,
         exited_at: Some(convert::timestamp(record.exit.at)).into(),
         ..Default::default()
     }
+}
+
+/// Recorded, so that a manager that dies before it has told this exit gets the same one when it asks again.
+fn killed(bundle: &Bundle) -> ExitRecord {
+    let record = ExitRecord {
+        pid: read_pid(&bundle.init_pid_file()).unwrap_or(0),
+        exit: Exit::now(128 + 9),
+    };
+    if let Err(error) = record.write(&bundle.exit_file()) {
+        complain(&format!("exit record: {error}"));
+    }
+    record
 }
 
 /// The manager logs stderr.

@@ -2,7 +2,7 @@
 //!
 //! They are sent one after the other, so their order is kept, and each is kept until the manager has taken it. While the manager
 //! is away the queue grows: by what happens without it, which is exits and OOM kills. An event may arrive twice, if the manager
-//! dies between taking it and saying so.
+//! dies between taking it and saying so; ours knows it again.
 
 use std::{
     collections::VecDeque,

@@ -111,7 +111,7 @@ fn labels_do_what_they_do_on_containerd(world: &World) {
     });
     sleep(Duration::from_secs(12));
     assert_eq!(
-        (world.runs(&fails_once), world.count(&fails_once).as_deref()),
+        (world.runs(&fails_once), world.restarts(&fails_once).as_deref()),
         (2, Some("1"))
     );
     for id in [&no, &ends_well, &stopped_explicitly, &unlabelled] {

@@ -126,7 +126,7 @@ impl Connection {
         let request = self.request(method, request)?;
         let reply = tokio::select! {
             biased;
-            reply = self.send(request) => reply.map_err(|error| refusal(method, error))?,
+            reply = self.send(request) => reply.map_err(|error| self.failure(method, error))?,
             () = self.closed.cancelled() => return Err(CallError::Closed),
         };
         A::parse_from_bytes(&reply.payload).map_err(|error| malformed(method, error))
@@ -158,6 +158,14 @@ impl Connection {
         tokio::time::timeout(limit, self.call(method, request))
             .await
             .unwrap_or(Err(CallError::Late(method)))
+    }
+
+    /// The client of a broken connection has only words for it.
+    fn failure(&self, method: &'static str, error: ttrpc::Error) -> CallError {
+        match error {
+            ttrpc::Error::Others(_) if self.is_closed() => CallError::Closed,
+            error => refusal(method, error),
+        }
     }
 
     fn request<Q: Message>(&self, method: &'static str, message: &Q) -> Result<ttrpc::Request, CallError> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::oneshot};
 
 use super::Tasks;
 use crate::{Bundle, Exit, Shim, TaskError, bootstrap::Endpoint, connection::Connection};
@@ -20,7 +20,7 @@ pub(super) const UNKNOWN_EXIT: u32 = 255;
 const RECONNECTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
 
 /// A task whose shim has died, after the cleaning up.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Death {
     /// The namespace of the container.
     pub namespace: Namespace,
@@ -28,6 +28,8 @@ pub struct Death {
     pub id: ContainerId,
     /// The exit of its first process.
     pub exit: Exit,
+    /// To be sent to once it is told: until then the bundle stays, so that the next daemon tells it if this one dies.
+    pub told: oneshot::Sender<()>,
 }
 
 impl Tasks {
@@ -105,14 +107,21 @@ impl Tasks {
     pub(crate) async fn bury(&self, binary: &Path, bundle: &Bundle) -> Exit {
         let exit = self.clean_up(binary, bundle).await;
         tracing::info!(namespace = %bundle.namespace, id = %bundle.id, status = exit.status, "shim has died");
-        remove_bundle(bundle).await;
+        let (told, is_told) = oneshot::channel();
         let death = Death {
             namespace: bundle.namespace.clone(),
             id: bundle.id.clone(),
             exit: exit.clone(),
+            told,
         };
-        // An error says that the daemon stops.
+        // An error says that the daemon stops; then the other end is gone, too.
         let _ = self.deaths.send(death);
+        match is_told.await {
+            Ok(()) => remove_bundle(bundle).await,
+            Err(_) => {
+                tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, "bundle is kept: its task's end is not told");
+            }
+        }
         exit
     }
 

@@ -147,6 +147,11 @@ async fn a_shim_whose_socket_refuses_is_dead_and_its_task_with_it() {
     };
     let death = world.deaths.recv().await.unwrap();
     assert_eq!((death.id.as_str(), death.exit.status), ("c", UNKNOWN_EXIT));
+    assert!(
+        shim.bundle.path.exists(),
+        "a daemon that dies now must leave the next one something to tell"
+    );
+    death.told.send(()).unwrap();
     assert_eq!(
         shim.wait("").await.unwrap().status,
         UNKNOWN_EXIT,
@@ -158,6 +163,20 @@ async fn a_shim_whose_socket_refuses_is_dead_and_its_task_with_it() {
     while world.tasks.get(&"n".parse().unwrap(), "c").is_ok() {
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn the_bundle_of_a_dead_shim_whose_end_cannot_be_told_is_kept() {
+    let mut world = World::new();
+    let shim = {
+        let listener = UnixListener::bind(world.socket()).unwrap();
+        let shim = world.adopt().await;
+        drop(listener);
+        shim
+    };
+    drop(world.deaths.recv().await.unwrap());
+    assert_eq!(shim.wait("").await.unwrap().status, UNKNOWN_EXIT);
+    assert!(shim.bundle.path.exists());
 }
 
 #[tokio::test]
