@@ -3,6 +3,7 @@
 mod attach;
 mod client;
 mod life;
+mod logs;
 mod rig;
 mod streams;
 
