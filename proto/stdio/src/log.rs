@@ -7,18 +7,21 @@ use std::collections::BTreeMap;
 pub enum LogDriver {
     /// Docker's json-file format.
     JsonFile,
+    /// Docker's local format.
+    Local,
     /// Nothing is kept; attached clients still see the output. Every exec uses this.
     None,
 }
 
 impl LogDriver {
     /// All drivers in the order of their names.
-    pub const ALL: [Self; 2] = [Self::JsonFile, Self::None];
+    pub const ALL: [Self; 3] = [Self::JsonFile, Self::Local, Self::None];
 
     /// Its name in Docker, which is the scheme of its URIs.
     pub fn name(self) -> &'static str {
         match self {
             Self::JsonFile => "json-file",
+            Self::Local => "local",
             Self::None => "none",
         }
     }
@@ -26,7 +29,7 @@ impl LogDriver {
     /// Whether it writes a file, which its URIs name.
     pub fn has_file(self) -> bool {
         match self {
-            Self::JsonFile => true,
+            Self::JsonFile | Self::Local => true,
             Self::None => false,
         }
     }

@@ -226,7 +226,7 @@ mod tests {
         assert!(matches!(check("relative"), InvalidUri::Path(_)));
         assert_eq!(
             check("awslogs://?attach=/a").to_string(),
-            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: json-file, none"
+            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: json-file, local, none"
         );
         assert!(matches!(check("json-file:///l"), InvalidUri::Attach(_)));
         assert!(matches!(check("json-file:///%zz?attach=/a"), InvalidUri::Escape(_)));

@@ -1,9 +1,10 @@
 //! Drivers that write files.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::HashMap, fs, path::Path, process::Command};
 
 use davit_integration_tests::wait::until_true;
 use davit_stdio::LogDriver;
+use prost::Message;
 use serde_json::{Value, json};
 use ttrpc::Code;
 
@@ -136,4 +137,51 @@ async fn options_that_a_driver_does_not_know_are_refused_by_name() {
         assert_eq!(code, Code::INVALID_ARGUMENT);
         assert!(text.contains(expected), "{text}");
     }
+}
+
+/// The fields of Docker's `LogEntry` that matter here.
+#[derive(Clone, PartialEq, Message)]
+struct LogEntry {
+    #[prost(string, tag = "1")]
+    source: String,
+    #[prost(bytes = "vec", tag = "3")]
+    line: Vec<u8>,
+    #[prost(map = "string, string", tag = "6")]
+    attributes: HashMap<String, String>,
+}
+
+/// The lines of a local file, by the length before each entry; the length behind it must be the same.
+fn local_lines(mut bytes: &[u8]) -> Vec<String> {
+    let mut lines = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<4>() {
+        let (entry, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+        let (behind, rest) = rest.split_first_chunk::<4>().expect("a second length");
+        assert_eq!(behind, length);
+        let entry = LogEntry::decode(entry).expect("an entry");
+        assert_eq!((entry.source.as_str(), entry.attributes["k"].as_str()), ("stdout", "v"));
+        lines.push(entry.line);
+        bytes = rest;
+    }
+    lines
+        .into_iter()
+        .map(|line| String::from_utf8(line).expect("a text"))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_local_log_is_read_back_by_a_protobuf_decoder_through_its_rotated_files() {
+    let rig = Rig::new().await;
+    let log = Log {
+        driver: LogDriver::Local,
+        options: &[("max-size", "80k")],
+        attributes: &[("k", "v")],
+    };
+    let script = format!("{THOUSAND_LINES}; sleep 0.5; {THOUSAND_LINES}");
+    ended(&log.started(&rig, &script).await).await;
+    let current = Log::path(&rig);
+    let packed = current.with_file_name("x.log.1.gz");
+    until_true("the full file is compressed", 10, || packed.exists());
+    let all = [unpacked(&packed), fs::read(&current).expect("a log")].concat();
+    let expected: Vec<_> = (0..2000).map(|number| format!("line-{}", number % 1000)).collect();
+    assert_eq!(local_lines(&all), expected);
 }

@@ -2,11 +2,12 @@
 
 mod compress;
 mod json;
+mod local;
 mod rotating;
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use self::{json::JsonFormat, rotating::RotatingFile};
+use self::{json::JsonFormat, local::LocalFormat, rotating::RotatingFile};
 use crate::{record::Record, rotation::Rotation};
 
 /// A log file that is being written.
@@ -21,6 +22,8 @@ pub(crate) struct FileLog {
 pub(crate) enum Format {
     /// Docker's json-file.
     Json(JsonFormat),
+    /// Docker's local.
+    Local(LocalFormat),
 }
 
 impl Format {
@@ -29,9 +32,15 @@ impl Format {
         Self::Json(JsonFormat::new(attributes))
     }
 
+    /// local with these attributes in each record.
+    pub fn local(attributes: &BTreeMap<String, String>) -> Self {
+        Self::Local(LocalFormat::new(attributes))
+    }
+
     fn encode(&mut self, out: &mut Vec<u8>, record: &Record<'_>) {
         match self {
             Self::Json(format) => format.encode(out, record),
+            Self::Local(format) => format.encode(out, record),
         }
     }
 }

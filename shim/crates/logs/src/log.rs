@@ -45,6 +45,10 @@ impl Log {
                 let rotation = Rotation::NEVER.with_options(&mut options)?;
                 open_file(target, options, rotation, Format::json)?
             }
+            LogDriver::Local => {
+                let rotation = Rotation::LOCAL.with_options(&mut options)?;
+                open_file(target, options, rotation, Format::local)?
+            }
         };
         tracing::debug!(container, driver = target.driver.name(), "log opened");
         Ok(Some(opened))

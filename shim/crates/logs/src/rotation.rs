@@ -23,6 +23,13 @@ impl Rotation {
         compress: false,
     };
 
+    /// What the local driver does by default.
+    pub const LOCAL: Self = Self {
+        max_size: Some(20 << 20),
+        max_files: NonZeroU32::new(5).expect("it is not zero"),
+        compress: true,
+    };
+
     /// Changes `self` as the options say.
     pub fn with_options(self, options: &mut Options) -> Result<Self, InvalidOption> {
         let max_size = options.parsed(
@@ -68,6 +75,9 @@ mod tests {
     #[test]
     fn options_change_a_drivers_defaults() {
         assert_eq!(check(Rotation::NEVER, &[]), Ok((None, 1, false)));
+        assert_eq!(check(Rotation::LOCAL, &[]), Ok((Some(20 << 20), 5, true)));
+        let small = [("max-file", "1"), ("compress", "false")];
+        assert_eq!(check(Rotation::LOCAL, &small), Ok((Some(20 << 20), 1, false)));
         assert_eq!(check(Rotation::NEVER, &[("max-size", "-1")]), Ok((None, 1, false)));
         // Without a size the number of files means nothing, and is no error, as in Docker.
         assert_eq!(check(Rotation::NEVER, &[("max-file", "3")]), Ok((None, 3, false)));
@@ -92,6 +102,7 @@ mod tests {
         for (base, pairs) in [
             (Rotation::NEVER, [("compress", "1"), ("max-file", "2")]),
             (Rotation::NEVER, [("compress", "1"), ("max-size", "1k")]),
+            (Rotation::LOCAL, [("max-file", "1"), ("max-size", "1k")]),
         ] {
             let text = check(base, &pairs).unwrap_err().to_string();
             assert!(text.starts_with("log option compress needs max-size"), "{text}");
