@@ -1,6 +1,11 @@
 //! Log drivers: what arrives, where those who take it come and go, too.
 
 mod files;
+mod fluentd;
+mod gelf;
+mod journald;
+mod receivers;
+mod syslog;
 
 use std::path::PathBuf;
 

@@ -5,24 +5,44 @@ use std::collections::BTreeMap;
 /// A log driver that runs inside the shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogDriver {
+    /// Fluentd's Forward protocol.
+    Fluentd,
+    /// The Graylog Extended Log Format.
+    Gelf,
+    /// The host's systemd journal.
+    Journald,
     /// Docker's json-file format.
     JsonFile,
     /// Docker's local format.
     Local,
     /// Nothing is kept; attached clients still see the output. Every exec uses this.
     None,
+    /// A syslog server, or the host's own.
+    Syslog,
 }
 
 impl LogDriver {
     /// All drivers in the order of their names.
-    pub const ALL: [Self; 3] = [Self::JsonFile, Self::Local, Self::None];
+    pub const ALL: [Self; 7] = [
+        Self::Fluentd,
+        Self::Gelf,
+        Self::Journald,
+        Self::JsonFile,
+        Self::Local,
+        Self::None,
+        Self::Syslog,
+    ];
 
     /// Its name in Docker, which is the scheme of its URIs.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Fluentd => "fluentd",
+            Self::Gelf => "gelf",
+            Self::Journald => "journald",
             Self::JsonFile => "json-file",
             Self::Local => "local",
             Self::None => "none",
+            Self::Syslog => "syslog",
         }
     }
 
@@ -30,7 +50,7 @@ impl LogDriver {
     pub fn has_file(self) -> bool {
         match self {
             Self::JsonFile | Self::Local => true,
-            Self::None => false,
+            Self::Fluentd | Self::Gelf | Self::Journald | Self::None | Self::Syslog => false,
         }
     }
 

@@ -39,7 +39,7 @@ pub enum Stdio {
 pub struct LogTarget {
     /// The driver.
     pub driver: LogDriver,
-    /// The log file; empty for a driver that writes none.
+    /// The log file; for [`LogDriver::Journald`] the socket of a journal that is not the host's own; else empty.
     pub path: PathBuf,
     /// The attach socket that the shim makes. At most 107 bytes (sun_path).
     pub attach: PathBuf,
@@ -114,10 +114,10 @@ fn log_target(
 ) -> Result<Stdio, InvalidUri> {
     /// `sun_path` is 108 bytes with its terminator.
     const SUN_PATH: usize = 107;
-    let path = if driver.has_file() {
-        absolute(path, whole)?
-    } else {
+    let path = if path.is_empty() && !driver.has_file() {
         PathBuf::new()
+    } else {
+        absolute(path, whole)?
     };
     let mut options: BTreeMap<_, _> = arguments.into_iter().collect();
     let attach = options
@@ -226,7 +226,8 @@ mod tests {
         assert!(matches!(check("relative"), InvalidUri::Path(_)));
         assert_eq!(
             check("awslogs://?attach=/a").to_string(),
-            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: json-file, local, none"
+            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: \
+             fluentd, gelf, journald, json-file, local, none, syslog"
         );
         assert!(matches!(check("json-file:///l"), InvalidUri::Attach(_)));
         assert!(matches!(check("json-file:///%zz?attach=/a"), InvalidUri::Escape(_)));

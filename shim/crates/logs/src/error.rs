@@ -16,4 +16,12 @@ pub enum LogError {
         /// What came of it.
         source: io::Error,
     },
+    /// Nobody takes the records.
+    #[error("cannot reach the log driver's peer {peer}: {source}")]
+    Peer {
+        /// Where it should be; all places, where several would do.
+        peer: String,
+        /// What came of it.
+        source: io::Error,
+    },
 }

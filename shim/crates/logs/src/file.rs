@@ -1,7 +1,7 @@
 //! Logs that are files: records in a format, one behind the other, with rotation.
 
 mod compress;
-mod json;
+pub(crate) mod json;
 mod local;
 mod rotating;
 

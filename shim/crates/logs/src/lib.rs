@@ -13,6 +13,7 @@ mod log;
 mod options;
 mod queue;
 mod record;
+mod remote;
 mod rotation;
 
 pub use delivery::Delivery;

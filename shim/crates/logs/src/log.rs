@@ -1,18 +1,19 @@
 //! The log of one container.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use davit_stdio::{LogDriver, LogTarget};
 use jiff::Timestamp;
 
 use crate::{
-    Delivery, LogError, Source,
+    Delivery, InvalidOption, LogError, Source,
     delivery::write_file,
     file::{FileLog, Format},
     lines::Lines,
     options::Options,
     queue::{Mode, Queue},
     record::Record,
+    remote::{Driver, Fluentd, Gelf, Identity, JOURNAL, Journald, Reach, Remote, Syslog},
     rotation::Rotation,
 };
 
@@ -48,6 +49,34 @@ impl Log {
             LogDriver::Local => {
                 let rotation = Rotation::LOCAL.with_options(&mut options)?;
                 open_file(target, options, rotation, Format::local)?
+            }
+            LogDriver::Fluentd => {
+                let identity = Identity::new(container, &mut options);
+                let (remote, reach) = Fluentd::from_options(&mut options, &identity, &target.details)?;
+                let mode = finish(target, options)?;
+                match reach {
+                    Reach::AtStart => open_remote(remote.connected().await?, mode),
+                    Reach::Later { buffer } => open_remote(remote, mode.buffering(buffer)),
+                }
+            }
+            LogDriver::Gelf => {
+                let identity = Identity::new(container, &mut options);
+                let remote = Gelf::from_options(&mut options, &identity, &target.details)?;
+                let mode = finish(target, options)?;
+                open_remote(remote.connected().await?, mode)
+            }
+            LogDriver::Journald => {
+                let identity = Identity::new(container, &mut options);
+                let mode = finish(target, options)?;
+                let own = Some(target.path.as_path()).filter(|path| !path.as_os_str().is_empty());
+                let remote = Journald::new(own.unwrap_or(Path::new(JOURNAL)), &identity, &target.details);
+                open_remote(remote.connected().await?, mode)
+            }
+            LogDriver::Syslog => {
+                let identity = Identity::new(container, &mut options);
+                let remote = Syslog::from_options(&mut options, identity)?;
+                let mode = finish(target, options)?;
+                open_remote(remote.connected().await?, mode)
             }
         };
         tracing::debug!(container, driver = target.driver.name(), "log opened");
@@ -93,8 +122,7 @@ fn open_file(
     if let Some(tag) = options.text("tag") {
         attributes.insert("tag".into(), tag);
     }
-    let mode = Mode::from_options(&mut options)?;
-    options.finish(target.driver.name())?;
+    let mode = finish(target, options)?;
     let file = FileLog::open(&target.path, rotation, format(&attributes)).map_err(|source| LogError::File {
         path: target.path.clone(),
         source,
@@ -107,6 +135,19 @@ fn open_file(
             (Log::new(Sink::Queue(queue)), Some(delivery))
         }
     })
+}
+
+fn open_remote<D: Driver>(remote: Remote<D>, mode: Mode) -> (Log, Option<Delivery>) {
+    let queue = Arc::new(Queue::new(mode));
+    let delivery = Delivery::start(queue.clone(), remote.run(queue.clone()));
+    (Log::new(Sink::Queue(queue)), Some(delivery))
+}
+
+/// Takes the options that every driver has; none may be left.
+fn finish(target: &LogTarget, mut options: Options) -> Result<Mode, InvalidOption> {
+    let mode = Mode::from_options(&mut options)?;
+    options.finish(target.driver.name())?;
+    Ok(mode)
 }
 
 impl Log {

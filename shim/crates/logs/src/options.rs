@@ -1,6 +1,8 @@
 //! Log options under Docker's names, as texts that each driver takes by name; what nobody takes is refused.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::SignedDuration;
 
 /// An option that means nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,14 @@ pub enum InvalidOption {
         name: &'static str,
         /// As it was given.
         value: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// An option that must be there.
+    #[error("log option {name} is missing: expected {expected}")]
+    Missing {
+        /// The option.
+        name: &'static str,
         /// What would be right.
         expected: &'static str,
     },
@@ -76,6 +86,17 @@ impl Options {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
             _ => None,
+        })
+    }
+
+    /// A duration as Go writes it, not negative.
+    pub fn duration(&mut self, name: &'static str) -> Result<Option<Duration>, InvalidOption> {
+        self.parsed(name, "a duration such as 500ms, 1s or 1m", |value| {
+            // Go has no unit for nothing.
+            if value == "0" {
+                return Some(Duration::ZERO);
+            }
+            value.parse::<SignedDuration>().ok()?.try_into().ok()
         })
     }
 
@@ -166,8 +187,27 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused_with_what_would_be_right() {
-        let mut options = Options::new(&[("a".to_owned(), "yes".to_owned())].into());
-        let text = options.truth("a").unwrap_err().to_string();
-        assert_eq!(text, "log option a=yes: expected true or false");
+        let check = |name: &'static str, value: &str| {
+            let mut options = Options::new(&[(name.to_owned(), value.to_owned())].into());
+            match name {
+                "truth" => options.truth(name).map(drop),
+                _ => options.duration(name).map(drop),
+            }
+        };
+        for (name, value) in [
+            ("truth", "yes"),
+            ("duration", "1"),
+            ("duration", "-1s"),
+            ("duration", "x"),
+        ] {
+            let text = check(name, value).unwrap_err().to_string();
+            assert!(
+                text.starts_with(&format!("log option {name}={value}: expected ")),
+                "{text}"
+            );
+        }
+        for value in ["0", "0s", "1.5s", "1m30s", "500ms"] {
+            assert_eq!(check("duration", value), Ok(()), "{value}");
+        }
     }
 }

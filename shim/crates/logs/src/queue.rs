@@ -61,6 +61,16 @@ impl Mode {
         }
     }
 
+    /// The mode of a driver that has a buffer of its own in any mode.
+    pub fn buffering(self, own: usize) -> Self {
+        match self {
+            Self::Blocking => Self::NonBlocking { buffer: own },
+            Self::NonBlocking { buffer } => Self::NonBlocking {
+                buffer: buffer.max(own),
+            },
+        }
+    }
+
     fn limit(self) -> usize {
         match self {
             Self::Blocking => Self::WAITING,
@@ -127,6 +137,21 @@ impl Queue {
         drop(state);
         self.changed.notify_waiters();
         (!records.is_empty()).then_some(records)
+    }
+
+    /// The oldest record, as soon as there is one; `None` at the end.
+    pub async fn next(&self) -> Option<Record<'static>> {
+        self.until(|state| !state.records.is_empty() || state.closed).await;
+        let mut state = self.state();
+        let record = state.records.pop_front()?;
+        state.bytes -= cost(&record);
+        if state.records.is_empty() {
+            // Nothing is kept for a container that says nothing.
+            state.records = VecDeque::new();
+        }
+        drop(state);
+        self.changed.notify_waiters();
+        Some(record)
     }
 
     /// No more records will come.

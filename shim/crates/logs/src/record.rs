@@ -69,6 +69,12 @@ impl RandomId {
         let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
         Self(bytes)
     }
+
+    /// The first bytes, for ids that are shorter.
+    pub fn short(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        [a, b, c, d, e, f, g, h]
+    }
 }
 
 impl fmt::Display for RandomId {
