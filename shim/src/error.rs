@@ -2,6 +2,7 @@
 
 use std::{io, path::PathBuf};
 
+use davit_logs::LogError;
 use davit_vocabulary::{ErrorKind, InvalidIdentifier};
 use ttrpc::Code;
 
@@ -76,7 +77,7 @@ impl TaskError {
             Self::NoContainer(_) | Self::NoProcess(_) | Self::Finished => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::Identifier(_) | Self::Invalid(_) | Self::Options(_) => ErrorKind::InvalidArgument,
-            Self::Stdio(StdioError::Uri(_) | StdioError::Unsupported { .. } | StdioError::LogOption(_)) => {
+            Self::Stdio(StdioError::Uri(_) | StdioError::Unsupported { .. } | StdioError::Log(LogError::Option(_))) => {
                 ErrorKind::InvalidArgument
             }
             Self::State(_) => ErrorKind::FailedPrecondition,

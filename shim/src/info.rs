@@ -9,6 +9,7 @@ use davit_shim_api::{
     info::introspection::{RuntimeInfo, RuntimeVersion},
     options::oci::Options,
 };
+use davit_stdio::LogDriver;
 use protobuf::{Message, well_known_types::any::Any};
 
 use crate::{
@@ -21,8 +22,8 @@ const NAME: &str = "io.containerd.davit.v1";
 /// The type of a runtime's features, which are JSON.
 const FEATURES_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/features/Features";
 
-/// Kinds of stdio URIs that `CreateTask` and `Exec` take.
-const STDIO_SCHEMES: &str = "fifo,file,binary,json-file,none";
+/// Kinds of stdio URIs that `CreateTask` and `Exec` take, beside log drivers.
+const STDIO_SCHEMES: &str = "fifo,file,binary";
 
 /// An `-info` that cannot be answered.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +58,9 @@ pub fn run() -> Result<(), InfoError> {
         features: features(options.as_ref()).into(),
         ..Default::default()
     };
+    let drivers = LogDriver::ALL.map(LogDriver::name).join(",");
     info.annotations
-        .insert("io.davit.stdio-schemes".into(), STDIO_SCHEMES.into());
+        .insert("io.davit.stdio-schemes".into(), format!("{STDIO_SCHEMES},{drivers}"));
     if options.is_some() {
         info.options = Some(Any::parse_from_bytes(&input).map_err(BootstrapError::Options)?).into();
     }

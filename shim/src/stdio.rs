@@ -36,9 +36,9 @@ pub enum StdioError {
         /// What is wrong.
         reason: &'static str,
     },
-    /// Options of a log driver.
+    /// A log driver that cannot be set up.
     #[error(transparent)]
-    LogOption(#[from] davit_logs::InvalidOption),
+    Log(#[from] davit_logs::LogError),
     /// A file or socket.
     #[error("{what}: {source}")]
     Io {

@@ -4,6 +4,7 @@ mod attach;
 mod checkpoint;
 mod client;
 mod life;
+mod logs;
 mod rig;
 mod streams;
 

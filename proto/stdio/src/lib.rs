@@ -4,7 +4,9 @@
 //! decodes.
 
 mod frame;
+mod log;
 mod uri;
 
 pub use frame::{Decoder, Frame, FrameError, INPUT_WINDOW, KEPT_OUTPUT, MAX_PAYLOAD, Stream};
-pub use uri::{InvalidUri, LogDriver, LogTarget, STDIN_ATTACHED, Stdio};
+pub use log::{LogDetails, LogDriver};
+pub use uri::{InvalidUri, LogTarget, STDIN_ATTACHED, Stdio};

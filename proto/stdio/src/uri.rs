@@ -7,6 +7,8 @@ use std::{
     str::FromStr,
 };
 
+use crate::log::{LogDetails, LogDriver};
+
 /// The `stdin` of a process whose input arrives over its attach socket.
 pub const STDIN_ATTACHED: &str = "attach:";
 
@@ -32,33 +34,26 @@ pub enum Stdio {
     Attached,
 }
 
-/// A log driver that runs inside the shim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogDriver {
-    /// Docker's json-file format.
-    JsonFile,
-    /// Nothing is kept; attached clients still see the output. Every exec uses this.
-    None,
-}
-
 /// `driver://PATH?attach=SOCKET&option=value…`, in which `stdout` and `stderr` name the same one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogTarget {
     /// The driver.
     pub driver: LogDriver,
-    /// The log file; empty for [`LogDriver::None`].
+    /// The log file; for [`LogDriver::Journald`] the socket of a journal that is not the host's own; else empty.
     pub path: PathBuf,
     /// The attach socket that the shim makes. At most 107 bytes (sun_path).
     pub attach: PathBuf,
-    /// Options of the driver under Docker's names: `max-size`, `max-file`.
+    /// Options of the driver under Docker's names, `mode` and `max-buffer-size` among them. `tag` is a text, no template.
     pub options: BTreeMap<String, String>,
+    /// What the driver may say of the container.
+    pub details: LogDetails,
 }
 
 /// A stdio URI that means nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUri {
     /// Not one of the known schemes.
-    #[error("unsupported stdio scheme {0:?}: expected a FIFO's path, file, binary, json-file or none")]
+    #[error("unsupported stdio scheme {0:?}: expected a FIFO's path, file, binary or a log driver: {names}", names = LogDriver::names())]
     Scheme(String),
     /// A path that is not absolute.
     #[error("stdio URI {0:?} has no absolute path")]
@@ -95,9 +90,10 @@ impl FromStr for Stdio {
                 path: absolute(&path, text)?,
                 arguments,
             }),
-            "json-file" => log_target(LogDriver::JsonFile, absolute(&path, text)?, arguments, text),
-            "none" => log_target(LogDriver::None, PathBuf::new(), arguments, text),
-            _ => Err(InvalidUri::Scheme(scheme.into())),
+            _ => {
+                let driver = LogDriver::named(scheme).ok_or_else(|| InvalidUri::Scheme(scheme.into()))?;
+                log_target(driver, &path, arguments, text)
+            }
         }
     }
 }
@@ -112,22 +108,29 @@ fn absolute(path: &str, whole: &str) -> Result<PathBuf, InvalidUri> {
 
 fn log_target(
     driver: LogDriver,
-    path: PathBuf,
+    path: &str,
     arguments: Vec<(String, String)>,
     whole: &str,
 ) -> Result<Stdio, InvalidUri> {
     /// `sun_path` is 108 bytes with its terminator.
     const SUN_PATH: usize = 107;
+    let path = if path.is_empty() && !driver.has_file() {
+        PathBuf::new()
+    } else {
+        absolute(path, whole)?
+    };
     let mut options: BTreeMap<_, _> = arguments.into_iter().collect();
     let attach = options
         .remove("attach")
         .filter(|attach| attach.starts_with('/') && attach.len() <= SUN_PATH)
         .ok_or_else(|| InvalidUri::Attach(whole.into()))?;
+    let details = LogDetails::take(&mut options);
     Ok(Stdio::Log(LogTarget {
         driver,
         path,
         attach: attach.into(),
         options,
+        details,
     }))
 }
 
@@ -171,15 +174,12 @@ fn escape(text: &str) -> String {
 
 impl fmt::Display for LogTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.driver {
-            LogDriver::JsonFile => "json-file",
-            LogDriver::None => "none",
-        };
-        write!(f, "{scheme}://{}", escape(&self.path.to_string_lossy()))?;
+        write!(f, "{}://{}", self.driver.name(), escape(&self.path.to_string_lossy()))?;
         write!(f, "?attach={}", escape(&self.attach.to_string_lossy()))?;
-        self.options
-            .iter()
-            .try_for_each(|(key, value)| write!(f, "&{}={}", escape(key), escape(value)))
+        let options = self.options.iter().map(|(key, value)| (key.clone(), value.as_str()));
+        options
+            .chain(self.details.arguments())
+            .try_for_each(|(key, value)| write!(f, "&{}={}", escape(&key), escape(value)))
     }
 }
 
@@ -194,6 +194,12 @@ mod tests {
             path: "/var/lib/a b/x-json.log".into(),
             attach: "/run/davit/attach/1".into(),
             options: [("max-size".to_owned(), "10m&%".to_owned())].into(),
+            details: LogDetails {
+                name: "web".into(),
+                command: "sh -c \"a & b\"".into(),
+                attributes: [("a.b=c".to_owned(), String::new())].into(),
+                ..LogDetails::default()
+            },
         };
         assert_eq!(target.to_string().parse(), Ok(Stdio::Log(target)));
     }
@@ -218,7 +224,11 @@ mod tests {
     fn what_is_malformed_is_refused_by_name() {
         let check = |text: &str| text.parse::<Stdio>().unwrap_err();
         assert!(matches!(check("relative"), InvalidUri::Path(_)));
-        assert!(matches!(check("http://x/"), InvalidUri::Scheme(_)));
+        assert_eq!(
+            check("awslogs://?attach=/a").to_string(),
+            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: \
+             fluentd, gelf, journald, json-file, local, none, syslog"
+        );
         assert!(matches!(check("json-file:///l"), InvalidUri::Attach(_)));
         assert!(matches!(check("json-file:///%zz?attach=/a"), InvalidUri::Escape(_)));
         assert!(matches!(

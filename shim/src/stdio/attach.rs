@@ -2,7 +2,8 @@
 //!
 //! The protocol is described in `davit-stdio`. What holds here: output is in the log before a client sees it; the last
 //! [`KEPT_OUTPUT`] bytes are kept whether or not somebody is attached; a client that is connected and does not acknowledge slows
-//! the process, one that has gone does not.
+//! the process, one that has gone does not. A log driver whose peer is slow slows the process, too, unless its mode forbids it; then
+//! what is in the log is what waits for the peer.
 
 mod client;
 mod input;
@@ -16,8 +17,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use davit_logs::{JsonFile, Rotation, Source};
-use davit_stdio::{KEPT_OUTPUT, LogDriver, LogTarget, Stream};
+use davit_logs::{Delivery, Log, Source};
+use davit_stdio::{KEPT_OUTPUT, LogTarget, Stream};
 use jiff::Timestamp;
 use tokio::{
     io::unix::AsyncFd,
@@ -34,6 +35,8 @@ use crate::socket;
 #[derive(Debug)]
 pub struct Attach {
     path: PathBuf,
+    /// Of a log whose records wait for a peer.
+    delivery: Option<Delivery>,
     state: Mutex<State>,
     /// Something in the state has changed that others wait for.
     changed: Notify,
@@ -43,7 +46,7 @@ pub struct Attach {
 
 #[derive(Debug)]
 struct State {
-    log: Option<JsonFile>,
+    log: Option<Log>,
     log_failed: bool,
     ring: Ring,
     /// Connected clients, and up to where each has acknowledged output.
@@ -62,22 +65,16 @@ impl State {
 
 impl Attach {
     /// Opens the log and makes the socket.
-    pub fn open(target: &LogTarget, stdin_attached: bool) -> Result<Arc<Self>, StdioError> {
-        let log = match target.driver {
-            LogDriver::None => {
-                refuse_options(target)?;
-                None
-            }
-            LogDriver::JsonFile => {
-                let rotation = Rotation::from_options(&target.options)?;
-                let what = format!("cannot open the log {}", target.path.display());
-                Some(JsonFile::open(&target.path, rotation).map_err(failed(what))?)
-            }
+    pub async fn open(target: &LogTarget, container: &str, stdin_attached: bool) -> Result<Arc<Self>, StdioError> {
+        let (log, delivery) = match Log::open(target, container).await? {
+            Some((log, delivery)) => (Some(log), delivery),
+            None => (None, None),
         };
         let what = format!("cannot make the attach socket {}", target.attach.display());
         let listener = bind(&target.attach).map_err(failed(what))?;
         let attach = Arc::new(Self {
             path: target.attach.clone(),
+            delivery,
             state: Mutex::new(State {
                 log,
                 log_failed: false,
@@ -121,8 +118,11 @@ impl Attach {
         self.changed.notify_waiters();
     }
 
-    /// Returns when no connected client is so far behind that it could miss output.
+    /// Returns when no connected client is so far behind that it could miss output, and the log takes more.
     pub async fn room(&self) {
+        if let Some(delivery) = &self.delivery {
+            delivery.room().await;
+        }
         let has_room = |state: &State| {
             let behind = state
                 .clients
@@ -149,8 +149,11 @@ impl Attach {
         self.changed.notify_waiters();
     }
 
-    /// Returns when no client is connected.
-    pub async fn clients_gone(&self) {
+    /// Returns when no client is connected and the log has been delivered. No more output will come.
+    pub async fn all_taken(&self) {
+        if let Some(delivery) = &self.delivery {
+            delivery.finish().await;
+        }
         self.until(|state| state.clients.is_empty()).await;
     }
 
@@ -160,8 +163,11 @@ impl Attach {
         let _ = self.console.set(console);
     }
 
-    /// Disconnects everybody and removes the socket.
+    /// Disconnects everybody, the log's peer too, and removes the socket.
     pub fn close(&self) {
+        if let Some(delivery) = &self.delivery {
+            delivery.abort();
+        }
         if let Some(server) = self.server.get() {
             server.abort();
         }
@@ -197,7 +203,7 @@ impl Attach {
 
 impl State {
     /// A full disk is reported once; the container goes on.
-    fn log_write(&mut self, write: impl FnOnce(&mut JsonFile) -> io::Result<()>) {
+    fn log_write(&mut self, write: impl FnOnce(&mut Log) -> io::Result<()>) {
         let Some(log) = &mut self.log else { return };
         match write(log) {
             Ok(()) => self.log_failed = false,
@@ -207,13 +213,6 @@ impl State {
                 }
             }
         }
-    }
-}
-
-fn refuse_options(target: &LogTarget) -> Result<(), StdioError> {
-    match target.options.keys().next() {
-        None => Ok(()),
-        Some(name) => Err(davit_logs::InvalidOption::Unknown(name.clone()).into()),
     }
 }
 

@@ -51,7 +51,7 @@ impl Prepared {
     /// Opens everything that the request names.
     pub async fn open(request: &StdioRequest, place: &Place<'_>) -> Result<Self, StdioError> {
         let attach = match &request.log {
-            Some(target) => Some(Attach::open(target, request.stdin_attached())?),
+            Some(target) => Some(Attach::open(target, place.container, request.stdin_attached()).await?),
             None => None,
         };
         let opened = wire(request, place, attach.as_ref()).await;

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{Attach, logger::Logger, output::Output, record, relay, request::InputFlow, set_size};
 
-/// How long the end of a process waits at most for readers of its output.
+/// How long the end of a process waits at most for readers of its output, the log driver's peer among them.
 const LAST_READERS: Duration = Duration::from_secs(10);
 
 /// Bytes on their way.
@@ -130,7 +130,7 @@ impl Streams {
         }
         if let Some(attach) = &self.attach {
             // Who is slow has had its time.
-            let _ = time::timeout_at(deadline, attach.clients_gone()).await;
+            let _ = time::timeout_at(deadline, attach.all_taken()).await;
             attach.close();
         }
         self.flows().input = None;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use davit_stdio::{LogDriver, LogTarget, Stdio};
+use davit_stdio::{LogDetails, LogDriver, LogTarget, Stdio};
 use jiff::Timestamp;
 
 use crate::{
@@ -28,12 +28,14 @@ pub(crate) fn output(
                 .filter(|(key, _)| *key != "mode")
                 .map(|(key, value)| (key.clone(), value.clone()))
                 .collect(),
+            details: LogDetails::default(),
         },
         None => LogTarget {
             driver: LogDriver::None,
             path: PathBuf::new(),
             attach,
             options: BTreeMap::new(),
+            details: LogDetails::default(),
         },
     };
     let uri = target.to_string();

@@ -1,30 +1,24 @@
-//! Container logs as files: Docker's json-file format, its splitting of long lines, and rotation.
+//! Docker's log drivers, as far as they run inside the shim: how output becomes records, and where those go.
 //!
-//! The reader of these files is an engine; this crate only writes them. It is synchronous and holds at most one unfinished line
-//! of each stream.
+//! A record is a line, or a piece of a long one ([`LONGEST_PIECE`]). File drivers write it at once. Where it must wait for a peer, or
+//! must not wait for a disk, it goes through a queue of bounded size to a task ([`Delivery`]): in blocking mode the container waits
+//! while the queue is full, in non-blocking mode what does not fit is dropped. The reader of files is an engine; this crate only
+//! writes them.
 
-mod json_file;
+mod delivery;
+mod error;
+mod file;
 mod lines;
+mod log;
+mod options;
+mod queue;
+mod record;
+mod remote;
 mod rotation;
 
-pub use json_file::JsonFile;
+pub use delivery::Delivery;
+pub use error::LogError;
 pub use lines::LONGEST_PIECE;
-pub use rotation::{InvalidOption, Rotation};
-
-/// The stream that a piece of output came from, under its name in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl Source {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-        }
-    }
-}
+pub use log::Log;
+pub use options::InvalidOption;
+pub use record::Source;

@@ -1,120 +1,111 @@
-//! When a log file is rotated, under Docker's option names.
+//! When a log file is rotated and whether what is rotated is compressed, under Docker's option names.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::num::NonZeroU32;
 
-/// Docker's `max-size` and `max-file`.
+use crate::options::{InvalidOption, Options, Units, size};
+
+/// Docker's `max-size`, `max-file` and `compress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rotation {
+pub(crate) struct Rotation {
     /// The size in bytes at which a file is full; `None`: never.
     pub max_size: Option<u64>,
     /// How many files are kept, the current one included.
     pub max_files: NonZeroU32,
-}
-
-/// An option that means nothing here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidOption {
-    /// A name that is not ours.
-    #[error("unknown log option {0:?}: expected max-size or max-file")]
-    Unknown(String),
-    /// A value that is not a size.
-    #[error("log option max-size={0}: expected a number of bytes, with k, m or g for units, or -1")]
-    Size(String),
-    /// A value that is not a count.
-    #[error("log option max-file={0}: expected a number of 1 or more")]
-    Files(String),
-    /// Several files without a size.
-    #[error("log option max-file={0} needs max-size: without it there is only one file")]
-    FilesWithoutSize(u32),
+    /// Rotated files are compressed with gzip.
+    pub compress: bool,
 }
 
 impl Rotation {
-    /// One file without end: Docker's default.
+    /// One file without end: what json-file does by default.
     pub const NEVER: Self = Self {
         max_size: None,
         max_files: NonZeroU32::MIN,
+        compress: false,
     };
 
-    /// Reads options.
-    pub fn from_options(options: &BTreeMap<String, String>) -> Result<Self, InvalidOption> {
-        let mut rotation = Self::NEVER;
-        for (name, value) in options {
-            match name.as_str() {
-                "max-size" => rotation.max_size = size(value)?,
-                "max-file" => {
-                    rotation.max_files = value.parse().map_err(|_| InvalidOption::Files(value.clone()))?;
-                }
-                _ => return Err(InvalidOption::Unknown(name.clone())),
-            }
-        }
-        if rotation.max_size.is_none() && rotation.max_files.get() > 1 {
-            return Err(InvalidOption::FilesWithoutSize(rotation.max_files.get()));
+    /// What the local driver does by default.
+    pub const LOCAL: Self = Self {
+        max_size: Some(20 << 20),
+        max_files: NonZeroU32::new(5).expect("it is not zero"),
+        compress: true,
+    };
+
+    /// Changes `self` as the options say.
+    pub fn with_options(self, options: &mut Options) -> Result<Self, InvalidOption> {
+        let max_size = options.parsed(
+            "max-size",
+            "a number of bytes, with k, m or g for units, or -1",
+            |text| match text {
+                "-1" => Some(None),
+                _ => size(text, Units::Decimal).map(Some),
+            },
+        )?;
+        let max_files = options.parsed("max-file", "a number of 1 or more", |text| text.parse().ok())?;
+        let compress = options.truth("compress")?;
+        let rotation = Self {
+            max_size: max_size.unwrap_or(self.max_size),
+            max_files: max_files.unwrap_or(self.max_files),
+            compress: compress.unwrap_or(self.compress),
+        };
+        if rotation.compress && (rotation.max_size.is_none() || rotation.max_files == NonZeroU32::MIN) {
+            let other = "max-size, and max-file of 2 or more: only rotated files are compressed";
+            return Err(InvalidOption::Needs {
+                name: "compress",
+                other,
+            });
         }
         Ok(rotation)
     }
-}
-
-fn size(text: &str) -> Result<Option<u64>, InvalidOption> {
-    if text == "-1" {
-        return Ok(None);
-    }
-    let invalid = || InvalidOption::Size(text.into());
-    let lower = text.trim().to_ascii_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let (digits, shift) = match number.char_indices().next_back() {
-        Some((at, 'k')) => (&number[..at], 10),
-        Some((at, 'm')) => (&number[..at], 20),
-        Some((at, 'g')) => (&number[..at], 30),
-        Some((at, 't')) => (&number[..at], 40),
-        _ => (number, 0),
-    };
-    let count: f64 = digits.trim().parse().map_err(|_| invalid())?;
-    let bytes = count * f64::from(1u32 << (shift / 2)) * f64::from(1u32 << (shift - shift / 2));
-    if !(bytes >= 1.0 && bytes < u64::MAX as f64) {
-        return Err(invalid());
-    }
-    Ok(Some(bytes as u64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(pairs: &[(&str, &str)]) -> Result<(Option<u64>, u32), InvalidOption> {
-        let options = pairs
+    fn check(base: Rotation, pairs: &[(&str, &str)]) -> Result<(Option<u64>, u32, bool), InvalidOption> {
+        let given = pairs
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Rotation::from_options(&options).map(|rotation| (rotation.max_size, rotation.max_files.get()))
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut options = Options::new(&given.collect());
+        let rotation = base.with_options(&mut options)?;
+        options.finish("x")?;
+        Ok((rotation.max_size, rotation.max_files.get(), rotation.compress))
     }
 
     #[test]
-    fn sizes_take_dockers_units() {
-        for (text, bytes) in [
-            ("10", 10),
-            ("2k", 2048),
-            ("1.5m", 3 << 19),
-            ("1GB", 1 << 30),
-            ("1KiB", 1024),
-            ("1t", 1 << 40),
-        ] {
-            assert_eq!(check(&[("max-size", text)]), Ok((Some(bytes), 1)), "{text}");
-        }
-        assert_eq!(check(&[("max-size", "-1")]), Ok((None, 1)));
-        assert_eq!(check(&[("max-size", "1m"), ("max-file", "3")]), Ok((Some(1 << 20), 3)));
-        assert_eq!(check(&[]), Ok((None, 1)));
+    fn options_change_a_drivers_defaults() {
+        assert_eq!(check(Rotation::NEVER, &[]), Ok((None, 1, false)));
+        assert_eq!(check(Rotation::LOCAL, &[]), Ok((Some(20 << 20), 5, true)));
+        let small = [("max-file", "1"), ("compress", "false")];
+        assert_eq!(check(Rotation::LOCAL, &small), Ok((Some(20 << 20), 1, false)));
+        assert_eq!(check(Rotation::NEVER, &[("max-size", "-1")]), Ok((None, 1, false)));
+        // Without a size the number of files means nothing, and is no error, as in Docker.
+        assert_eq!(check(Rotation::NEVER, &[("max-file", "3")]), Ok((None, 3, false)));
+        let all = [("max-size", "10m"), ("max-file", "3"), ("compress", "true")];
+        assert_eq!(check(Rotation::NEVER, &all), Ok((Some(10_000_000), 3, true)));
     }
 
     #[test]
     fn options_that_mean_nothing_are_refused_by_name() {
-        for bad in ["", "x", "-2", "0", "k", "nan", "inf"] {
-            assert_eq!(check(&[("max-size", bad)]), Err(InvalidOption::Size(bad.into())));
+        for pair in [
+            ("max-size", "0"),
+            ("max-size", "x"),
+            ("max-file", "0"),
+            ("compress", "maybe"),
+        ] {
+            let text = check(Rotation::NEVER, &[pair]).unwrap_err().to_string();
+            assert!(
+                text.starts_with(&format!("log option {}={}: expected ", pair.0, pair.1)),
+                "{text}"
+            );
         }
-        assert_eq!(check(&[("max-file", "0")]), Err(InvalidOption::Files("0".into())));
-        assert_eq!(check(&[("max-file", "2")]), Err(InvalidOption::FilesWithoutSize(2)));
-        assert_eq!(
-            check(&[("compress", "true")]),
-            Err(InvalidOption::Unknown("compress".into()))
-        );
+        for (base, pairs) in [
+            (Rotation::NEVER, [("compress", "1"), ("max-file", "2")]),
+            (Rotation::NEVER, [("compress", "1"), ("max-size", "1k")]),
+            (Rotation::LOCAL, [("max-file", "1"), ("max-size", "1k")]),
+        ] {
+            let text = check(base, &pairs).unwrap_err().to_string();
+            assert!(text.starts_with("log option compress needs max-size"), "{text}");
+        }
     }
 }

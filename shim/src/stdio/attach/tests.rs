@@ -1,6 +1,6 @@
 use std::{path::Path, time::Duration};
 
-use davit_stdio::{Decoder, Frame};
+use davit_stdio::{Decoder, Frame, LogDriver};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -70,7 +70,7 @@ struct Rig {
     attach: Arc<Attach>,
 }
 
-fn rig(stdin: bool) -> Rig {
+async fn rig(stdin: bool) -> Rig {
     let dir = tempfile::tempdir().unwrap();
     let (socket, log) = (dir.path().join("a"), dir.path().join("x-json.log"));
     let target = LogTarget {
@@ -78,8 +78,9 @@ fn rig(stdin: bool) -> Rig {
         path: log.clone(),
         attach: socket.clone(),
         options: Default::default(),
+        details: Default::default(),
     };
-    let attach = Attach::open(&target, stdin).unwrap();
+    let attach = Attach::open(&target, "c1", stdin).await.unwrap();
     attach.add_output();
     Rig {
         _dir: dir,
@@ -95,7 +96,7 @@ fn opened(output: u64, stdin: u64) -> Option<Frame> {
 
 #[tokio::test]
 async fn a_client_gets_kept_output_and_new_output_and_the_end() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     rig.attach.output(Source::Stdout, b"before\n");
     let mut client = Client::open(&rig.socket, Some(0)).await;
     assert_eq!(client.next().await, opened(0, 0));
@@ -116,7 +117,7 @@ async fn a_client_gets_kept_output_and_new_output_and_the_end() {
 
 #[tokio::test]
 async fn a_client_that_wants_nothing_old_begins_at_the_end_and_a_late_one_gets_all_that_is_kept() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     rig.attach.output(Source::Stdout, b"old");
     let mut client = Client::open(&rig.socket, None).await;
     assert_eq!(client.next().await, opened(3, 0));
@@ -131,7 +132,7 @@ async fn a_client_that_wants_nothing_old_begins_at_the_end_and_a_late_one_gets_a
 
 #[tokio::test]
 async fn output_older_than_what_is_kept_is_said_to_be_gone() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     for _ in 0..40 {
         rig.attach.output(Source::Stdout, &[b'x'; 64 << 10]);
     }
@@ -141,7 +142,7 @@ async fn output_older_than_what_is_kept_is_said_to_be_gone() {
 
 #[tokio::test]
 async fn a_slow_client_holds_the_writer_up_until_it_acknowledges_or_goes() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     let mut client = Client::open(&rig.socket, None).await;
     client.next().await;
     let mut written = 0;
@@ -165,7 +166,7 @@ async fn a_slow_client_holds_the_writer_up_until_it_acknowledges_or_goes() {
 
 #[tokio::test]
 async fn a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     let total: u64 = 3 << 20;
     let attach = rig.attach.clone();
     let writer = tokio::spawn(async move {
@@ -202,7 +203,7 @@ async fn a_client_that_comes_back_misses_nothing_and_sees_nothing_twice() {
 
 #[tokio::test]
 async fn input_is_acknowledged_when_the_process_has_it() {
-    let rig = rig(true);
+    let rig = rig(true).await;
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     let mut client = Client::open(&rig.socket, None).await;
     assert_eq!(client.next().await, opened(0, 0));
@@ -229,7 +230,7 @@ async fn input_is_acknowledged_when_the_process_has_it() {
 
 #[tokio::test]
 async fn what_is_no_protocol_ends_the_connection_and_nothing_else() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     for bytes in [vec![0xff; 64], Frame::StdinClose.to_bytes()] {
         let mut stream = UnixStream::connect(&rig.socket).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
@@ -248,7 +249,7 @@ async fn what_is_no_protocol_ends_the_connection_and_nothing_else() {
 
 #[tokio::test]
 async fn closing_removes_the_socket_and_disconnects() {
-    let rig = rig(false);
+    let rig = rig(false).await;
     let mut client = Client::open(&rig.socket, None).await;
     client.next().await;
     rig.attach.close();

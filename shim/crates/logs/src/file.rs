@@ -1,0 +1,101 @@
+//! Logs that are files: records in a format, one behind the other, with rotation.
+
+mod compress;
+pub(crate) mod json;
+mod local;
+mod rotating;
+
+use std::{collections::BTreeMap, io, path::Path};
+
+use self::{json::JsonFormat, local::LocalFormat, rotating::RotatingFile};
+use crate::{record::Record, rotation::Rotation};
+
+/// A log file that is being written.
+#[derive(Debug)]
+pub(crate) struct FileLog {
+    file: RotatingFile,
+    format: Format,
+}
+
+/// How a record is written.
+#[derive(Debug)]
+pub(crate) enum Format {
+    /// Docker's json-file.
+    Json(JsonFormat),
+    /// Docker's local.
+    Local(LocalFormat),
+}
+
+impl Format {
+    /// json-file with these attributes in each record.
+    pub fn json(attributes: &BTreeMap<String, String>) -> Self {
+        Self::Json(JsonFormat::new(attributes))
+    }
+
+    /// local with these attributes in each record.
+    pub fn local(attributes: &BTreeMap<String, String>) -> Self {
+        Self::Local(LocalFormat::new(attributes))
+    }
+
+    fn encode(&mut self, out: &mut Vec<u8>, record: &Record<'_>) {
+        match self {
+            Self::Json(format) => format.encode(out, record),
+            Self::Local(format) => format.encode(out, record),
+        }
+    }
+}
+
+impl FileLog {
+    /// Opens the file to append to it, and makes it where it does not exist (mode 0640).
+    pub fn open(path: &Path, rotation: Rotation, format: Format) -> io::Result<Self> {
+        let file = RotatingFile::open(path, rotation)?;
+        Ok(Self { file, format })
+    }
+
+    /// Begins a batch; its records are written when it is finished.
+    pub fn batch(&mut self) -> Batch<'_> {
+        Batch {
+            log: self,
+            waiting: Vec::new(),
+            outcome: Ok(()),
+        }
+    }
+}
+
+/// Records that go to the file together.
+#[must_use = "records are written when the batch is finished"]
+pub(crate) struct Batch<'a> {
+    log: &'a mut FileLog,
+    waiting: Vec<u8>,
+    outcome: io::Result<()>,
+}
+
+impl Batch<'_> {
+    /// Adds a record. The file is rotated before it where it is full.
+    pub fn push(&mut self, record: &Record<'_>) {
+        if self.outcome.is_err() {
+            return;
+        }
+        if self.log.file.is_full(self.waiting.len()) {
+            self.outcome = self
+                .log
+                .file
+                .append(&self.waiting)
+                .and_then(|()| self.log.file.rotate());
+            self.waiting.clear();
+        }
+        self.log.file.last_time = record.time;
+        self.log.format.encode(&mut self.waiting, record);
+    }
+
+    /// Writes what waits.
+    ///
+    /// On an error the records of this batch are lost from the first that could not be written; the file still ends with a whole
+    /// record, and later batches may succeed.
+    pub fn finish(self) -> io::Result<()> {
+        self.outcome.and_then(|()| self.log.file.append(&self.waiting))
+    }
+}
+
+#[cfg(test)]
+mod tests;
