@@ -10,6 +10,7 @@ use davit_tasks::Timeouts;
 
 pub mod file;
 pub mod load;
+mod timeouts;
 
 pub use file::{File, Format, Owner, Personality};
 pub use load::{ConfigError, load};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use davit_integration_tests::{Dockerd, Finished, Manager, Run, Scratch, image, program, sweep, wait};
+use davit_integration_tests::{Finished, Manager, Run, Scratch, image, program, sweep, wait};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -19,6 +19,7 @@ use serde_json::json;
 mod manager {
     pub mod checkpoint;
     mod configuration;
+    mod dockerd;
     mod journal;
     mod restart;
     mod startup;
@@ -534,50 +535,6 @@ fn a_hook_that_hangs_ends_with_the_creation_that_is_given_up() {
         let cgroup = hierarchy.path().join("davit-tests").join(&id);
         assert!(!cgroup.exists(), "{cgroup:?}");
     }
-    manager.stop();
-}
-
-/// dockerd mounts nothing that its containers need with this storage driver: manager and dockerd live in mount namespaces of
-/// their own here.
-const DOCKERD: [&str; 6] = [
-    "--bridge",
-    "none",
-    "--iptables=false",
-    "--ip6tables=false",
-    "--storage-driver",
-    "vfs",
-];
-
-#[test]
-fn a_real_dockerd_works_with_the_manager_and_outlives_its_death() {
-    let scratch = Scratch::new();
-    let manager = Manager::start_among_peers(&scratch);
-    let socket = manager.socket().to_str().expect("ASCII").to_owned();
-    let dockerd = Dockerd::start_with(&scratch, &[&DOCKERD[..], &["--containerd", &socket]].concat());
-    let docker = |arguments: &[&str]| scratch.docker(dockerd.socket()).args(arguments).finish();
-    let archive = scratch.join("busybox.tar");
-    image::busybox_archive(&archive).expect("an image");
-    docker(&["load", "--input", archive.to_str().expect("ASCII")]).ok();
-    let run = |options: &[&str], script: &str| {
-        let container = ["busybox", "sh", "-c", script];
-        docker(&[&["run", "--network", "none"], options, &container].concat())
-    };
-    assert_eq!(run(&["--rm"], "echo hello; exit 3").code_is(3).stdout, "hello\n");
-    run(&["--detach", "--name", "stays"], "sleep 600").ok();
-    run(&["--detach", "--name", "ends"], "sleep 2; exit 42").ok();
-    assert_eq!(docker(&["exec", "stays", "echo", "inside"]).ok(), "inside");
-
-    manager.kill();
-    sleep(Duration::from_secs(3));
-    let manager = Manager::start_among_peers(&scratch);
-
-    let inspect = |name: &str| docker(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name]).ok();
-    wait::until_true("dockerd knows who has ended", 30, || inspect("ends") == "exited 42");
-    assert_eq!(inspect("stays"), "running 0");
-    assert_eq!(docker(&["exec", "stays", "echo", "still here"]).ok(), "still here");
-    assert_eq!(run(&["--rm"], "echo hello again").ok(), "hello again");
-    docker(&["rm", "--force", "stays", "ends"]).ok();
-    dockerd.stop();
     manager.stop();
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use davit_integration_tests::wait;
 use nix::sys::signal::{Signal, kill};
 
-use crate::{Shim, World};
+use crate::{Shim, World, with_both_shims};
 
 /// A shim that hangs is waited for by those alone who ask for its container.
 fn a_shim_that_hangs_delays_nobody(shim: Shim) {
@@ -55,12 +55,4 @@ fn a_shim_that_hangs_delays_nobody(shim: Shim) {
     manager.stop();
 }
 
-#[test]
-fn a_shim_of_ours_that_hangs_delays_nobody() {
-    a_shim_that_hangs_delays_nobody(Shim::Ours);
-}
-
-#[test]
-fn a_shim_of_containerds_that_hangs_delays_nobody() {
-    a_shim_that_hangs_delays_nobody(Shim::Containerds);
-}
+with_both_shims!(a_shim_that_hangs_delays_nobody);
