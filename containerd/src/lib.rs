@@ -6,10 +6,10 @@
 //!
 //! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services),
 //! [`daemon`] (what the services share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`]
-//! (their records), [`checkpoints`] (tasks in the content store), [`events`] (the bus between all of them), [`recorder`] (the
-//! way of task events onto it, through the journal), [`resume`] (a subscription that goes on from a cursor), [`forward`] (the
-//! socket on which shims forward events), [`publish`] (the command by which shims that cannot do so publish them),
-//! [`oci_hook`] (one that fills in a hook's arguments), [`restart`] (what keeps tasks running without a client).
+//! and [`sandboxes`] (their records), [`checkpoints`] (tasks in the content store), [`events`] (the bus between all of
+//! them), [`recorder`] (the way of task events onto it, through the journal), [`resume`] (a subscription that goes on from a
+//! cursor), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which shims that cannot do so
+//! publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`] (what keeps tasks running without a client).
 
 pub mod arguments;
 pub mod checkpoints;
@@ -27,6 +27,7 @@ pub mod publish;
 pub mod recorder;
 pub mod restart;
 pub mod resume;
+pub mod sandboxes;
 pub mod server;
 pub mod services;
 pub mod version;

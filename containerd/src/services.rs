@@ -17,6 +17,8 @@ pub mod introspection;
 pub mod leases;
 mod mounts;
 pub mod namespaces;
+mod records;
+pub mod sandboxes;
 pub mod snapshots;
 pub mod storage;
 pub mod streaming;

@@ -17,11 +17,13 @@ use nix::{
 use serde_json::json;
 
 mod manager {
+    mod channel;
     pub mod checkpoint;
     mod configuration;
     mod dockerd;
     mod journal;
     mod restart;
+    mod sandboxes;
     mod startup;
     mod subscriber;
 }

@@ -1,5 +1,7 @@
 //! Content, snapshots and images through `ctr`. Every expectation is held against the real containerd first.
 
+#[path = "manager/channel.rs"]
+mod channel;
 #[path = "storage/export.rs"]
 mod export;
 

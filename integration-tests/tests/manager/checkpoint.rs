@@ -7,11 +7,9 @@ use davit_containerd_api::{
     types::Descriptor,
 };
 use davit_integration_tests::{Manager, Run, criu, image, wait};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tonic::{Code, Request, Status, transport::Endpoint};
-use tower::service_fn;
+use tonic::{Code, Status};
 
+use super::channel;
 use crate::{Shim, World};
 
 /// Counts in a file of the container's root, under a name that it gives itself at its start.
@@ -162,16 +160,9 @@ pub fn a_checkpoint_that_fails_leaves_the_task_alone_and_nothing_behind(shim: Sh
 /// Makes the task of a container, which is to be restored from this.
 #[tokio::main(flavor = "current_thread")]
 async fn create_from(socket: &Path, id: &str, media_type: &str, digest: &str) -> Result<(), Status> {
-    let socket = socket.to_owned();
-    let connector = service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // The address is not used: the connector knows the socket.
-    let endpoint = Endpoint::from_static("http://manager");
-    let channel = endpoint.connect_with_connector(connector).await;
-    let mut tasks = TasksClient::new(channel.expect("the manager listens"));
-    let mut request = Request::new(CreateTaskRequest {
+    let channel = channel::to(socket).await;
+    let mut tasks = TasksClient::with_interceptor(channel, channel::in_the_namespace);
+    let request = CreateTaskRequest {
         container_id: id.into(),
         checkpoint: Some(Descriptor {
             media_type: media_type.into(),
@@ -179,9 +170,7 @@ async fn create_from(socket: &Path, id: &str, media_type: &str, digest: &str) ->
             ..Default::default()
         }),
         ..Default::default()
-    });
-    let namespace = "default".parse().expect("ASCII");
-    request.metadata_mut().insert("containerd-namespace", namespace);
+    };
     tasks.create(request).await.map(drop)
 }
 

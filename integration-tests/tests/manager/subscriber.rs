@@ -8,14 +8,10 @@ use davit_containerd_api::{
     services::events::v1::{ForwardRequest, SubscribeRequest, events_client::EventsClient},
     types::Envelope,
 };
-use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, time};
-use tonic::{
-    Request, Status, Streaming,
-    metadata::MetadataMap,
-    transport::{Channel, Endpoint},
-};
-use tower::service_fn;
+use tokio::time;
+use tonic::{Request, Status, Streaming, metadata::MetadataMap, transport::Channel};
+
+use super::channel;
 
 /// The header with the cursor.
 const AFTER: &str = "davit-events-after";
@@ -144,12 +140,5 @@ pub async fn forward(socket: &Path, envelope: Envelope) {
 }
 
 async fn client(socket: &Path) -> EventsClient<Channel> {
-    let socket = socket.to_owned();
-    let connector = service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    let endpoint = Endpoint::from_static("http://localhost");
-    let channel = endpoint.connect_with_connector(connector).await.expect("a manager");
-    EventsClient::new(channel)
+    EventsClient::new(channel::to(socket).await)
 }

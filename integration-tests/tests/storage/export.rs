@@ -13,16 +13,11 @@ use davit_containerd_api::{
     },
     types::transfer::{Data, ImageExportStream, ImageStore, WindowUpdate},
 };
-use hyper_util::rt::TokioIo;
 use prost_types::Any;
-use tokio::net::UnixStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Request, Status,
-    service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
-};
-use tower::service_fn;
+use tonic::{Status, service::interceptor::InterceptedService};
+
+use crate::channel;
 
 /// The stream's name. Every manager lives for one test.
 const STREAM: &str = "export";
@@ -42,18 +37,18 @@ pub fn export(socket: &Path, name: &str, archive: &Path) {
 }
 
 async fn read(socket: &Path, name: &str) -> Result<Vec<u8>, Status> {
-    let channel = connect(socket).await;
+    let channel = channel::to(socket).await;
     let (outgoing, receiver) = tokio::sync::mpsc::channel(2);
     let init = StreamInit { id: STREAM.into() };
     let window = WindowUpdate { update: WINDOW };
     for message in [any::pack(&init), any::pack(&window)] {
         outgoing.try_send(message).expect("there is room for two");
     }
-    let mut streaming = StreamingClient::new(InterceptedService::new(channel.clone(), in_the_namespace));
+    let mut streaming = StreamingClient::new(InterceptedService::new(channel.clone(), channel::in_the_namespace));
     let mut incoming = streaming.stream(ReceiverStream::new(receiver)).await?.into_inner();
     incoming.message().await?.expect("the stream is acknowledged");
 
-    let mut client = TransferClient::new(InterceptedService::new(channel, in_the_namespace));
+    let mut client = TransferClient::new(InterceptedService::new(channel, channel::in_the_namespace));
     let mut transfer = std::pin::pin!(client.transfer(request(name)));
     let (mut is_done, mut is_open) = (false, true);
     let mut bytes = Vec::new();
@@ -72,26 +67,6 @@ async fn read(socket: &Path, name: &str) -> Result<Vec<u8>, Status> {
         }
     }
     Ok(bytes)
-}
-
-async fn connect(socket: &Path) -> Channel {
-    let socket = socket.to_owned();
-    let connector = service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    // The address is not used: the connector knows the socket.
-    let endpoint = Endpoint::from_static("http://manager");
-    let channel = endpoint.connect_with_connector(connector).await;
-    channel.expect("the manager listens")
-}
-
-/// The namespace that `ctr` uses where none is given.
-fn in_the_namespace(mut request: Request<()>) -> Result<Request<()>, Status> {
-    request
-        .metadata_mut()
-        .insert("containerd-namespace", "default".parse().expect("ASCII"));
-    Ok(request)
 }
 
 fn request(name: &str) -> TransferRequest {

@@ -8,6 +8,7 @@
 //!   snapshot-id                            the last number given to a snapshot directory
 //! namespaces          (namespace, "")      -> NamespaceRecord
 //! containers          (namespace, id)      -> ContainerRecord
+//! sandboxes           (namespace, id)      -> SandboxRecord
 //! images              (namespace, name)    -> ImageRecord
 //! leases              (namespace, id)      -> LeaseRecord, with the resources it holds
 //! content             (namespace, digest)  -> ContentRecord: who may see a blob, and its labels
@@ -41,7 +42,7 @@ pub use error::StoreError;
 pub use labels::{LabelChange, NotALabel};
 pub use records::{
     AnyRecord, Blob, CONTAINERS, CONTENT, ContainerRecord, ContentRecord, Descriptor, IMAGES, INGESTS, ImageRecord,
-    IngestRecord, LEASES, Labels, LeaseRecord, NamespaceRecord, OVERLAY_SNAPSHOTS, Resource, RuntimeRecord,
-    SnapshotKind, SnapshotRecord, SnapshotUsage,
+    IngestRecord, LEASES, Labels, LeaseRecord, NamespaceRecord, OVERLAY_SNAPSHOTS, Resource, RuntimeRecord, SANDBOXES,
+    SandboxRecord, SnapshotKind, SnapshotRecord, SnapshotUsage,
 };
 pub use scope::{Scope, check_labels, rfc3339};

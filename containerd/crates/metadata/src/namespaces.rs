@@ -1,8 +1,8 @@
 //! Namespaces: made explicitly, or by the first record in them; removed only when empty.
 
 use crate::{
-    Bucket, CONTAINERS, CONTENT, IMAGES, LEASES, Labels, NamespaceRecord, OVERLAY_SNAPSHOTS, Records, StoreError,
-    Writer, check_labels,
+    Bucket, CONTAINERS, CONTENT, IMAGES, LEASES, Labels, NamespaceRecord, OVERLAY_SNAPSHOTS, Records, SANDBOXES,
+    StoreError, Writer, check_labels,
 };
 
 const NAMESPACES: Bucket<NamespaceRecord> = Bucket::new("namespaces");
@@ -53,6 +53,7 @@ impl Writer {
         note("images", !self.list(&IMAGES, name)?.is_empty());
         note("blobs", !self.list(&CONTENT, name)?.is_empty());
         note("containers", !self.list(&CONTAINERS, name)?.is_empty());
+        note("sandboxes", !self.list(&SANDBOXES, name)?.is_empty());
         note(
             "snapshots on \"overlayfs\" snapshotter",
             !self.list(&OVERLAY_SNAPSHOTS, name)?.is_empty(),

@@ -16,6 +16,8 @@ pub type Labels = BTreeMap<String, String>;
 
 /// Containers, by id.
 pub const CONTAINERS: Bucket<ContainerRecord> = Bucket::new("containers");
+/// Sandboxes, by id.
+pub const SANDBOXES: Bucket<SandboxRecord> = Bucket::new("sandboxes");
 /// Images, by name.
 pub const IMAGES: Bucket<ImageRecord> = Bucket::new("images");
 /// Leases, by id.
@@ -94,6 +96,25 @@ pub struct ContainerRecord {
     pub extensions: BTreeMap<String, AnyRecord>,
     /// The sandbox it belongs to; may be empty.
     pub sandbox: String,
+}
+
+/// A sandbox: what a client told of a group of containers. Whether anything of it runs is its controller's to know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SandboxRecord {
+    /// Labels.
+    pub labels: Labels,
+    /// Its runtime.
+    pub runtime: RuntimeRecord,
+    /// Its specification.
+    pub spec: Option<AnyRecord>,
+    /// When it was made.
+    pub created_at: SystemTime,
+    /// When it was last changed.
+    pub updated_at: SystemTime,
+    /// Data of clients, by name.
+    pub extensions: BTreeMap<String, AnyRecord>,
+    /// The name of its controller; may be empty.
+    pub sandboxer: String,
 }
 
 /// A pointer to a blob: OCI's descriptor.

@@ -3,10 +3,12 @@
 use std::time::SystemTime;
 
 use davit_containerd_api::services::containers::v1::{Container, container::Runtime};
-use davit_metadata::{AnyRecord, Blob, ContainerRecord, RuntimeRecord};
-use prost_types::Any;
+use davit_metadata::{ContainerRecord, RuntimeRecord};
 
-use crate::containers::ContainerError;
+use crate::{
+    containers::ContainerError,
+    services::records::{any_from_wire, any_to_wire, extensions_from_wire, extensions_to_wire},
+};
 
 /// What is replaced where an update names no fields.
 const ALL_FIELDS: [&str; 5] = ["labels", "spec", "extensions", "image", "snapshotkey"];
@@ -25,11 +27,7 @@ pub(super) fn from_wire(container: Container, now: SystemTime) -> (String, Conta
         snapshot_key: container.snapshot_key,
         created_at: now,
         updated_at: now,
-        extensions: container
-            .extensions
-            .into_iter()
-            .map(|(key, any)| (key, any_from_wire(any)))
-            .collect(),
+        extensions: extensions_from_wire(container.extensions),
         sandbox: container.sandbox,
     };
     (container.id, record)
@@ -49,11 +47,7 @@ pub(super) fn to_wire(id: String, record: ContainerRecord) -> Container {
         snapshot_key: record.snapshot_key,
         created_at: Some(record.created_at.into()),
         updated_at: Some(record.updated_at.into()),
-        extensions: record
-            .extensions
-            .into_iter()
-            .map(|(key, any)| (key, any_to_wire(any)))
-            .collect(),
+        extensions: extensions_to_wire(record.extensions),
         sandbox: record.sandbox,
     }
 }
@@ -115,22 +109,10 @@ fn apply_path(
     Ok(())
 }
 
-fn any_from_wire(any: Any) -> AnyRecord {
-    AnyRecord {
-        type_url: any.type_url,
-        value: Blob(any.value),
-    }
-}
-
-fn any_to_wire(any: AnyRecord) -> Any {
-    Any {
-        type_url: any.type_url,
-        value: any.value.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use prost_types::Any;
+
     use super::*;
 
     fn container(image: &str, label: &str) -> Container {

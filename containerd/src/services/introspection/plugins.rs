@@ -9,7 +9,7 @@ use davit_containerd_api::{services::introspection::v1::Plugin, types::Platform}
 use crate::restart;
 
 /// The services that are listed, by the ids of containerd's plugins.
-const SERVICES: [&str; 14] = [
+const SERVICES: [&str; 15] = [
     "containers",
     "content",
     "diff",
@@ -19,6 +19,7 @@ const SERVICES: [&str; 14] = [
     "introspection",
     "leases",
     "namespaces",
+    "sandboxes",
     "snapshots",
     "streaming",
     "tasks",
