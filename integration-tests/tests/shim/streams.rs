@@ -103,11 +103,37 @@ async fn a_logging_program_gets_both_streams_and_ends_with_its_container() {
 }
 
 #[tokio::test]
-async fn a_file_gets_both_streams_behind_what_it_had() {
+async fn a_logging_program_of_the_second_kind_must_say_that_it_is_ready() {
     let rig = Rig::new().await;
-    let file = rig.scratch.join("file");
-    fs::write(&file, "old\n").expect("a file");
+    let out = rig.scratch.join("out");
+    for (id, ready) in [("c1", "echo >&5; exec 5>&-"), ("c2", "exec 5>&-")] {
+        let program = rig.scratch.join(&format!("logger-{id}"));
+        program::write(&program, &format!("#!/bin/sh\n{ready}\ncat <&3 >> {}\n", out.display()));
+        let uri = format!("binary-v2://{}", program.display());
+        let client = connect(&rig.start(id, "echo here")).await;
+        let created = client.create(soon(), &rig.create_request(id, "", &uri)).await;
+        if id == "c2" {
+            let refused = created.expect_err("it is not ready").to_string();
+            assert!(refused.contains("logger-c2"), "{refused}");
+            continue;
+        }
+        created.expect("create");
+        client.start(soon(), &start_request(id, "")).await.expect("start");
+        client.wait(soon(), &wait_request(id, "")).await.expect("wait");
+        davit_integration_tests::wait::until_true("the output is logged", 10, || {
+            fs::read_to_string(&out).is_ok_and(|text| text == "here\n")
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_file_gets_both_streams_behind_what_it_had_and_its_folder_is_made() {
+    let rig = Rig::new().await;
+    let file = rig.scratch.join("new/folder/file");
     let uri = format!("file://{}", file.display());
+    let client = rig.created("c0", "echo old", "", &uri).await;
+    client.start(soon(), &start_request("c0", "")).await.expect("start");
+    client.wait(soon(), &wait_request("c0", "")).await.expect("wait");
     let client = rig.created("c1", "echo one; sleep 0.1; echo two >&2", "", &uri).await;
     client.start(soon(), &start_request("c1", "")).await.expect("start");
     client.wait(soon(), &wait_request("c1", "")).await.expect("wait");

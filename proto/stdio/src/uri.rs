@@ -21,10 +21,13 @@ pub enum Stdio {
     Fifo(PathBuf),
     /// `file://`: appended to.
     File(PathBuf),
-    /// `binary://`: a logging program, with its arguments in the order of the query.
+    /// `binary://` or, since containerd 2.2, `binary-v2://`: a logging program, with its arguments in the order of the query.
     Binary {
         /// The program.
         path: PathBuf,
+        /// Whether it must write a byte when it is ready (v2). Before, the end of its descriptor was enough, which a crash
+        /// is, too.
+        says_ready: bool,
         /// Keys and values; a value may be empty.
         arguments: Vec<(String, String)>,
     },
@@ -53,7 +56,7 @@ pub struct LogTarget {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUri {
     /// Not one of the known schemes.
-    #[error("unsupported stdio scheme {0:?}: expected a FIFO's path, file, binary or a log driver: {names}", names = LogDriver::names())]
+    #[error("unsupported stdio scheme {0:?}: expected a FIFO's path, file, binary, binary-v2 or a log driver: {names}", names = LogDriver::names())]
     Scheme(String),
     /// A path that is not absolute.
     #[error("stdio URI {0:?} has no absolute path")]
@@ -86,8 +89,9 @@ impl FromStr for Stdio {
         match scheme {
             "fifo" => Ok(Self::Fifo(absolute(&path, text)?)),
             "file" => Ok(Self::File(absolute(&path, text)?)),
-            "binary" => Ok(Self::Binary {
+            "binary" | "binary-v2" => Ok(Self::Binary {
                 path: absolute(&path, text)?,
+                says_ready: scheme == "binary-v2",
                 arguments,
             }),
             _ => {
@@ -211,13 +215,16 @@ mod tests {
         assert_eq!("/run/f".parse(), Ok(Stdio::Fifo("/run/f".into())));
         assert_eq!("file:///l".parse(), Ok(Stdio::File("/l".into())));
         let arguments = vec![("a".to_owned(), "b c".to_owned()), ("d".to_owned(), String::new())];
-        assert_eq!(
-            "binary:///bin/l?a=b+c&d".parse(),
-            Ok(Stdio::Binary {
-                path: "/bin/l".into(),
-                arguments
-            })
-        );
+        for (scheme, says_ready) in [("binary", false), ("binary-v2", true)] {
+            assert_eq!(
+                format!("{scheme}:///bin/l?a=b+c&d").parse(),
+                Ok(Stdio::Binary {
+                    path: "/bin/l".into(),
+                    says_ready,
+                    arguments: arguments.clone(),
+                })
+            );
+        }
     }
 
     #[test]
@@ -226,7 +233,7 @@ mod tests {
         assert!(matches!(check("relative"), InvalidUri::Path(_)));
         assert_eq!(
             check("awslogs://?attach=/a").to_string(),
-            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary or a log driver: \
+            "unsupported stdio scheme \"awslogs\": expected a FIFO's path, file, binary, binary-v2 or a log driver: \
              fluentd, gelf, journald, json-file, local, none, syslog"
         );
         assert!(matches!(check("json-file:///l"), InvalidUri::Attach(_)));

@@ -1,4 +1,5 @@
-//! `binary://`: a logging program that gets the output on descriptors 3 and 4 and says on 5 that it is ready, by closing it.
+//! `binary://`: a logging program that gets the output on descriptors 3 and 4 and says on 5 that it is ready, by closing it; as
+//! `binary-v2://` by a byte before that.
 
 use std::{
     os::fd::OwnedFd,
@@ -39,7 +40,12 @@ pub struct Logger {
 impl Logger {
     /// Starts the program of a `binary://` URI and waits until it is ready.
     pub async fn start(uri: &Stdio, place: &Place<'_>) -> Result<Self, StdioError> {
-        let Stdio::Binary { path, arguments } = uri else {
+        let Stdio::Binary {
+            path,
+            arguments,
+            says_ready,
+        } = uri
+        else {
             return Err(StdioError::Logger("that was never named".into()));
         };
         let name = path.display().to_string();
@@ -77,7 +83,7 @@ impl Logger {
             stdout: Some(stdout),
             stderr: Some(stderr),
         };
-        logger.ready(ready).await?;
+        logger.ready(ready, *says_ready).await?;
         Ok(logger)
     }
 
@@ -101,11 +107,11 @@ impl Logger {
             .map_err(failed("cannot watch the logging program's input"))
     }
 
-    /// Returns when the program has closed its ready pipe.
-    async fn ready(&self, ready: OwnedFd) -> Result<(), StdioError> {
+    /// Returns when the program has written to its ready pipe, or closed it where that is enough.
+    async fn ready(&self, ready: OwnedFd, must_say_so: bool) -> Result<(), StdioError> {
         let ready = nonblocking(ready).map_err(failed("cannot watch the ready pipe"))?;
-        let closed = time::timeout(READY, read(&ready, |_| ())).await;
-        if matches!(closed, Ok(Ok(()))) && !self.is_dead() {
+        let said = time::timeout(READY, read(&ready, |bytes| !bytes.is_empty())).await;
+        if matches!(said, Ok(Ok(said)) if said || !must_say_so) && !self.is_dead() {
             return Ok(());
         }
         self.stop();

@@ -1,10 +1,10 @@
 //! Where output goes.
 
 use std::{
-    fs::OpenOptions,
+    fs::{DirBuilder, OpenOptions},
     os::{
         fd::OwnedFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
     },
     path::Path,
     sync::Arc,
@@ -37,6 +37,10 @@ impl Output {
             Stdio::Fifo(path) => Ok(Self::Relay(open_fifo(path)?)),
             Stdio::File(path) => {
                 let what = format!("cannot open {}", path.display());
+                if let Some(folder) = path.parent() {
+                    // As containerd's shim does. An error is told by the opening.
+                    let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+                }
                 let file = OpenOptions::new()
                     .append(true)
                     .create(true)

@@ -45,7 +45,7 @@ pub(super) fn all(root: &Path) -> Vec<Plugin> {
         plugin("io.containerd.runtime.v2", "task")
             .on_this_platform()
             .requiring(["io.containerd.shim.v1"])
-            .exporting([("log-uri-schemes", "fifo,binary,file".into())]),
+            .exporting([("log-uri-schemes", "fifo,binary,binary-v2,file".into())]),
         plugin("io.containerd.monitor.container.v1", "restart")
             .requiring(["io.containerd.event.v1", "io.containerd.metadata.v1"])
             .capable_of(restart::POLICIES),
