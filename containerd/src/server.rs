@@ -160,8 +160,12 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), ServerError> {
 /// daemon is replaced, a live one is not.
 pub(crate) fn listen(socket: &Socket) -> Result<UnixListener, ServerError> {
     let path = &socket.path;
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
         make_folder(folder, 0o700)?;
+        give(folder, socket.owner, 0o710).map_err(|source| ServerError::Folder {
+            path: folder.into(),
+            source,
+        })?;
     }
     if UnixStream::connect(path).is_ok() {
         return Err(ServerError::InUse(path.into()));
@@ -182,10 +186,18 @@ fn bind(path: &Path, owner: Owner) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     umask(before);
     let listener = listener?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    give(path, owner, 0o660)?;
+    Ok(listener)
+}
+
+/// Gives a socket, or the folder that was made for it, to its owner; `shared` is its mode where a group may use it, too.
+fn give(path: &Path, owner: Owner, shared: u32) -> io::Result<()> {
     if owner != Owner::default() {
         chown(path, Some(owner.uid), Some(owner.gid))?;
     }
-    let mode = if owner.gid == 0 { 0o600 } else { 0o660 };
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    match owner.gid {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(shared)),
+    }
 }

@@ -300,10 +300,16 @@ impl File {
             max_send_message_size: send,
             ..
         } = self.grpc;
+        let tls = [&self.grpc.tcp_tls_ca, &self.grpc.tcp_tls_cert, &self.grpc.tcp_tls_key];
         let missing = [
             (
                 "grpc.tcp_address",
                 self.grpc.tcp_address.is_empty(),
+                "only a unix socket is served",
+            ),
+            (
+                "grpc.tcp_tls_ca, tcp_tls_cert or tcp_tls_key",
+                tls.iter().all(|path| path.is_empty()),
                 "only a unix socket is served",
             ),
             (
@@ -352,6 +358,9 @@ impl File {
             ("temp", self.temp.is_empty()),
             ("plugin_dir", self.plugin_dir.is_empty()),
             ("stream_processors", self.stream_processors.is_empty()),
+            ("debug.uid", self.debug.uid == 0),
+            ("debug.gid", self.debug.gid == 0),
+            ("metrics.grpc_histogram", !self.metrics.grpc_histogram),
         ];
         let keys = keys.iter().filter(|(_, is_absent)| !is_absent);
         let keys = keys.map(|(key, _)| format!("{key} has no effect here"));

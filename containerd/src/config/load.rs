@@ -33,7 +33,7 @@ pub enum ConfigError {
         source: Box<toml::de::Error>,
     },
     /// A file is of a generation with other keys.
-    #[error("config {path}: version {version} is not supported, expected 2 or 3")]
+    #[error("config {path}: version {version} is not supported, expected 1, 2 or 3")]
     Version {
         /// The file.
         path: PathBuf,

@@ -234,13 +234,18 @@ impl World {
 
     /// Waits until these events have come, and no others.
     pub async fn told(&self, topics: &[&str]) {
+        self.comes(|| self.topics().len() >= topics.len()).await;
+        assert_eq!(self.topics(), topics);
+    }
+
+    /// Waits for what events bring about, for ten seconds.
+    pub async fn comes(&self, has_come: impl Fn() -> bool) {
         for _ in 0..500 {
-            if self.topics().len() >= topics.len() {
-                break;
+            if has_come() {
+                return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert_eq!(self.topics(), topics);
     }
 
     /// A new FIFO.

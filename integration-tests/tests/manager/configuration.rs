@@ -41,10 +41,10 @@ fn containerds_own_file_is_taken_and_what_has_no_effect_is_named() {
 #[test]
 fn every_key_that_is_taken_takes_effect() {
     let scratch = Scratch::new();
-    let ttrpc = scratch.join("events.sock");
+    let ttrpc = scratch.join("ttrpc/events.sock");
     let cgroup = format!("manager-{}", scratch.bridge());
     let text = format!(
-        "version = 2\noom_score = 17\n[grpc]\nuid = 1234\ngid = 4321\n[ttrpc]\naddress = {ttrpc:?}\n\
+        "version = 2\noom_score = 17\n[grpc]\nuid = 1234\ngid = 4321\n[ttrpc]\naddress = {ttrpc:?}\ngid = 77\n\
          [debug]\nformat = 'json'\nlevel = 'error'\n[cgroup]\npath = '{cgroup}'\n"
     );
     let config = file(&scratch, &text);
@@ -54,7 +54,8 @@ fn every_key_that_is_taken_takes_effect() {
         (status.uid(), status.gid(), status.mode() & 0o777)
     };
     assert_eq!(of(manager.socket()), (1234, 4321, 0o660));
-    assert_eq!(of(&ttrpc), (0, 0, 0o600));
+    assert_eq!(of(&ttrpc), (0, 77, 0o660));
+    assert_eq!(of(&scratch.join("ttrpc")), (0, 77, 0o710));
     let proc = PathBuf::from(format!("/proc/{}", manager.pid()));
     let read = |name: &str| fs::read_to_string(proc.join(name)).expect("it runs");
     assert_eq!(read("oom_score_adj"), "17\n");

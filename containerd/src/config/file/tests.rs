@@ -34,11 +34,13 @@ fn known_keys_take_effect() {
 
 #[test]
 fn containerds_own_keys_without_an_effect_are_named() {
-    let text = "temp = '/t'\ndisabled_plugins = ['cri']\n[plugins.'io.containerd.grpc.v1.cri']\nx = 1\n\
+    let text = "temp = '/t'\ndisabled_plugins = ['cri']\n[debug]\nuid = 5\n[metrics]\ngrpc_histogram = true\n[plugins.'io.containerd.grpc.v1.cri']\nx = 1\n\
                 [stream_processors.a]\npath = 'p'\n[timeouts]\n'io.containerd.timeout.bolt.open' = '0.5s'\n";
     let notices = config(text).unwrap().1.join(", ");
     for key in [
         "temp",
+        "debug.uid",
+        "metrics.grpc_histogram",
         "stream_processors",
         "io.containerd.grpc.v1.cri",
         "io.containerd.timeout.bolt.open",
@@ -51,6 +53,7 @@ fn containerds_own_keys_without_an_effect_are_named() {
 fn what_would_be_missed_is_refused() {
     for (text, words) in [
         ("[grpc]\ntcp_address = ':1'\n", "grpc.tcp_address is not supported"),
+        ("[grpc]\ntcp_tls_ca = 'x'\n", "tcp_tls_key is not supported"),
         (
             "[grpc]\nmax_recv_message_size = 1\n",
             "max_recv_message_size is not supported",

@@ -1,6 +1,6 @@
 //! Events on their way to the manager.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use tokio::time;
 
@@ -22,9 +22,10 @@ pub async fn events_have_their_namespace_and_times_in_order(world: World) {
 }
 
 pub async fn what_a_manager_has_not_taken_is_sent_again(mut world: World) {
-    let (task, _) = world.running("c", "sleep 0.5; exit 9").await;
+    let (task, _) = world.running("c", "until [ -e /tmp/go ]; do sleep 0.01; done; exit 9").await;
     world.told(&["create", "start"]).await;
     world.manager_goes().await;
+    fs::write(world.scratch.join("image/tmp/go"), "").expect("the root is ours");
     assert_eq!(task.wait("").await.expect("wait"), 9);
     time::sleep(Duration::from_millis(300)).await;
     assert_eq!(world.topics().len(), 2);

@@ -103,9 +103,13 @@ pub async fn many_processes_end_each_with_its_own_code(world: World) {
     for run in runs.collect::<Vec<_>>() {
         run.await.expect("a process");
     }
-    let exits = world.events.of::<TaskExit>("/tasks/exit");
-    assert!(exits.iter().all(|exit| exit.id == format!("e{}", exit.exit_status)));
     task.end().await;
+    let told = 2 + 3 * 20 + 2;
+    world.comes(|| world.topics().len() >= told).await;
+    let exits = world.events.of::<TaskExit>("/tasks/exit");
+    let of_execs = exits.iter().filter(|exit| exit.id != "c");
+    assert!(of_execs.clone().all(|exit| exit.id == format!("e{}", exit.exit_status)));
+    assert_eq!(of_execs.count(), 20);
 }
 
 pub async fn a_signal_goes_to_the_process_it_is_for(world: World) {

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use davit_integration_tests::wait;
 use davit_shim_api::{task_events::task::TaskOOM, task_v3::task::Status};
 use serde_json::json;
 use tokio::time;
@@ -52,13 +53,15 @@ pub async fn the_processes_of_a_container_are_listed(world: World) {
 }
 
 pub async fn a_signal_for_all_reaches_who_has_left_the_first_process(world: World) {
-    world.bundle("c", "setsid sleep 1000 & sleep 1000");
+    world.bundle("c", "setsid sleep 1000 & touch /tmp/both; sleep 1000");
     world.edit("c", |config| {
         let namespaces = config["linux"]["namespaces"].as_array_mut().expect("a list");
         namespaces.retain(|namespace| namespace["type"] != "pid");
     });
     let task = world.task_in_bundle("c").await;
     task.run().await;
+    let both = world.scratch.join("image/tmp/both");
+    wait::until_true("the second runs", 10, || both.exists());
     task.kill_all(9).await.expect("kill");
     assert_eq!(task.wait("").await.expect("wait"), 137);
     task.delete("").await.expect("delete");
@@ -73,12 +76,9 @@ pub async fn too_much_memory_is_told(world: World) {
     let task = world.task_in_bundle("c").await;
     task.run().await;
     task.wait("").await.expect("wait");
-    for _ in 0..500 {
-        if !world.events.of::<TaskOOM>("/tasks/oom").is_empty() {
-            break;
-        }
-        time::sleep(Duration::from_millis(20)).await;
-    }
+    world
+        .comes(|| !world.events.of::<TaskOOM>("/tasks/oom").is_empty())
+        .await;
     assert_eq!(world.events.of::<TaskOOM>("/tasks/oom")[0].container_id, "c");
     task.delete("").await.expect("delete");
 }
