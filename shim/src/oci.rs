@@ -52,14 +52,12 @@ pub enum CallStdio {
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
     /// It did not start. In Go's words: Docker looks for them.
-    #[error("{what}: {}", in_words(binary, source))]
+    #[error("{what}: {reason}")]
     Spawn {
         /// The failure in Docker's words.
         what: &'static str,
-        /// The program.
-        binary: String,
-        /// What exec said.
-        source: io::Error,
+        /// Which program, and why.
+        reason: String,
     },
     /// It started and failed.
     #[error("{what}: {message}")]
@@ -71,11 +69,22 @@ pub enum OciError {
     },
 }
 
-fn in_words(binary: &str, error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::NotFound && !binary.contains('/') {
+fn in_words(binary: &Path, bundle: &Path, error: &io::Error) -> String {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    // What is missing may be the folder that the program is to run in.
+    if is_missing && !bundle.exists() {
+        return format!("bundle {}: {error}", bundle.display());
+    }
+    let binary = binary.display().to_string();
+    if is_missing && !binary.contains('/') {
         return format!("exec: {binary:?}: executable file not found in $PATH");
     }
     format!("fork/exec {binary}: {error}")
+}
+
+/// The folder of a call's log.
+fn folder_of(log: &Path) -> &Path {
+    log.parent().unwrap_or(Path::new("/"))
 }
 
 impl OciError {
@@ -141,8 +150,7 @@ impl Oci {
         let log_start = log::length(log);
         let started = self.spawn(log, arguments, stdio).map_err(|source| OciError::Spawn {
             what,
-            binary: self.binary.display().to_string(),
-            source,
+            reason: in_words(&self.binary, folder_of(log), &source),
         });
         let (child, mut exit, stderr) = started?;
         let exit = tokio::select! {
@@ -197,7 +205,7 @@ impl Oci {
             .arg(log)
             .args(["--log-format", "json"])
             // Where the log is: a program around a runtime expects the bundle.
-            .current_dir(log.parent().unwrap_or(Path::new("/")));
+            .current_dir(folder_of(log));
         if self.systemd_cgroup {
             command.arg("--systemd-cgroup");
         }

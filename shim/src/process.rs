@@ -105,6 +105,11 @@ impl Process {
         self.prepared().take()
     }
 
+    /// Whether the runtime is about to make it, or to fail.
+    pub fn is_being_made(&self) -> bool {
+        self.live().is_none() && self.prepared().is_none() && self.exit.borrow().is_none()
+    }
+
     /// The runtime has made the process.
     pub fn made(&self, live: Live) {
         // Only who has taken the prepared streams comes here.

@@ -67,10 +67,12 @@ pub fn run(identity: &Identity, socket: &Path) -> Result<(), ServeError> {
         .max_blocking_threads(1)
         .build()
         .map_err(failed("cannot build the runtime"))?;
-    let served = runtime.block_on(serve(identity, listener, socket.into()));
-    // The next shim of this group may have bound the path anew only after the file was gone; it is ours.
-    let _ = fs::remove_file(socket);
-    served
+    runtime
+        .block_on(serve(identity, listener, socket.into()))
+        .inspect_err(|_| {
+            // It is there still, and so it is ours. After a good end it is not: the next shim may have bound it anew.
+            let _ = fs::remove_file(socket);
+        })
 }
 
 async fn serve(identity: &Identity, listener: UnixListener, socket: PathBuf) -> Result<(), ServeError> {

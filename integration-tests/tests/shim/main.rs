@@ -5,6 +5,7 @@ mod checkpoint;
 mod client;
 mod life;
 mod logs;
+mod races;
 mod rig;
 mod streams;
 

@@ -108,8 +108,12 @@ fn arguments<'a>(image: &'a str, work: &'a str, options: &'a CheckpointOptions) 
     for namespace in &options.empty_namespaces {
         arguments.extend(["--empty-ns", namespace]);
     }
-    if !options.cgroups_mode.is_empty() {
-        arguments.extend(["--manage-cgroups-mode", &options.cgroups_mode]);
+    let named = [
+        ("--manage-cgroups-mode", &options.cgroups_mode),
+        ("--parent-path", &options.parent_path),
+    ];
+    for (name, value) in named.into_iter().filter(|(_, value)| !value.is_empty()) {
+        arguments.extend([name, value]);
     }
     arguments
 }
@@ -128,12 +132,16 @@ mod tests {
             file_locks: true,
             empty_namespaces: vec!["network".into(), "ipc".into()],
             cgroups_mode: "soft".into(),
-            ..Default::default()
+            parent_path: "../before".into(),
+            // The folders are arguments of their own.
+            image_path: String::new(),
+            work_path: String::new(),
+            special_fields: Default::default(),
         };
         assert_eq!(
             arguments("/i", "/w", &options).join(" "),
             "checkpoint --image-path /i --work-path /w --tcp-established --ext-unix-sk --shell-job --file-locks \
-             --empty-ns network --empty-ns ipc --manage-cgroups-mode soft"
+             --empty-ns network --empty-ns ipc --manage-cgroups-mode soft --parent-path ../before"
         );
         let arguments = arguments("/i", "/w", &CheckpointOptions::default()).join(" ");
         assert_eq!(arguments, "checkpoint --image-path /i --work-path /w --leave-running");

@@ -129,6 +129,10 @@ async fn make_init(
         reaper: &host.reaper,
     };
     let mut prepared = Prepared::open(&request.stdio, &place).await?;
+    if *given_up.borrow() {
+        prepared.discard();
+        return Err(given_up_on(request));
+    }
     if request.checkpoint.is_some() {
         return Ok((Process::new(request.stdio.clone(), Some(prepared)), None));
     }
@@ -156,9 +160,6 @@ async fn call_create(
     prepared: &mut Prepared,
     given_up: &mut watch::Receiver<bool>,
 ) -> Result<(), TaskError> {
-    if *given_up.borrow() {
-        return Err(given_up_on(request));
-    }
     let pid_file = request.bundle.init_pid_file();
     let stdio = prepared.call_stdio();
     let mut arguments: Vec<&OsStr> = vec![

@@ -25,6 +25,9 @@ impl Container {
             .ok_or_else(|| TaskError::NoProcess(id.to_string()))?;
         let exit = match process.status() {
             Status::Stopped(exit) => exit,
+            Status::Created if process.is_being_made() => {
+                return Err(TaskError::State("cannot delete a process that is being started".into()));
+            }
             Status::Created if process.live().is_none() => Exit::now(0),
             _ => return Err(TaskError::State("cannot delete a running process".into())),
         };

@@ -28,8 +28,6 @@ impl Container {
         }
         let spec = process_spec(spec, stdio.terminal)
             .map_err(|error| TaskError::Invalid(format!("cannot read the exec's process: {error}")))?;
-        fs::write(self.bundle.exec_file(&id, "process"), spec)
-            .map_err(TaskError::io("cannot write the exec's process"))?;
         let place = Place {
             container: self.id.as_str(),
             namespace: &self.host.namespace,
@@ -42,6 +40,11 @@ impl Container {
             // Somebody was faster while the streams were opened.
             prepared.discard();
             return Err(TaskError::Exists(id.to_string()));
+        }
+        // The id is ours from here on: nothing waits between the look and the entry.
+        if let Err(error) = fs::write(self.bundle.exec_file(&id, "process"), spec) {
+            prepared.discard();
+            return Err(TaskError::io("cannot write the exec's process")(error));
         }
         self.execs()
             .insert(id.clone(), Arc::new(Process::new(stdio, Some(prepared))));
