@@ -232,11 +232,9 @@ async fn a_shim_whose_socket_refuses_is_dead_and_its_task_with_it() {
         "who waits gets the exit"
     );
     assert_eq!(shim.state("").await.unwrap_err().kind(), ErrorKind::NotFound);
+    world.is_free().await;
     assert!(!shim.bundle.path.exists());
     assert!(!world.socket().exists());
-    while world.tasks.get(&"n".parse().unwrap(), "c").is_ok() {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
