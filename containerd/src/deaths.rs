@@ -1,4 +1,6 @@
-//! A dead shim cannot tell the end of its task: it is told in its stead.
+//! A dead shim cannot tell the end of its task, and one that is taken down may not have: it is told in its stead.
+//!
+//! An end that the shim has told after all is known by what it says, and is not told again.
 
 use std::time::Duration;
 
@@ -12,9 +14,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{events::stamped, recorder::Recorder};
 
-/// How often it is tried to tell a death, and the pause between: a full disk may be emptied.
-const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+/// The pauses between attempts to tell a death: a full disk may be emptied.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Tells the deaths that come, until the daemon ends.
 pub(crate) async fn tell(mut died: UnboundedReceiver<Death>, recorder: Recorder) {
@@ -26,25 +28,20 @@ pub(crate) async fn tell(mut died: UnboundedReceiver<Death>, recorder: Recorder)
 async fn tell_one(death: Death, recorder: Recorder) {
     let [exited, deleted] = events_of(&death);
     for envelope in [exited, deleted] {
-        if !is_recorded(&recorder, envelope).await {
-            return;
-        }
+        record(&recorder, envelope).await;
     }
     // Whoever waits for it may have gone.
     let _ = death.told.send(());
 }
 
-async fn is_recorded(recorder: &Recorder, envelope: Envelope) -> bool {
-    for attempt in 1..=ATTEMPTS {
-        match recorder.forward(envelope.clone()).await {
-            Ok(()) => return true,
-            Err(error) => tracing::warn!(topic = envelope.topic, attempt, %error, "tell the death of a shim"),
-        }
-        if attempt < ATTEMPTS {
-            tokio::time::sleep(PAUSE).await;
-        }
+/// Tries until it succeeds, or the daemon ends.
+async fn record(recorder: &Recorder, envelope: Envelope) {
+    let mut pause = FIRST_PAUSE;
+    while let Err(error) = recorder.forward(envelope.clone()).await {
+        tracing::warn!(topic = envelope.topic, %error, "tell the end of a task");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    false
 }
 
 fn events_of(death: &Death) -> [Envelope; 2] {
@@ -73,4 +70,62 @@ fn events_of(death: &Death) -> [Envelope; 2] {
         stamped(namespace, "/tasks/exit", Some(any::pack(&exited))),
         stamped(namespace, "/tasks/delete", Some(any::pack(&deleted))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use davit_tasks::Exit;
+    use tokio::sync::{
+        mpsc::unbounded_channel,
+        oneshot::{self, error::TryRecvError},
+    };
+
+    use super::*;
+    use crate::events::EventBus;
+
+    fn death(told: oneshot::Sender<()>) -> Death {
+        Death {
+            namespace: "n".parse().unwrap(),
+            id: "c".parse().unwrap(),
+            exit: Exit {
+                pid: 7,
+                status: 137,
+                at: None,
+            },
+            told,
+        }
+    }
+
+    /// More than a segment of the journal holds, so that the next event needs another.
+    fn large() -> Envelope {
+        let large = prost_types::Any {
+            type_url: "example.Large".into(),
+            value: vec![7; 8 << 20],
+        };
+        stamped(&"n".parse().unwrap(), "/tasks/large", Some(large))
+    }
+
+    /// The time of this test goes by leaps: a pause is over as soon as there is nothing else to do.
+    #[tokio::test(start_paused = true)]
+    async fn a_death_that_cannot_be_journalled_is_told_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, away) = (folder.path().join("events"), folder.path().join("away"));
+        let recorder = Recorder::open(&journal, EventBus::new()).unwrap();
+        recorder.forward(large()).await.unwrap();
+        fs::rename(&journal, &away).unwrap();
+        let (deaths, died) = unbounded_channel();
+        let (told, mut is_told) = oneshot::channel();
+        tokio::spawn(tell(died, recorder.clone()));
+        deaths.send(death(told)).unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(LONGEST_PAUSE).await;
+            recorder.forward(large()).await.unwrap_err();
+        }
+        assert_eq!(is_told.try_recv(), Err(TryRecvError::Empty));
+        fs::rename(&away, &journal).unwrap();
+        is_told.await.unwrap();
+        assert_eq!(recorder.journal.span(), (1, 3));
+    }
 }

@@ -112,10 +112,12 @@ fn end(envelope: &Envelope) -> Option<Timestamp> {
     let event = envelope.event.as_ref()?;
     let exit = any::unpack::<TaskExit>(event).and_then(Result::ok);
     let delete = || any::unpack::<TaskDelete>(event).and_then(Result::ok);
-    match exit {
+    let at = match exit {
         Some(exit) => exit.exited_at,
         None => delete()?.exited_at,
-    }
+    };
+    // The zero time of Go, long before 1970, stands for no time at all.
+    at.filter(|at| at.seconds >= 0)
 }
 
 #[cfg(test)]
@@ -123,6 +125,8 @@ mod tests {
     use davit_containerd_api::events::TaskOom;
 
     use super::*;
+
+    const GO_ZERO: Option<i64> = Some(-62_135_596_800);
 
     fn exit(pid: u32, at: Option<i64>, stamped: i64) -> Envelope {
         let exit = TaskExit {
@@ -168,6 +172,7 @@ mod tests {
             (exit(1, Some(7), 8), exit(1, Some(8), 8), false),
             (exit(1, Some(7), 8), elsewhere, false),
             (exit(1, None, 8), exit(1, None, 9), false),
+            (exit(1, GO_ZERO, 8), exit(1, GO_ZERO, 9), false),
             (oom("c", 8), oom("c", 8), true),
             (oom("c", 8), oom("c", 9), false),
             (oom("c", 8), oom("d", 8), false),

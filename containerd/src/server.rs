@@ -94,9 +94,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
 
 /// Finds the tasks of an earlier run, and then keeps those running that shall run.
 async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
-    if let Err(error) = restoring.finish().await {
-        tracing::error!(%error, "remove what earlier tasks have left");
-    }
+    restoring.finish().await;
     if let Some(monitor) = monitor {
         monitor.run().await;
     }

@@ -58,9 +58,9 @@ impl Subscriber {
         format!("{}:{}", self.epoch, self.seen)
     }
 
-    /// The next event of a task; `None` when nothing more comes.
-    pub async fn next(&mut self) -> Option<Envelope> {
-        self.next_within(PATIENCE).await
+    /// The next event of a task, which must come.
+    pub async fn next(&mut self) -> Envelope {
+        self.next_within(PATIENCE).await.expect("an event in time")
     }
 
     async fn next_within(&mut self, patience: Duration) -> Option<Envelope> {
@@ -85,20 +85,33 @@ impl Subscriber {
     pub async fn exits(&mut self, count: usize) -> Vec<Exit> {
         let mut exits = Vec::new();
         while exits.len() < count {
-            let next = self.next().await;
-            let envelope = next.unwrap_or_else(|| panic!("{} exits, and no more: {exits:?}", exits.len()));
-            exits.extend(exit(&envelope));
+            exits.extend(exit(&self.next().await));
         }
         exits
     }
 
-    /// The events of tasks until nothing more comes.
-    pub async fn rest(&mut self) -> Vec<Envelope> {
+    /// The events of tasks up to this number, which must come, and those after it, until it is silent: that is no proof that there
+    /// is none, but finds one that is told without a need.
+    pub async fn rest(&mut self, last: u64) -> Vec<Envelope> {
         let mut rest = Vec::new();
+        while self.seen < last {
+            rest.push(self.next().await);
+        }
         while let Some(envelope) = self.next_within(SILENCE).await {
             rest.push(envelope);
         }
         rest
+    }
+
+    /// The events of a container until so many have come, which must, and those after them until it is silent.
+    pub async fn events_of(&mut self, container: &str, count: usize) -> Vec<Envelope> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.extend(Some(self.next().await).filter(|envelope| is_of(envelope, container)));
+        }
+        let after = self.rest(self.seen).await;
+        events.extend(after.into_iter().filter(|envelope| is_of(envelope, container)));
+        events
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::{
@@ -82,6 +83,7 @@ fn load(folder: &Path) -> Result<Found, Failure> {
             Err(Unreadable::Unfinished) => return Err(Failure::Damaged(path, "header")),
             Err(Unreadable::Damaged(what)) => return Err(Failure::Damaged(path, what)),
             Err(Unreadable::Foreign(version)) => return Err(Failure::Foreign(path, version)),
+            Err(Unreadable::Io(error)) if is_damage(&error) => return Err(Failure::Damaged(path, "disk")),
             Err(Unreadable::Io(error)) => return Err(error.into()),
         };
         match &mut found {
@@ -100,6 +102,13 @@ fn load(folder: &Path) -> Result<Found, Failure> {
         }
     }
     found.ok_or(Failure::NoSegments)
+}
+
+/// Whether the disk has lost what was written. Any other error may pass, and what is held must not be given up for it.
+fn is_damage(error: &io::Error) -> bool {
+    let lost = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    lost.iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 fn paths(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {

@@ -20,7 +20,8 @@ pub struct Entry {
     pub bytes: Vec<u8>,
 }
 
-/// How much is held at least, if it has come; at most an eighth more. The oldest goes first.
+/// How much is held at least, if it has come; at most an eighth more, and what was written at once (1 MiB and an entry, however large
+/// that is). The oldest goes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Entries.
@@ -100,7 +101,7 @@ impl Journal {
 
     /// Returns once the entry is stored and told; or was before.
     ///
-    /// Goes on even if the caller does not wait.
+    /// Goes on even if the caller does not wait, once it is in the writer's queue; while that is full the entry is the caller's.
     pub async fn append(&self, entry: Entry) -> Result<(), JournalError> {
         let (done, outcome) = oneshot::channel();
         let ended = |_| JournalError::NotStored("the journal's writer has ended".into());

@@ -2,7 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io, iter,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, PoisonError,
@@ -25,6 +25,24 @@ use crate::bootstrap::{Endpoint, NEWEST};
 
 /// The ttrpc header that names the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
+
+/// At what intervals a shim that cannot be reached, but is not known to be dead, is called again; the last goes on.
+const PAUSES: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_secs(3),
+];
+
+/// The pauses between attempts to reach a shim, without an end.
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
+    PAUSES.into_iter().chain(iter::repeat(PAUSES[PAUSES.len() - 1]))
+}
+
+/// Whether a failure to connect says that nobody is behind the socket. Any other may pass: the queue of a shim that hangs is full
+/// (EAGAIN), or this daemon has too many open files. To take a live shim for dead is to kill its container.
+pub(crate) fn says_death(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+}
 
 /// Why a call to a shim failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

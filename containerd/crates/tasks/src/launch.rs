@@ -33,6 +33,9 @@ pub struct Timeouts {
     pub shutdown: Duration,
     /// The state of a process.
     pub state: Duration,
+    /// The telling of a task's end, first by the shim and then in its stead. What holds it up does not hold up who waits for the
+    /// task.
+    pub told: Duration,
 }
 
 impl Default for Timeouts {
@@ -42,6 +45,7 @@ impl Default for Timeouts {
             load: Duration::from_secs(5),
             shutdown: Duration::from_secs(3),
             state: Duration::from_secs(2),
+            told: Duration::from_secs(2),
         }
     }
 }

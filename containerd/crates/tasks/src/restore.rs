@@ -8,18 +8,22 @@ use std::{
     time::Instant,
 };
 
-use davit_shim_api::task_v3::shim::{ConnectRequest, ConnectResponse, StateRequest, StateResponse};
+use davit_shim_api::task_v3::shim::{
+    ConnectRequest, ConnectResponse, DeleteRequest, DeleteResponse, StateRequest, StateResponse,
+};
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
 use tokio::task::JoinSet;
 
 use crate::{
     Bundle, CallError, PLUGIN, Shim, Tasks,
-    bootstrap::Endpoint,
     bundle::DOOMED_PREFIX,
-    connection::Connection,
+    connection::{Connection, pauses, says_death},
     log_pipe::LogPipe,
     strays::Stray,
-    tasks::{Claim, Slot, end::remove_bundle},
+    tasks::{
+        Claim, Slot,
+        end::{open, remove_bundle},
+    },
 };
 
 impl Tasks {
@@ -27,7 +31,7 @@ impl Tasks {
     /// what has become of it; nobody waits for another's.
     ///
     /// # Errors
-    /// The folder of the bundles cannot be read.
+    /// The folders of the bundles and of their work cannot be read.
     pub fn restore(self: &Arc<Self>) -> io::Result<Restoring> {
         let claimed = self.bundles()?.into_iter().filter_map(|bundle| {
             let claim = self.claim_as(Slot::Returning, &bundle.namespace, &bundle.id);
@@ -37,76 +41,120 @@ impl Tasks {
         Ok(Restoring {
             tasks: self.clone(),
             bundles: claimed.collect(),
+            orphaned_work: self.doom_orphaned_work()?,
         })
     }
 
+    /// Finds the shim of a bundle, or cleans up after it. One that cannot be reached within the limit, but is not known to be dead,
+    /// is looked for on and on, and only those wait who ask for its container.
     async fn restore_one(self: Arc<Self>, bundle: Bundle, claim: Claim) {
-        let kept = fs::read(bundle.file("shim-binary-path")).ok();
-        let Some(binary) = kept.and_then(|bytes| String::from_utf8(bytes).ok()).map(PathBuf::from) else {
-            tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "bundle without a shim is removed");
-            return remove_bundle(&bundle).await;
-        };
-        match self.locate(&bundle, &binary).await {
-            Ok(Found::Task(shim)) => {
-                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim found");
-                claim.fill(shim);
-            }
-            Ok(Found::NoTask(shim)) => {
-                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "shim without a task is taken down");
-                self.dismiss(&shim).await;
-                // The runtime may have been at work when the call for it was cut off.
-                self.clean_up(&binary, &bundle).await;
-                // And its work may have come to an end between the shim's answer and its dismissal.
-                if let Ok(Ok(_)) = tokio::time::timeout(self.launcher.timeouts.load, shim.delete("")).await {
-                    self.dismiss(&shim).await;
-                }
-                remove_bundle(&bundle).await;
-            }
-            Ok(Found::Nothing) => {
-                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, "start of a shim was cut off");
-                self.kill_strays(&bundle, &binary).await;
-                self.clean_up(&binary, &bundle).await;
-                remove_bundle(&bundle).await;
-            }
-            Err(error) => {
-                tracing::info!(namespace = %bundle.namespace, id = %bundle.id, %error, "shim not found");
-                self.bury(&binary, &bundle).await;
+        match tokio::time::timeout(self.launcher.timeouts.load, self.reach(&bundle)).await {
+            Ok(reached) => self.settle(&bundle, claim, reached).await,
+            Err(_) => {
+                tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, "shim is not reached in time");
+                tokio::spawn(async move {
+                    let reached = self.reach(&bundle).await;
+                    self.settle(&bundle, claim, reached).await;
+                });
             }
         }
     }
 
-    /// Connects to the shim of a bundle.
-    ///
-    /// One that accepts the connection, but does not answer in time, is alive, and so may be its container: it counts as found.
-    async fn locate(&self, bundle: &Bundle, binary: &Path) -> io::Result<Found> {
-        let timeouts = self.launcher.timeouts;
-        let log = LogPipe::open(bundle)?;
-        let kept = match fs::read(bundle.file("bootstrap.json")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-            kept => kept?,
-        };
-        let endpoint = Endpoint::parse(&kept).map_err(io::Error::other)?;
-        let connection = Connection::open(&endpoint, &bundle.namespace).await?;
-        let shim = Arc::new(Shim::new(
-            bundle.clone(),
-            binary.into(),
-            connection.clone(),
-            log,
-            timeouts,
-        ));
-        match tokio::time::timeout(timeouts.load, ask(&connection, &shim)).await {
-            Ok(Ok(())) => Ok(Found::Task(shim)),
-            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(Found::NoTask(shim)),
-            Ok(Err(error)) if error.kind() == ErrorKind::Unavailable => Err(io::Error::other(error)),
-            Ok(Err(error)) => {
-                tracing::warn!(id = %bundle.id, %error, "shim answers with an error");
-                Ok(Found::Task(shim))
+    async fn settle(self: &Arc<Self>, bundle: &Bundle, claim: Claim, reached: Reached) {
+        let (namespace, id) = (&bundle.namespace, &bundle.id);
+        match reached {
+            Reached::NoBinary => {
+                tracing::info!(%namespace, %id, "bundle without a shim is removed");
+                remove_bundle(bundle).await;
             }
-            Err(_) => {
-                tracing::warn!(id = %bundle.id, "shim does not answer");
-                Ok(Found::Task(shim))
+            Reached::NoRecord(binary) => {
+                tracing::info!(%namespace, %id, "start of a shim was cut off");
+                self.kill_strays(bundle, &binary).await;
+                self.clean_up(&binary, bundle).await;
+                remove_bundle(bundle).await;
             }
+            Reached::Nobody(binary, error) => {
+                tracing::info!(%namespace, %id, %error, "shim not found");
+                self.bury(&binary, bundle, claim).await;
+            }
+            Reached::Shim(shim, connection) => match self.look_for_task(&shim, &connection).await {
+                Found::Task => {
+                    tracing::info!(%namespace, %id, "shim found");
+                    claim.fill(shim);
+                }
+                Found::NoTask => {
+                    tracing::info!(%namespace, %id, "shim without a task is taken down");
+                    self.take_down_idle(&shim, &connection).await;
+                }
+                Found::Death => {
+                    tracing::info!(%namespace, %id, "shim has died of the question for its task");
+                    self.bury(&shim.binary, bundle, claim).await;
+                }
+            },
         }
+    }
+
+    /// Tries to connect until it succeeds, or is known to be in vain.
+    async fn reach(&self, bundle: &Bundle) -> Reached {
+        for pause in pauses() {
+            match self.connect(bundle).await {
+                Ok(reached) => return reached,
+                Err(error) => {
+                    tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, %error, "shim cannot be reached");
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+        unreachable!("the pauses have no end")
+    }
+
+    /// An error says nothing about the shim.
+    async fn connect(&self, bundle: &Bundle) -> io::Result<Reached> {
+        let kept = present(fs::read(bundle.file("shim-binary-path")))?;
+        let Some(binary) = kept.and_then(|bytes| String::from_utf8(bytes).ok()).map(PathBuf::from) else {
+            return Ok(Reached::NoBinary);
+        };
+        let log = LogPipe::open(bundle)?;
+        if present(fs::metadata(bundle.file("bootstrap.json")))?.is_none() {
+            return Ok(Reached::NoRecord(binary));
+        }
+        let connection = match open(bundle).await {
+            Err(error) if says_death(&error) => return Ok(Reached::Nobody(binary, error)),
+            connection => connection?,
+        };
+        let shim = Shim::new(bundle.clone(), binary, connection.clone(), log, self.launcher.timeouts);
+        Ok(Reached::Shim(Arc::new(shim), connection))
+    }
+
+    /// Whether the shim has its task. One that does not answer in time, or with an error, is alive, and so may be its container: it
+    /// counts as found.
+    async fn look_for_task(&self, shim: &Shim, connection: &Connection) -> Found {
+        match tokio::time::timeout(self.launcher.timeouts.load, ask(connection, shim)).await {
+            Ok(Ok(())) => return Found::Task,
+            Ok(Err(CallError::Closed)) => return Found::Death,
+            Ok(Err(error)) if error.kind() == ErrorKind::NotFound => return Found::NoTask,
+            Ok(Err(error)) => tracing::warn!(id = %shim.bundle.id, %error, "shim answers with an error"),
+            Err(_) => tracing::warn!(id = %shim.bundle.id, "shim does not answer"),
+        }
+        Found::Task
+    }
+
+    async fn take_down_idle(&self, shim: &Shim, connection: &Connection) {
+        self.dismiss(shim).await;
+        // The runtime may have been at work when the call for it was cut off.
+        self.clean_up(&shim.binary, &shim.bundle).await;
+        // And its work may have come to an end between the shim's answer and its dismissal. By the bare connection: nobody would
+        // notice the end of this shim, which is not in the map.
+        let request = DeleteRequest {
+            id: shim.bundle.id.to_string(),
+            ..Default::default()
+        };
+        let limit = self.launcher.timeouts.load;
+        let deleted = connection.call_within::<_, DeleteResponse>(limit, "Delete", &request);
+        if deleted.await.is_ok() {
+            self.dismiss(shim).await;
+        }
+        remove_bundle(&shim.bundle).await;
     }
 
     async fn kill_strays(&self, bundle: &Bundle, binary: &Path) {
@@ -133,24 +181,31 @@ impl Tasks {
             for name in children(&folder.join(&namespace))? {
                 match bundle(self, &namespace, &name) {
                     Some(bundle) => bundles.push(bundle),
-                    None => remove_doomed(&folder.join(&namespace).join(name)),
+                    None => {
+                        let path = folder.join(&namespace).join(name);
+                        if is_doomed(&path) {
+                            remove_doomed(&path);
+                        }
+                    }
                 }
             }
         }
         Ok(bundles)
     }
 
-    /// A reboot takes the bundles, but not the work folders.
-    fn remove_orphaned_work(&self) -> io::Result<()> {
+    /// A reboot takes the bundles, but not the work folders. They are renamed, so that whatever a client makes from now on is none of
+    /// them, and returned to be removed.
+    fn doom_orphaned_work(&self) -> io::Result<Vec<PathBuf>> {
         let (works, bundles) = (self.root.join(PLUGIN), self.state.join(PLUGIN));
+        let mut doomed = Vec::new();
         for namespace in children(&works)? {
             for name in children(&works.join(&namespace))? {
                 if !bundles.join(&namespace).join(&name).exists() {
-                    fs::remove_dir_all(works.join(&namespace).join(name))?;
+                    doomed.extend(doom(&works.join(&namespace).join(name)));
                 }
             }
         }
-        Ok(())
+        Ok(doomed)
     }
 }
 
@@ -158,34 +213,44 @@ impl Tasks {
 pub struct Restoring {
     tasks: Arc<Tasks>,
     bundles: Vec<(Bundle, Claim)>,
+    orphaned_work: Vec<PathBuf>,
 }
 
 impl Restoring {
-    /// Finds them, all at the same time, and cleans up after those that have died since.
-    ///
-    /// # Errors
-    /// The rests of tasks that a reboot has ended cannot be removed.
-    pub async fn finish(self) -> io::Result<()> {
+    /// Finds them, all at the same time, and cleans up after those that have died since, and after tasks that a reboot has ended.
+    pub async fn finish(self) {
         let began = Instant::now();
         let mut loads = JoinSet::new();
         for (bundle, claim) in self.bundles {
             loads.spawn(self.tasks.clone().restore_one(bundle, claim));
         }
         let looked_for = loads.join_all().await.len();
-        tracing::info!(looked_for, after = ?began.elapsed(), "every shim of an earlier run is accounted for");
-        tokio::task::spawn_blocking(move || self.tasks.remove_orphaned_work())
-            .await
-            .map_err(io::Error::other)?
+        tracing::info!(looked_for, after = ?began.elapsed(), "every shim of an earlier run was looked for");
+        let remove = move || self.orphaned_work.iter().for_each(|path| remove_doomed(path));
+        let removed = tokio::task::spawn_blocking(remove).await;
+        removed.expect("removing folders does not panic");
     }
 }
 
-enum Found {
-    /// A shim and its task.
-    Task(Arc<Shim>),
-    /// A shim whose task was never made, because this daemon died in the middle.
-    NoTask(Arc<Shim>),
+/// What stands behind a bundle.
+enum Reached {
+    /// No shim was ever to be started.
+    NoBinary,
     /// No record of a shim: there is none, or this daemon died while it was starting.
-    Nothing,
+    NoRecord(PathBuf),
+    /// The shim of this program is dead.
+    Nobody(PathBuf, io::Error),
+    /// A shim.
+    Shim(Arc<Shim>, Connection),
+}
+
+/// What becomes of a shim that was asked for its task.
+enum Found {
+    Task,
+    /// It was never made, because this daemon died in the middle.
+    NoTask,
+    /// The shim is dead.
+    Death,
 }
 
 async fn ask(connection: &Connection, shim: &Shim) -> Result<(), CallError> {
@@ -211,13 +276,38 @@ fn bundle(tasks: &Tasks, namespace: &OsString, name: &OsString) -> Option<Bundle
     Some(Bundle::at(&tasks.root, &tasks.state, &namespace, &id))
 }
 
-fn remove_doomed(path: &Path) {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if !name.starts_with(DOOMED_PREFIX) {
-        return;
+/// Renames a folder to what it is called while it is being removed. Returns that, unless an error keeps it for the next start.
+fn doom(path: &Path) -> Option<PathBuf> {
+    if is_doomed(path) {
+        return Some(path.into());
     }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let doomed = path.with_file_name(format!("{DOOMED_PREFIX}{name}"));
+    match fs::rename(path, &doomed) {
+        Ok(()) => Some(doomed),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "remove what an earlier task has left");
+            None
+        }
+    }
+}
+
+fn is_doomed(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(DOOMED_PREFIX)
+}
+
+fn remove_doomed(path: &Path) {
     if let Err(error) = fs::remove_dir_all(path) {
-        tracing::warn!(path = %path.display(), %error, "remove what was left of a bundle");
+        tracing::warn!(path = %path.display(), %error, "remove what an earlier task has left");
+    }
+}
+
+/// Nothing where there is nothing.
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
 use davit_shim_api::task_v3::shim as api;
@@ -14,9 +13,6 @@ use protobuf::{
 use tokio::sync::{Notify, watch};
 
 use crate::{Bundle, CallError, TaskError, Timeouts, checkpoint, connection::Connection, log_pipe::LogPipe};
-
-/// How long a shim may take to tell that its task was removed.
-const TOLD: Duration = Duration::from_secs(2);
 
 /// The end of a process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -99,12 +95,14 @@ impl Shim {
         self.removal.notify_one();
     }
 
-    /// Waits for that event, which may have come before. containerd's shim answers a removal first and tells it then; one that is
-    /// shut down in between never does.
-    pub(crate) async fn told_removal(&self) {
-        if tokio::time::timeout(TOLD, self.removal.notified()).await.is_err() {
+    /// Waits for that event, which may have come before, and returns whether it has. containerd's shim answers a removal first and
+    /// tells it then; one that is shut down in between never does.
+    pub(crate) async fn told_removal(&self) -> bool {
+        let told = tokio::time::timeout(self.timeouts.told, self.removal.notified()).await;
+        if told.is_err() {
             tracing::debug!(id = %self.bundle.id, "the shim does not tell that its task was removed");
         }
+        told.is_ok()
     }
 
     /// Waits, after a broken connection, until there is a new one or the shim is known to be gone.

@@ -25,6 +25,8 @@ pub(crate) enum Slot {
     Returning,
     /// Can be called.
     There(Arc<Shim>),
+    /// Gone, but its end is not told yet: the id is free when it is, and the bundle removed.
+    Going,
 }
 
 /// All tasks of this daemon.
@@ -33,8 +35,8 @@ pub struct Tasks {
     pub(crate) state: PathBuf,
     pub(crate) launcher: Launcher,
     slots: Mutex<HashMap<Key, Slot>>,
-    /// Told when one that was looked for has been found, or is known to be gone.
-    returned: Notify,
+    /// Told when one that was looked for is there, or one that was there is not any more.
+    settled: Notify,
     deaths: UnboundedSender<Death>,
 }
 
@@ -46,7 +48,7 @@ impl Tasks {
             state,
             launcher,
             slots: Mutex::default(),
-            returned: Notify::new(),
+            settled: Notify::new(),
             deaths,
         })
     }
@@ -63,7 +65,9 @@ impl Tasks {
         let all_have = self.until(|slots| returning(slots, namespace).is_empty());
         // An error says that one is late.
         let _ = tokio::time::timeout(patience, all_have).await;
-        (self.list(namespace), returning(&self.slots(), namespace))
+        // One look for both: who is found in between must not be in neither.
+        let slots = self.slots();
+        (there(&slots, namespace), returning(&slots, namespace))
     }
 
     /// How many shims of an earlier run are still being looked for.
@@ -78,15 +82,22 @@ impl Tasks {
             .await;
     }
 
+    /// Waits until somebody else has taken down this shim.
+    pub(crate) async fn is_taken_down(&self, shim: &Arc<Shim>) {
+        let key = shim.key();
+        self.until(|slots| !matches!(slots.get(&key), Some(Slot::There(held)) if Arc::ptr_eq(held, shim)))
+            .await;
+    }
+
     async fn until(&self, holds: impl Fn(&HashMap<Key, Slot>) -> bool) {
         loop {
-            let mut returned = pin!(self.returned.notified());
+            let mut settled = pin!(self.settled.notified());
             // Before the look: from now on it is told.
-            returned.as_mut().enable();
+            settled.as_mut().enable();
             if holds(&self.slots()) {
                 return;
             }
-            returned.await;
+            settled.await;
         }
     }
 
@@ -96,7 +107,7 @@ impl Tasks {
         let container: ContainerId = id.parse().map_err(|_| not_found())?;
         match self.slots().get(&(namespace.clone(), container)) {
             Some(Slot::There(shim)) => Ok(shim.clone()),
-            Some(Slot::Coming | Slot::Returning) | None => Err(not_found()),
+            Some(Slot::Coming | Slot::Returning | Slot::Going) | None => Err(not_found()),
         }
     }
 
@@ -114,25 +125,19 @@ impl Tasks {
 
     /// All shims of a namespace.
     pub fn list(&self, namespace: &Namespace) -> Vec<Arc<Shim>> {
-        let slots = self.slots();
-        let mut shims: Vec<_> = slots
-            .iter()
-            .filter_map(|((of, _), slot)| match slot {
-                Slot::There(shim) if of == namespace => Some(shim.clone()),
-                _ => None,
-            })
-            .collect();
-        shims.sort_by(|a, b| a.bundle.id.cmp(&b.bundle.id));
-        shims
+        there(&self.slots(), namespace)
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, shim: &Shim) {
-        self.slots()
-            .remove(&(shim.bundle.namespace.clone(), shim.bundle.id.clone()));
+    /// The place of a shim in the map, for the one who takes it down.
+    fn place(self: &Arc<Self>, shim: &Shim) -> Claim {
+        Claim {
+            tasks: self.clone(),
+            key: Some(shim.key()),
+        }
     }
 
     fn claim(self: &Arc<Self>, namespace: &Namespace, id: &ContainerId) -> Result<Claim, TaskError> {
@@ -158,6 +163,18 @@ impl Tasks {
     }
 }
 
+fn there(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<Arc<Shim>> {
+    let mut shims: Vec<_> = slots
+        .iter()
+        .filter_map(|((of, _), slot)| match slot {
+            Slot::There(shim) if of == namespace => Some(shim.clone()),
+            _ => None,
+        })
+        .collect();
+    shims.sort_by(|a, b| a.bundle.id.cmp(&b.bundle.id));
+    shims
+}
+
 fn returning(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<ContainerId> {
     let mut ids: Vec<_> = slots
         .iter()
@@ -168,7 +185,7 @@ fn returning(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<Container
     ids
 }
 
-/// A place in the map for a shim to come; given up unless it is filled.
+/// A place in the map, for a shim to come or one that goes; given up unless it is filled.
 pub(crate) struct Claim {
     tasks: Arc<Tasks>,
     key: Option<Key>,
@@ -178,8 +195,22 @@ impl Claim {
     pub(crate) fn fill(mut self, shim: Arc<Shim>) {
         let key = self.key.take().expect("a claim is filled once");
         self.tasks.slots().insert(key, Slot::There(shim.clone()));
-        self.tasks.returned.notify_waiters();
+        self.tasks.settled.notify_waiters();
         tokio::spawn(self.tasks.clone().watch(shim));
+    }
+
+    /// Says that what was here is gone, although the place is not free yet.
+    pub(crate) fn goes(&self) {
+        if let Some(key) = &self.key {
+            self.tasks.slots().insert(key.clone(), Slot::Going);
+            self.tasks.settled.notify_waiters();
+        }
+    }
+}
+
+impl Shim {
+    fn key(&self) -> Key {
+        (self.bundle.namespace.clone(), self.bundle.id.clone())
     }
 }
 
@@ -187,7 +218,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         if let Some(key) = &self.key {
             self.tasks.slots().remove(key);
-            self.tasks.returned.notify_waiters();
+            self.tasks.settled.notify_waiters();
         }
     }
 }

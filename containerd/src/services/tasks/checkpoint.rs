@@ -54,10 +54,7 @@ impl Service {
         request: CheckpointTaskRequest,
     ) -> Result<Vec<Descriptor>, Status> {
         let container = self.container(&scope.namespace, &request.container_id).await?;
-        let shim = self
-            .tasks
-            .get(&scope.namespace, &request.container_id)
-            .map_err(failed)?;
+        let shim = self.shim(&scope.namespace, &request.container_id).await?;
         let named: CheckpointOptions = read(request.options.as_ref(), "checkpoint option")?.unwrap_or_default();
         let options = request.options.map(convert::any_to_shim);
         if !named.image_path.is_empty() {

@@ -1,25 +1,27 @@
 //! How a task ends: removed by a client, or with a shim that has died.
+//!
+//! Its end is told once and for certain: by its shim or, where the shim has not told it, by this daemon. Until then the bundle
+//! stays, so that the next daemon tells it if this one dies, and the id is taken.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, path::Path, sync::Arc, time::SystemTime};
 
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
-use tokio::{net::UnixStream, sync::oneshot};
+use tokio::{
+    net::UnixStream,
+    sync::oneshot::{self, error::RecvError},
+};
 
-use super::Tasks;
-use crate::{Bundle, Exit, Shim, TaskError, bootstrap::Endpoint, connection::Connection};
+use super::{Claim, Tasks};
+use crate::{
+    Bundle, Exit, Shim, TaskError,
+    bootstrap::Endpoint,
+    connection::{Connection, pauses, says_death},
+};
 
 /// The exit status of a task of which nobody can say how it ended, as containerd has it.
 pub(super) const UNKNOWN_EXIT: u32 = 255;
-/// How often, and at what intervals, a shim whose connection broke is called again before it counts as dead. One whose socket
-/// refuses is dead at once.
-const RECONNECTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(500)];
 
-/// A task whose shim has died, after the cleaning up.
+/// The end of a task that its shim has not told, or may not have told.
 #[derive(Debug)]
 pub struct Death {
     /// The namespace of the container.
@@ -28,7 +30,7 @@ pub struct Death {
     pub id: ContainerId,
     /// The exit of its first process.
     pub exit: Exit,
-    /// To be sent to once it is told: until then the bundle stays, so that the next daemon tells it if this one dies.
+    /// To be sent to once it is told.
     pub told: oneshot::Sender<()>,
 }
 
@@ -50,20 +52,33 @@ impl Tasks {
             Ok(_) => true,
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
-        if is_over && shim.claim_end() {
-            if result.is_ok() {
-                shim.told_removal().await;
-            }
-            self.dismiss(&shim).await;
-            if result.is_err() {
-                // A creation that was still under way, and is given up now, may have left something.
-                self.clean_up(&shim.binary, &shim.bundle).await;
-            }
-            shim.gone(result.as_ref().ok().cloned().unwrap_or_default());
-            remove_bundle(&shim.bundle).await;
-            self.forget(&shim);
+        if !is_over {
+            return result;
+        }
+        if shim.claim_end() {
+            self.take_down(&shim, result.as_ref().ok()).await;
+        } else {
+            // Whoever is told that the task is gone may make the next one.
+            self.is_taken_down(&shim).await;
         }
         result
+    }
+
+    /// Ends a shim whose task was removed, or was never there.
+    async fn take_down(self: &Arc<Self>, shim: &Arc<Shim>, removed: Option<&Exit>) {
+        let place = self.place(shim);
+        let is_told = removed.is_none() || shim.told_removal().await;
+        self.dismiss(shim).await;
+        match removed {
+            Some(exit) if !is_told => self.tell(&shim.bundle, exit, place).await,
+            Some(_) => remove_bundle(&shim.bundle).await,
+            None => {
+                // A creation that was still under way, and is given up now, may have left something.
+                self.clean_up(&shim.binary, &shim.bundle).await;
+                remove_bundle(&shim.bundle).await;
+            }
+        }
+        shim.gone(removed.cloned().unwrap_or_default());
     }
 
     /// Ends a shim that has no task. One that does not agree is cleaned up after as if it were dead.
@@ -84,30 +99,36 @@ impl Tasks {
             }
         }
         if shim.claim_end() {
-            let exit = self.bury(&shim.binary, &shim.bundle).await;
+            let exit = self.bury(&shim.binary, &shim.bundle, self.place(&shim)).await;
             shim.gone(exit);
-            self.forget(&shim);
         }
     }
 
+    /// A new connection, unless the shim is dead.
     async fn reconnect(&self, shim: &Shim) -> Option<Connection> {
-        let endpoint = recorded(&shim.bundle).await?;
-        for pause in RECONNECTS {
-            tokio::time::sleep(pause).await;
-            match Connection::open(&endpoint, &shim.bundle.namespace).await {
+        for pause in pauses() {
+            match open(&shim.bundle).await {
                 Ok(connection) => return Some(connection),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
+                Err(error) if says_death(&error) => return None,
+                Err(error) => tracing::warn!(id = %shim.bundle.id, %error, "shim cannot be reached"),
             }
+            tokio::time::sleep(pause).await;
         }
-        None
+        unreachable!("the pauses have no end")
     }
 
-    /// Cleans up after a dead shim, tells its task's death, and removes its bundle.
-    pub(crate) async fn bury(&self, binary: &Path, bundle: &Bundle) -> Exit {
+    /// Cleans up after a dead shim, and tells its task's death.
+    pub(crate) async fn bury(&self, binary: &Path, bundle: &Bundle, place: Claim) -> Exit {
         let exit = self.clean_up(binary, bundle).await;
         tracing::info!(namespace = %bundle.namespace, id = %bundle.id, status = exit.status, "shim has died");
-        let (told, is_told) = oneshot::channel();
+        self.tell(bundle, &exit, place).await;
+        exit
+    }
+
+    /// Tells an end, and then removes the bundle and frees the place. Returns when that is done or, while it goes on, after a limit:
+    /// the task is gone by then.
+    async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
+        let (told, mut is_told) = oneshot::channel();
         let death = Death {
             namespace: bundle.namespace.clone(),
             id: bundle.id.clone(),
@@ -116,13 +137,14 @@ impl Tasks {
         };
         // An error says that the daemon stops; then the other end is gone, too.
         let _ = self.deaths.send(death);
-        match is_told.await {
-            Ok(()) => remove_bundle(bundle).await,
+        match tokio::time::timeout(self.launcher.timeouts.told, &mut is_told).await {
+            Ok(told) => part(bundle, told, place).await,
             Err(_) => {
-                tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, "bundle is kept: its task's end is not told");
+                place.goes();
+                let bundle = bundle.clone();
+                tokio::spawn(async move { part(&bundle, is_told.await, place).await });
             }
         }
-        exit
     }
 
     /// Lets the shim's program clean up after a shim that is gone, and removes its socket.
@@ -142,6 +164,17 @@ impl Tasks {
     }
 }
 
+/// Removes the bundle of a task whose end is told, and frees its place.
+async fn part(bundle: &Bundle, told: Result<(), RecvError>, place: Claim) {
+    match told {
+        Ok(()) => remove_bundle(bundle).await,
+        Err(_) => {
+            tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, "bundle is kept: its task's end is not told");
+        }
+    }
+    drop(place);
+}
+
 pub(crate) async fn remove_bundle(bundle: &Bundle) {
     let removed = bundle.clone();
     let result = tokio::task::spawn_blocking(move || removed.remove()).await;
@@ -150,14 +183,20 @@ pub(crate) async fn remove_bundle(bundle: &Bundle) {
     }
 }
 
-async fn recorded(bundle: &Bundle) -> Option<Endpoint> {
-    let kept = tokio::fs::read(bundle.file("bootstrap.json")).await.ok()?;
-    Endpoint::parse(&kept).ok()
+/// Connects to the shim of a bundle.
+pub(crate) async fn open(bundle: &Bundle) -> io::Result<Connection> {
+    Connection::open(&recorded(bundle).await?, &bundle.namespace).await
+}
+
+async fn recorded(bundle: &Bundle) -> io::Result<Endpoint> {
+    let kept = tokio::fs::read(bundle.file("bootstrap.json")).await?;
+    // Nobody will ever be found by a record that says nothing.
+    Endpoint::parse(&kept).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
 }
 
 /// A killed shim leaves its socket behind. One that still accepts belongs to a shim that holds other containers too.
 async fn remove_dead_socket(bundle: &Bundle) {
-    let Some(path) = recorded(bundle).await.map(|endpoint| endpoint.socket()) else {
+    let Ok(path) = recorded(bundle).await.map(|endpoint| endpoint.socket()) else {
         return;
     };
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
