@@ -92,14 +92,20 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     served
 }
 
-/// Finds the tasks of an earlier run, and then keeps those running that shall run.
+/// Finds the tasks of an earlier run, and keeps those running that shall run. One shim that hangs is no reason to keep the
+/// others waiting: the monitor waits for each by itself, and listens before the first of them can be known to be dead.
 async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
-    if let Err(error) = restoring.finish().await {
-        tracing::error!(%error, "remove what earlier tasks have left");
-    }
-    if let Some(monitor) = monitor {
-        monitor.run().await;
-    }
+    let keep_running = async {
+        if let Some(monitor) = monitor {
+            monitor.run().await;
+        }
+    };
+    let find = async {
+        if let Err(error) = restoring.finish().await {
+            tracing::error!(%error, "remove what earlier tasks have left");
+        }
+    };
+    tokio::join!(biased; keep_running, find);
 }
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
