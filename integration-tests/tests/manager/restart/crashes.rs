@@ -42,8 +42,8 @@ impl World {
 
     fn pid(&self, id: &str) -> String {
         let list = self.ctr(&["tasks", "list"]).ok();
-        let words = list.split_whitespace().skip_while(|word| *word != id);
-        words.skip(1).next().expect("it runs").to_owned()
+        let mut words = list.split_whitespace().skip_while(|word| *word != id);
+        words.nth(1).expect("it runs").to_owned()
     }
 
     fn hundredths(&self, id: &str) -> Vec<u64> {
