@@ -122,12 +122,12 @@ impl Containers {
     }
 
     /// Changes a record by `change`, all or nothing.
-    pub fn update(
+    pub fn update<E: From<ContainerError> + From<StoreError>>(
         &self,
         namespace: &Namespace,
         id: &str,
-        change: impl FnOnce(&mut ContainerRecord) -> Result<(), ContainerError>,
-    ) -> Result<ContainerRecord, ContainerError> {
+        change: impl FnOnce(&mut ContainerRecord) -> Result<(), E>,
+    ) -> Result<ContainerRecord, E> {
         self.database.write(|writer| {
             let mut record = find(writer, namespace, id)?;
             change(&mut record)?;

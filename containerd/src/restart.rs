@@ -5,14 +5,17 @@
 //! keeps failing ([`backoff`]). It looks at all containers too, and first of all when the daemon starts: so it finds what
 //! ended unheard, what was never started, and what shall be stopped.
 //!
-//! What it knows of a container is no more than when to look at it next. Each time it looks it reads record and task anew,
-//! decides ([`labels`]) and acts ([`reconcile`]). A container that is gone by then, or has other labels, is therefore left
-//! alone, and an event too many does no harm.
+//! What it knows of a container is no more than when to look at it next, and how its task was heard to end. Each time it looks
+//! it reads record and task anew, decides ([`labels`]) and acts ([`reconcile`]). A container that is gone by then, or has other
+//! labels, is therefore left alone, and an event too many does no harm.
+//!
+//! A client makes a task first and starts it then. A task in between is its own: only one that two scans have met, or that was
+//! half made here, counts as abandoned.
 //!
 //! # Crashes
 //!
-//! A restart writes its number into the labels, removes the old task, makes the new one ([`anew`]) and starts it. A daemon
-//! that dies in between leaves a container whose task is missing, or made and not started; in both cases the next daemon
+//! A restart removes the old task, makes the new one ([`anew`]), writes its number into the labels, unless they say something
+//! else by now, and starts the task. A daemon that dies in between leaves a container whose task is missing, or made and not started; in both cases the next daemon
 //! makes it anew. The policy `on-failure` needs to know how the task ended that is not there any more, and that this restart
 //! is counted already. So both are written down before anything is done ([`unfinished`]), and the next daemon begins with
 //! what is written there. A daemon that dies between the start and the end of this record may take the next restart for the
@@ -20,7 +23,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, mem,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -49,7 +52,7 @@ pub use labels::POLICIES;
 
 use backoff::Backoff;
 use labels::Wish;
-use reconcile::{Outcome, Reconciler};
+use reconcile::{Known, Outcome, Reconciler, Scan};
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +86,8 @@ pub struct Monitor {
     looked_after: HashMap<Key, Container>,
     work: JoinSet<Finished>,
     is_scanning: bool,
+    /// The tasks that the last scan met made and not started.
+    not_started: HashMap<Key, u32>,
 }
 
 /// What is known of a container beyond its record and its task. Nothing is lost with it but the pause.
@@ -94,15 +99,16 @@ struct Container {
 
 /// The next look at a container, which waits for its moment or is under way.
 struct Job {
+    known: Known,
     /// Ends the waiting.
     dropped: CancellationToken,
-    /// Whether a task ended meanwhile, so that another look is needed.
-    again: bool,
+    /// How a task ended meanwhile, so that another look is needed.
+    again: Option<u32>,
 }
 
 /// Work that has come to its end.
 enum Finished {
-    Scan(Vec<(Key, Wish)>),
+    Scan(Scan),
     Job(Key, Outcome),
 }
 
@@ -117,6 +123,7 @@ impl Monitor {
             looked_after: HashMap::new(),
             work: JoinSet::new(),
             is_scanning: false,
+            not_started: HashMap::new(),
         }
     }
 
@@ -126,7 +133,7 @@ impl Monitor {
         let mut scans = tokio::time::interval(self.interval);
         scans.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for key in self.reconciler.unfinished.list() {
-            self.look_after_pause(key);
+            self.look_after_pause(key, Known::default());
         }
         loop {
             tokio::select! {
@@ -141,7 +148,7 @@ impl Monitor {
                     }
                     Err(SubscriptionEnd::Closed) => break,
                 },
-                Some(finished) = self.work.join_next() => self.finish(finished.expect("a look does not panic")),
+                Some(finished) = self.work.join_next() => self.finish(finished.expect("a panic is caught before")),
             }
         }
         while self.work.join_next().await.is_some() {}
@@ -150,8 +157,10 @@ impl Monitor {
     fn scan(&mut self) {
         if !self.is_scanning {
             self.is_scanning = true;
-            let reconciler = self.reconciler.clone();
-            self.work.spawn(async move { Finished::Scan(reconciler.scan().await) });
+            let (reconciler, before) = (self.reconciler.clone(), mem::take(&mut self.not_started));
+            let scan = async move { reconciler.scan(before).await };
+            self.work
+                .spawn(async move { Finished::Scan(or_after_a_panic(Scan::default(), scan).await) });
         }
     }
 
@@ -163,7 +172,7 @@ impl Monitor {
         if let Some(Ok(exit)) = any::unpack::<TaskExit>(event) {
             // An additional process has an id of its own.
             if let Some(key) = key(&exit.container_id).filter(|_| exit.id == exit.container_id) {
-                self.look_after_pause(key);
+                self.hear_end(key, exit.exit_status);
             }
         } else if let Some(Ok(update)) = any::unpack::<ContainerUpdate>(event) {
             if let Some(key) = key(&update.id).filter(|_| !labels::may_start(&update.labels.into_iter().collect())) {
@@ -176,39 +185,48 @@ impl Monitor {
         }
     }
 
-    /// Has a container looked at after the pause that is due before a restart.
-    fn look_after_pause(&mut self, key: Key) {
+    fn hear_end(&mut self, key: Key, exit_status: u32) {
         let container = self.looked_after.entry(key.clone()).or_insert_with(Container::new);
         match &mut container.job {
-            Some(job) => job.again = true,
-            None => {
-                let pause = container.backoff.pause(Instant::now());
-                self.look(key, pause);
-            }
+            Some(job) => job.again = Some(exit_status),
+            None => self.look_after_pause(key, Known::heard(exit_status)),
         }
     }
 
-    fn look(&mut self, key: Key, pause: Duration) {
-        let dropped = self.stop.child_token();
+    /// Has a container looked at after the pause that is due before a restart.
+    fn look_after_pause(&mut self, key: Key, known: Known) {
         let container = self.looked_after.entry(key.clone()).or_insert_with(Container::new);
-        container.job = Some(Job {
-            dropped: dropped.clone(),
-            again: false,
-        });
-        let reconciler = self.reconciler.clone();
-        self.work.spawn(async move {
-            tracing::debug!(container = %key, ?pause, "container is looked at after a pause");
-            let outcome = match dropped.run_until_cancelled(tokio::time::sleep(pause)).await {
-                Some(()) => reconciler.reconcile(&key).await,
-                None => Outcome::Settled,
-            };
-            Finished::Job(key, outcome)
-        });
+        let pause = container.backoff.pause(Instant::now());
+        self.look(key, known, pause);
     }
 
-    /// Gives up the restart that is waited for, and what is known of those before.
+    fn look(&mut self, key: Key, known: Known, pause: Duration) {
+        let dropped = CancellationToken::new();
+        let container = self.looked_after.entry(key.clone()).or_insert_with(Container::new);
+        container.job = Some(Job {
+            known,
+            dropped: dropped.clone(),
+            again: None,
+        });
+        let (reconciler, stop, of) = (self.reconciler.clone(), self.stop.clone(), key.clone());
+        let look = async move {
+            tracing::debug!(container = %key, ?pause, "container is looked at after a pause");
+            let due = async {
+                dropped.run_until_cancelled(tokio::time::sleep(pause)).await;
+                reconciler.has_returned(&key).await;
+            };
+            match stop.run_until_cancelled(due).await {
+                Some(()) => reconciler.reconcile(&key, known).await,
+                None => Outcome::Settled,
+            }
+        };
+        self.work
+            .spawn(async move { Finished::Job(of, or_after_a_panic(Outcome::Failed, look).await) });
+    }
+
+    /// Gives up the restart that is waited for, and what is known of those before: there is a last look, at once, that puts an
+    /// end to what was begun.
     fn forget(&mut self, key: &Key) {
-        self.reconciler.unfinished.end(key);
         match self.looked_after.get(key) {
             Some(Container { job: Some(job), .. }) => job.dropped.cancel(),
             _ => drop(self.looked_after.remove(key)),
@@ -217,13 +235,14 @@ impl Monitor {
 
     fn finish(&mut self, finished: Finished) {
         match finished {
-            Finished::Scan(wishes) => {
+            Finished::Scan(scan) => {
                 self.is_scanning = false;
+                self.not_started = scan.not_started;
                 let now = Instant::now();
                 self.looked_after
                     .retain(|_, container| container.job.is_some() || !container.backoff.is_over(now));
-                for (key, wish) in wishes {
-                    self.act(key, wish);
+                for (key, known, wish) in scan.wishes {
+                    self.act(key, known, wish);
                 }
             }
             Finished::Job(key, outcome) => self.finish_job(key, outcome),
@@ -231,7 +250,7 @@ impl Monitor {
     }
 
     /// Does what a scan has found to do, unless something is done for this container already.
-    fn act(&mut self, key: Key, wish: Wish) {
+    fn act(&mut self, key: Key, known: Known, wish: Wish) {
         let is_busy = self
             .looked_after
             .get(&key)
@@ -239,8 +258,8 @@ impl Monitor {
         match wish {
             _ if is_busy => {}
             Wish::Nothing => {}
-            Wish::Start(_) => self.look_after_pause(key),
-            Wish::Stop => self.look(key, Duration::ZERO),
+            Wish::Start(_) => self.look_after_pause(key, known),
+            Wish::Stop | Wish::Wait => self.look(key, known, Duration::ZERO),
         }
     }
 
@@ -255,10 +274,18 @@ impl Monitor {
         if job.dropped.is_cancelled() {
             self.looked_after.remove(&key);
         }
-        if job.again || outcome == Outcome::Failed {
-            self.look_after_pause(key);
+        if let Some(known) = job.known.after(outcome, job.again) {
+            self.look_after_pause(key, known);
         }
     }
+}
+
+/// A panic ends the work that panics, and nothing else.
+async fn or_after_a_panic<T: Send + 'static>(instead: T, work: impl Future<Output = T> + Send + 'static) -> T {
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "restart monitor");
+        instead
+    })
 }
 
 impl Container {
@@ -267,5 +294,16 @@ impl Container {
             backoff: Backoff::new(),
             job: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_no_more_than_its_own_work() {
+        assert_eq!(or_after_a_panic(1, async { 2 }).await, 2);
+        assert_eq!(or_after_a_panic(1, async { panic!("a test's own") }).await, 1);
     }
 }

@@ -92,12 +92,15 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     served
 }
 
-/// Finds the tasks of an earlier run, and then keeps those running that shall run.
+/// Finds the tasks of an earlier run, and keeps those running that shall run. One shim that hangs is no reason to keep the
+/// others waiting: the monitor waits for each by itself, and listens before the first of them can be known to be dead.
 async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
-    restoring.finish().await;
-    if let Some(monitor) = monitor {
-        monitor.run().await;
-    }
+    let keep_running = async {
+        if let Some(monitor) = monitor {
+            monitor.run().await;
+        }
+    };
+    tokio::join!(biased; keep_running, restoring.finish());
 }
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {

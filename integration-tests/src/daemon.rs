@@ -164,10 +164,14 @@ impl Manager {
 
     /// Starts the manager among the peers, where it finds `containerd-shim-runc-v2` and runc.
     pub fn start_among_peers(scratch: &Scratch) -> Self {
-        Self::run(
-            scratch,
-            peers::command(scratch.shared_programs().join("davit-containerd")),
-        )
+        Self::start_among_peers_with(scratch, &[])
+    }
+
+    /// Starts the manager among the peers, with more arguments.
+    pub fn start_among_peers_with(scratch: &Scratch, arguments: &[&str]) -> Self {
+        let mut command = peers::command(scratch.shared_programs().join("davit-containerd"));
+        command.args(arguments);
+        Self::run(scratch, command)
     }
 
     fn run(scratch: &Scratch, mut command: Command) -> Self {

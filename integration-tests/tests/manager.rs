@@ -56,9 +56,13 @@ impl Shim {
     }
 
     fn manager(self, scratch: &Scratch) -> Manager {
+        self.manager_with(scratch, &[])
+    }
+
+    fn manager_with(self, scratch: &Scratch, arguments: &[&str]) -> Manager {
         match self {
-            Self::Ours => Manager::start(scratch),
-            Self::Containerds => Manager::start_among_peers(scratch),
+            Self::Ours => Manager::start_with(scratch, arguments),
+            Self::Containerds => Manager::start_among_peers_with(scratch, arguments),
         }
     }
 }

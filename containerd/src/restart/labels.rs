@@ -23,12 +23,18 @@ pub const POLICIES: [&str; 4] = ["no", "always", "on-failure", "unless-stopped"]
 /// The state of a container's task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// There is none.
-    Missing,
+    /// There is none. How it ended, where that was heard.
+    Missing(Option<u32>),
     /// Somebody is making it.
     Coming,
-    /// It was made, but never started.
-    Created,
+    /// Its shim is still being looked for.
+    Returning,
+    /// Its shim does not say.
+    Unknown,
+    /// It was made and not started, by a process of this id: its maker may be about to start it.
+    Created(u32),
+    /// It was made, and nobody is there who would start it.
+    Abandoned,
     /// It runs.
     Running,
     /// It is frozen.
@@ -65,6 +71,8 @@ pub(super) enum Wish {
     Start(Restart),
     /// End and remove it.
     Stop,
+    /// Look again once its shim is found.
+    Wait,
 }
 
 /// A label that says nothing that is known.
@@ -110,13 +118,21 @@ impl FromStr for Policy {
 /// What these labels ask for while the task is in this state. `unfinished` is a restart that was begun, and goes on.
 pub(super) fn wish(labels: &Labels, state: State, unfinished: Option<Restart>) -> Result<Wish, InvalidLabel> {
     match (value(labels, STATUS), state) {
-        ("running", State::Missing | State::Created) => {
-            start(labels, unfinished.map_or(0, |restart| restart.exit_status), unfinished)
+        ("running", State::Missing(heard)) => {
+            let exit_status = unfinished.map(|restart| restart.exit_status).or(heard);
+            start(labels, exit_status.unwrap_or(0), unfinished)
         }
+        ("running", State::Abandoned) => start(labels, unfinished.map_or(0, |restart| restart.exit_status), unfinished),
         ("running", State::Stopped(exit_status)) => start(labels, exit_status, unfinished),
-        ("stopped", State::Created | State::Running | State::Paused) => Ok(Wish::Stop),
+        ("stopped", State::Abandoned | State::Running | State::Paused) => Ok(Wish::Stop),
+        ("running" | "stopped", State::Returning) => Ok(Wish::Wait),
         _ => Ok(Wish::Nothing),
     }
+}
+
+/// Whether these labels ask for this restart still.
+pub(super) fn ask_for(labels: &Labels, restart: Restart) -> bool {
+    wish(labels, State::Missing(None), Some(restart)) == Ok(Wish::Start(restart))
 }
 
 fn start(labels: &Labels, exit_status: u32, unfinished: Option<Restart>) -> Result<Wish, InvalidLabel> {

@@ -1,8 +1,8 @@
 //! One container's task against its labels: what is to be done, and the doing of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use davit_metadata::{ContainerRecord, Database, filter::Filters, namespaces};
+use davit_metadata::{ContainerRecord, Database, StoreError, filter::Filters, namespaces};
 use davit_shim_api::task_v3::task::Status;
 use davit_snapshots::Overlay;
 use davit_tasks::{CreateTask, TaskError, Tasks};
@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 use super::{
     Key, anew,
     anew::AnewError,
-    labels::{self, State, Wish},
+    labels::{self, Restart, State, Wish},
     unfinished::{Unfinished, UnfinishedError},
 };
 use crate::{
@@ -38,6 +38,66 @@ pub(super) enum Outcome {
     Started,
     /// Its task should have been started or ended, but was not.
     Failed,
+    /// The place of its task is taken: somebody makes one, or removes the old one.
+    Refused,
+}
+
+/// What is known of a container before it is looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// How its task was heard to end.
+    heard: Option<u32>,
+    /// Its task was not started when a scan met it, and had this process id.
+    not_started: Option<u32>,
+    /// The restart that is under way was refused: a task that is there by now is somebody else's.
+    is_refused: bool,
+}
+
+impl Known {
+    pub(super) fn heard(exit_status: u32) -> Self {
+        Self {
+            heard: Some(exit_status),
+            ..Self::default()
+        }
+    }
+
+    /// What is known before the look that follows one with this outcome, during which a task has ended or not. `None` where none
+    /// follows.
+    pub(super) fn after(self, outcome: Outcome, ended: Option<u32>) -> Option<Self> {
+        let before = match outcome {
+            Outcome::Settled | Outcome::Started => ended.map(|_| Self::default())?,
+            Outcome::Failed => self,
+            Outcome::Refused => Self {
+                is_refused: true,
+                ..self
+            },
+        };
+        Some(Self {
+            heard: ended.or(before.heard),
+            ..before
+        })
+    }
+}
+
+/// What a scan has found.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// The containers for which there is something to do.
+    pub(super) wishes: Vec<(Key, Known, Wish)>,
+    /// The tasks that were made and not started, and their process ids.
+    pub(super) not_started: HashMap<Key, u32>,
+}
+
+impl Scan {
+    fn with(mut self, (key, known, found): (Key, Known, Result<(State, Wish), TaskError>)) -> Self {
+        match found {
+            Ok((State::Created(pid), _)) => drop(self.not_started.insert(key, pid)),
+            Ok((_, Wish::Nothing)) => {}
+            Ok((_, wish)) => self.wishes.push((key, known, wish)),
+            Err(error) => tracing::warn!(container = %key, %error, "state of a task"),
+        }
+        self
+    }
 }
 
 /// Why a task could not be brought to what its labels ask for.
@@ -51,18 +111,26 @@ enum ReconcileError {
     Anew(#[from] AnewError),
     #[error(transparent)]
     Unfinished(#[from] UnfinishedError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("task does not end though it was killed")]
     Undying,
+    #[error("labels ask for something else by now")]
+    Unwanted,
 }
 
 impl ReconcileError {
-    /// Whether the container is gone, or somebody else has made its task meanwhile.
+    /// Whether the container is gone, or has other labels.
     fn is_settled(&self) -> bool {
         match self {
             Self::Container(error) => error.kind() == ErrorKind::NotFound,
-            Self::Task(error) => matches!(error, TaskError::Exists(_)),
-            Self::Anew(_) | Self::Unfinished(_) | Self::Undying => false,
+            Self::Unwanted => true,
+            _ => false,
         }
+    }
+
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Task(TaskError::Exists(_)))
     }
 }
 
@@ -88,22 +156,23 @@ impl Reconciler {
         }
     }
 
-    /// All containers for which there is something to do.
-    pub(super) async fn scan(&self) -> Vec<(Key, Wish)> {
+    /// Looks at all containers. `before` are the tasks that the last scan met made and not started.
+    pub(super) async fn scan(&self, before: HashMap<Key, u32>) -> Scan {
         let containers = self.looked_after().await.unwrap_or_else(|error| {
             tracing::warn!(%error, "list containers with a restart status");
             Vec::new()
         });
-        stream::iter(containers)
+        let looks = stream::iter(containers)
             .map(async |(key, record)| {
-                let wish = self.wish(&key, &record).await;
-                let wish = wish.inspect_err(|error| tracing::warn!(container = %key, %error, "state of a task"));
-                (key, wish.unwrap_or(Wish::Nothing))
+                let known = Known {
+                    not_started: before.get(&key).copied(),
+                    ..Known::default()
+                };
+                let found = self.look(&key, known, &record).await;
+                (key, known, found)
             })
-            .buffer_unordered(ASKED_AT_ONCE)
-            .filter(|(_, wish)| std::future::ready(*wish != Wish::Nothing))
-            .collect()
-            .await
+            .buffer_unordered(ASKED_AT_ONCE);
+        looks.fold(Scan::default(), async |scan, look| scan.with(look)).await
     }
 
     async fn looked_after(&self) -> Result<Vec<(Key, ContainerRecord)>, ContainerError> {
@@ -123,39 +192,63 @@ impl Reconciler {
         .await
     }
 
-    /// What the labels ask for now. Labels that say nothing ask for nothing, and where there are none no shim is bothered.
-    async fn wish(&self, key: &Key, record: &ContainerRecord) -> Result<Wish, TaskError> {
+    /// The state of the task, and what the labels ask for now. Labels that say nothing ask for nothing, and where there are none
+    /// no shim is bothered.
+    async fn look(&self, key: &Key, known: Known, record: &ContainerRecord) -> Result<(State, Wish), TaskError> {
         if !record.labels.contains_key(labels::STATUS) {
-            return Ok(Wish::Nothing);
+            return Ok((State::Unknown, Wish::Nothing));
         }
-        let state = self.state(key).await?;
+        let state = self.state(key, known).await?;
         let wish = labels::wish(&record.labels, state, self.unfinished.get(key));
-        Ok(wish.unwrap_or_else(|error| {
+        let wish = wish.unwrap_or_else(|error| {
             tracing::warn!(container = %key, %error, "container is not looked after");
             Wish::Nothing
-        }))
+        });
+        Ok((state, wish))
     }
 
-    async fn state(&self, key: &Key) -> Result<State, TaskError> {
+    async fn state(&self, key: &Key, known: Known) -> Result<State, TaskError> {
         let Ok(shim) = self.tasks.get(&key.namespace, key.id.as_str()) else {
-            let is_coming = self.tasks.is_coming(&key.namespace, &key.id);
-            return Ok(if is_coming { State::Coming } else { State::Missing });
+            return Ok(self.state_without_shim(key, known));
         };
         match shim.state("").await {
             Ok(state) => Ok(match state.status.enum_value_or_default() {
                 Status::RUNNING => State::Running,
                 Status::PAUSED | Status::PAUSING => State::Paused,
                 Status::STOPPED => State::Stopped(state.exit_status),
-                Status::CREATED | Status::UNKNOWN => State::Created,
+                Status::CREATED if self.is_half_made(key, known) => State::Abandoned,
+                Status::CREATED if known.not_started == Some(state.pid) => State::Abandoned,
+                Status::CREATED => State::Created(state.pid),
+                Status::UNKNOWN => State::Unknown,
             }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(State::Missing),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(State::Missing(known.heard)),
             Err(error) => Err(error),
         }
     }
 
+    fn state_without_shim(&self, key: &Key, known: Known) -> State {
+        if self.tasks.is_returning(&key.namespace, &key.id) {
+            State::Returning
+        } else if self.tasks.is_coming(&key.namespace, &key.id) {
+            State::Coming
+        } else {
+            State::Missing(known.heard)
+        }
+    }
+
+    /// Whether a task that is there is one that was begun here and not finished.
+    fn is_half_made(&self, key: &Key, known: Known) -> bool {
+        !known.is_refused && self.unfinished.get(key).is_some()
+    }
+
+    /// Waits until it is known what has become of a shim of an earlier run.
+    pub(super) async fn has_returned(&self, key: &Key) {
+        self.tasks.has_returned(&key.namespace, &key.id).await;
+    }
+
     /// Does what the labels ask for now.
-    pub(super) async fn reconcile(&self, key: &Key) -> Outcome {
-        match self.apply(key).await {
+    pub(super) async fn reconcile(&self, key: &Key, known: Known) -> Outcome {
+        match self.apply(key, known).await {
             Ok(outcome) => {
                 self.unfinished.end(key);
                 outcome
@@ -166,44 +259,84 @@ impl Reconciler {
             }
             Err(error) => {
                 tracing::warn!(container = %key, %error, "restart monitor");
-                Outcome::Failed
+                match error.is_refusal() {
+                    true => Outcome::Refused,
+                    false => Outcome::Failed,
+                }
             }
         }
     }
 
-    async fn apply(&self, key: &Key) -> Result<Outcome, ReconcileError> {
-        let record = self.record(key).await?;
-        match self.wish(key, &record).await? {
-            Wish::Nothing => Ok(Outcome::Settled),
-            Wish::Stop => {
+    async fn apply(&self, key: &Key, known: Known) -> Result<Outcome, ReconcileError> {
+        let record = match self.record(key).await {
+            // Without its container nobody would ever remove it.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_half_made(key, known) => {
+                self.end(key).await?;
+                return Ok(Outcome::Settled);
+            }
+            record => record?,
+        };
+        match self.look(key, known, &record).await? {
+            (State::Abandoned, Wish::Nothing) if self.is_half_made(key, known) => self.end(key).await?,
+            (_, Wish::Nothing | Wish::Wait) => {}
+            (_, Wish::Stop) => {
                 tracing::info!(container = %key, "task is ended, since it shall be stopped");
                 self.end(key).await?;
-                Ok(Outcome::Settled)
             }
-            Wish::Start(restart) => {
-                tracing::info!(container = %key, restart.exit_status, restart.number, "task is started anew");
-                self.unfinished.begin(key, restart)?;
-                let started = self.start(key, restart.number).await;
-                if started.is_err() {
-                    self.unfinished.begin(key, restart.next())?;
-                }
-                started.map(|()| Outcome::Started)
+            (_, Wish::Start(restart)) => {
+                self.restart(key, known, record, restart).await?;
+                return Ok(Outcome::Started);
             }
         }
+        Ok(Outcome::Settled)
     }
 
-    async fn start(&self, key: &Key, number: i64) -> Result<(), ReconcileError> {
-        let record = self.count(key, number).await?;
-        let task = self.task(key, record).await?;
-        self.end(key).await?;
-        self.tasks.create(task).await?;
-        let shim = self.tasks.get(&key.namespace, key.id.as_str())?;
-        shim.start("").await?;
-        // Making a task takes its time: the container may be gone by now, or stopped.
-        match self.is_wanted(key).await {
-            true => Ok(()),
-            false => self.end(key).await,
+    /// Starts the task anew, and writes down how to go on where that fails.
+    async fn restart(
+        &self,
+        key: &Key,
+        known: Known,
+        record: ContainerRecord,
+        restart: Restart,
+    ) -> Result<(), ReconcileError> {
+        tracing::info!(container = %key, restart.exit_status, restart.number, "task is started anew");
+        self.unfinished.begin(key, restart)?;
+        let started = self.start(key, known, record, restart).await;
+        if started.as_ref().is_err_and(|error| !error.is_refusal()) {
+            self.unfinished.begin(key, restart.next())?;
         }
+        started
+    }
+
+    async fn start(
+        &self,
+        key: &Key,
+        known: Known,
+        record: ContainerRecord,
+        restart: Restart,
+    ) -> Result<(), ReconcileError> {
+        let task = self.task(key, record).await?;
+        self.clear(key, known).await?;
+        let made = self.tasks.create(task).await;
+        if let Err(error @ TaskError::Exists(_)) = made {
+            return Err(error.into());
+        }
+        let started = async {
+            // One that cannot be made counts, too.
+            self.count(key, restart).await?;
+            made?;
+            self.tasks.get(&key.namespace, key.id.as_str())?.start("").await?;
+            Ok(())
+        };
+        // Starting takes its time, too: the container may be gone by now, or stopped.
+        let result = match started.await {
+            Ok(()) if !self.is_wanted(key).await => Err(ReconcileError::Unwanted),
+            started => started,
+        };
+        if result.is_err() {
+            self.end(key).await?;
+        }
+        result
     }
 
     async fn is_wanted(&self, key: &Key) -> bool {
@@ -218,19 +351,22 @@ impl Reconciler {
         blocking(move || containers.get(&key.namespace, key.id.as_str())).await
     }
 
-    /// Writes the number of the restart into the labels.
-    async fn count(&self, key: &Key, number: i64) -> Result<ContainerRecord, ContainerError> {
+    /// Writes the number of the restart into the labels, where they ask for it still.
+    async fn count(&self, key: &Key, restart: Restart) -> Result<(), ReconcileError> {
         let (containers, of) = (self.containers.clone(), key.clone());
         let record = blocking(move || {
             containers.update(&of.namespace, of.id.as_str(), |record| {
-                labels::set_count(&mut record.labels, number);
+                if !labels::ask_for(&record.labels, restart) {
+                    return Err(ReconcileError::Unwanted);
+                }
+                labels::set_count(&mut record.labels, restart.number);
                 Ok(())
             })
         })
         .await?;
         let event = updated(key.id.to_string(), &record);
         self.events.publish(&key.namespace, "/containers/update", &event);
-        Ok(record)
+        Ok(())
     }
 
     async fn task(&self, key: &Key, record: ContainerRecord) -> Result<CreateTask, AnewError> {
@@ -238,13 +374,29 @@ impl Reconciler {
         blocking(move || anew::task(&overlay, &key, record)).await
     }
 
+    /// Makes room for a new task. One that somebody else has made meanwhile is not touched.
+    async fn clear(&self, key: &Key, known: Known) -> Result<(), ReconcileError> {
+        match self.state(key, known).await? {
+            State::Missing(_) => Ok(()),
+            State::Stopped(_) => self.remove(key).await,
+            State::Abandoned => self.end(key).await,
+            State::Coming | State::Returning | State::Unknown | State::Created(_) | State::Running | State::Paused => {
+                Err(TaskError::Exists(key.id.to_string()).into())
+            }
+        }
+    }
+
     /// Kills and removes the task, where there is one.
     async fn end(&self, key: &Key) -> Result<(), ReconcileError> {
-        match self.state(key).await? {
-            State::Missing | State::Coming => return Ok(()),
+        match self.state(key, Known::default()).await? {
+            State::Missing(_) | State::Coming | State::Returning => return Ok(()),
             State::Stopped(_) => {}
             state => self.kill(key, state).await?,
         }
+        self.remove(key).await
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), ReconcileError> {
         match self.tasks.delete(&key.namespace, key.id.as_str()).await {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
@@ -269,5 +421,45 @@ impl Reconciler {
             .map_err(|_| ReconcileError::Undying)?
             .map(drop)
             .map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_task_was_heard_to_end_is_known_until_a_look_has_settled_it() {
+        let known = Known::heard(137);
+        assert_eq!(known.after(Outcome::Settled, None), None);
+        assert_eq!(known.after(Outcome::Started, None), None);
+        assert_eq!(known.after(Outcome::Started, Some(3)), Some(Known::heard(3)));
+        assert_eq!(known.after(Outcome::Failed, None), Some(known));
+        assert_eq!(known.after(Outcome::Failed, Some(3)), Some(Known::heard(3)));
+    }
+
+    #[test]
+    fn after_a_refusal_a_task_that_is_there_is_somebody_elses() {
+        let refused = Known::heard(137).after(Outcome::Refused, Some(3)).unwrap();
+        assert_eq!(
+            refused,
+            Known {
+                is_refused: true,
+                ..Known::heard(3)
+            }
+        );
+        assert_eq!(refused.after(Outcome::Failed, None), Some(refused));
+    }
+
+    #[test]
+    fn a_scan_remembers_what_was_not_started_and_tells_what_is_to_be_done() {
+        let key = |id: &str| Key::of(&"n".parse().unwrap(), id).unwrap();
+        let scan = Scan::default()
+            .with((key("made"), Known::default(), Ok((State::Created(5), Wish::Nothing))))
+            .with((key("runs"), Known::default(), Ok((State::Running, Wish::Nothing))))
+            .with((key("stop"), Known::default(), Ok((State::Running, Wish::Stop))))
+            .with((key("odd"), Known::default(), Err(TaskError::NotFound("odd".into()))));
+        assert_eq!(scan.not_started, HashMap::from([(key("made"), 5)]));
+        assert_eq!(scan.wishes, [(key("stop"), Known::default(), Wish::Stop)]);
     }
 }

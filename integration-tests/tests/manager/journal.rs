@@ -22,7 +22,7 @@ use crate::{Shim, World};
 /// How long the manager may take for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn block_on<R>(work: impl Future<Output = R>) -> R {
+pub fn block_on<R>(work: impl Future<Output = R>) -> R {
     let runtime: Runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

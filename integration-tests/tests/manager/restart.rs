@@ -1,11 +1,19 @@
 //! The restart monitor: what its labels do, here and on the real containerd; and what ours adds, which hears of an end at once,
-//! waits longer after each, and goes on where a killed manager stopped.
+//! and leaves alone what others are about to do.
 
 use std::{fs, thread::sleep, time::Duration};
 
-use davit_integration_tests::{Containerd, Finished, image, wait};
+use davit_containerd_api::services::tasks::v1::{CreateTaskRequest, StartRequest, tasks_client::TasksClient};
+use davit_integration_tests::{Containerd, Finished, Manager, image, wait};
+use nix::sys::signal::{Signal, kill};
+use tonic::{Request, Status, service::interceptor::InterceptedService, transport::Channel};
 
+use super::{channel, journal::block_on};
 use crate::{Shim, World, topics_of, with_both_shims};
+
+mod crashes;
+
+type Client = TasksClient<InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>>;
 
 const STATUS: &str = "containerd.io/restart.status=running";
 
@@ -30,6 +38,44 @@ impl World {
             .chain(labels)
             .collect();
         self.run(&options, id, &format!("echo run >>/{id}; {script}"))
+    }
+
+    /// A manager that looks at all containers when it starts, and at this interval.
+    fn manager_that_scans(&self, interval: &str) -> Manager {
+        self.manager_with(&format!(
+            "[plugins.'io.containerd.monitor.container.v1.restart']\ninterval = '{interval}'\n"
+        ))
+    }
+
+    fn manager_with(&self, config: &str) -> Manager {
+        let path = self.scratch.join("config.toml");
+        fs::write(&path, format!("version = 2\n{config}")).expect("the scratch is ours");
+        let path = path.to_str().expect("ASCII");
+        self.shim.manager_with(&self.scratch, &["--config", path])
+    }
+
+    /// A container without a task. It does not run a script.
+    fn create_labelled(&self, id: &str) {
+        let root = self.root.to_str().expect("ASCII");
+        let container = ["--label", STATUS, "--rootfs", root, id, "/bin/sleep", "600"];
+        let create = ["containers", "create", "--runtime", self.shim.runtime()];
+        self.ctr(&[&create[..], &container].concat()).ok();
+    }
+
+    /// Returns when all containers were looked at twice: what is not done by then is not done.
+    fn let_it_scan(&self, name: &str) {
+        for time in ["first", "second"] {
+            let id = self.id(&format!("{name}-{time}"));
+            self.create_labelled(&id);
+            wait::until_true("a scan has found what is to be made", TWO_SCANS, || {
+                self.status(&id) == "RUNNING"
+            });
+            self.remove(&id);
+        }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.scratch.join("davit-containerd.log")).expect("the manager logs")
     }
 
     /// How often the script of a container has run.
@@ -91,13 +137,11 @@ fn labels_do_what_they_do_on_containerd(world: &World) {
     ] {
         world.run_labelled(id, labels, &format!("exit {code}")).ok();
     }
-    world.run_labelled(&to_stop, &["status=stopped"], "exec sleep 600").ok();
+    world.run_labelled(&to_stop, &[], "exec sleep 600").ok();
+    world.label(&to_stop, "status=stopped");
     world.run_labelled(&paused, &["status=running"], "exec sleep 600").ok();
     world.ctr(&["tasks", "pause", &paused]).ok();
-    let root = world.root.to_str().expect("ASCII");
-    let container = ["--label", STATUS, "--rootfs", root, &never_made, "/bin/sleep", "600"];
-    let create = ["containers", "create", "--runtime", world.shim.runtime()];
-    world.ctr(&[&create[..], &container].concat()).ok();
+    world.create_labelled(&never_made);
 
     for id in [&always, &unless_stopped, &fails, &never_made] {
         wait::until_true(&format!("{id} runs"), TWO_SCANS, || world.status(id) == "RUNNING");
@@ -160,14 +204,14 @@ fn the_real_containerd_does_the_same_with_these_labels() {
 
 fn a_task_that_is_killed_is_deleted_and_made_anew_at_once(shim: Shim) {
     let world = World::new(shim);
-    let manager = shim.manager(&world.scratch);
+    let manager = world.manager_that_scans("1h");
     let id = world.id("killed");
     let (mut subscriber, events) = world.events("events");
     world.run_labelled(&id, &["status=running"], "exec sleep 600").ok();
 
     world.ctr(&["tasks", "kill", "--signal", "KILL", &id]).ok();
 
-    wait::until_true("it runs again before any scan", 8, || {
+    wait::until_true("it runs again without a scan", 20, || {
         world.runs(&id) == 2 && world.status(&id) == "RUNNING"
     });
     let told = || topics_of(&fs::read_to_string(&events).expect("the folder is ours"), &id);
@@ -182,145 +226,128 @@ fn a_task_that_is_killed_is_deleted_and_made_anew_at_once(shim: Shim) {
     manager.stop();
 }
 
-#[test]
-fn a_loop_of_crashes_slows_down_and_ends_with_its_container_or_its_label() {
-    let world = World::new(Shim::Ours);
-    let manager = Shim::Ours.manager(&world.scratch);
-    let [deleted, relabelled] = ["deleted", "relabelled"].map(|name| world.id(name));
-    for id in [&deleted, &relabelled] {
-        world.run_labelled(id, &["status=running"], "exit 1").ok();
-    }
-
-    // The pauses before are 0.1, 0.2, 0.4 and 0.8 seconds; the next is 1.6.
-    for id in [&deleted, &relabelled] {
-        wait::until_true("there were some restarts", 20, || world.runs(id) >= 5);
-    }
-    // ctr refuses while it runs, which it does for a moment again and again.
-    let remove = ["containers", "rm", &deleted];
-    wait::until_true("it is removed between two runs", 20, || world.ctr(&remove).code == 0);
-    world.label(&relabelled, "policy=no");
-    let ran = [&deleted, &relabelled].map(|id| world.runs(id));
-    assert!(ran.iter().all(|runs| *runs <= 7), "{ran:?}");
-    sleep(Duration::from_secs(12));
-
-    assert_eq!(world.runs(&deleted), ran[0]);
-    world.assert_nothing_is_left_of(&deleted);
-    assert_eq!(
-        (world.runs(&relabelled), world.status(&relabelled).as_str()),
-        (ran[1], "STOPPED")
-    );
-    world.remove(&relabelled);
-    manager.stop();
-}
-
-#[test]
-fn in_five_seconds_a_loop_of_crashes_restarts_a_handful_of_times() {
-    let world = World::new(Shim::Ours);
-    let manager = Shim::Ours.manager(&world.scratch);
-    let id = world.id("loops");
-    world.run_labelled(&id, &["status=running"], "exit 0").ok();
-    sleep(Duration::from_secs(5));
-    let runs = world.runs(&id);
-    assert!((3..=6).contains(&runs), "{runs} runs");
-    world.remove(&id);
-    manager.stop();
-}
-
-/// Also those of which nobody heard, and the shim of one is dead.
-fn what_ends_while_there_is_no_manager_is_started_by_the_next(shim: Shim) {
+/// Nobody else can say how it ended, and without that `on-failure` would not go on.
+fn a_task_whose_shim_is_killed_has_failed(shim: Shim) {
     let world = World::new(shim);
-    let manager = shim.manager(&world.scratch);
-    let [always, fails, no, ends_well, orphan] = ["always", "fails", "no", "well", "orphan"].map(|name| world.id(name));
-    let once = |id: &str, code: u32| format!("[ $(wc -l </{id}) -lt 2 ] || exec sleep 600; sleep 2; exit {code}");
-    for (id, policy, code) in [
-        (&always, "policy=always", 0),
-        (&fails, "policy=on-failure:1", 3),
-        (&no, "policy=no", 3),
-        (&ends_well, "policy=on-failure", 0),
-    ] {
-        world
-            .run_labelled(id, &["status=running", policy], &once(id, code))
-            .ok();
-    }
+    let manager = world.manager_that_scans("1h");
+    let id = world.id("orphan");
     world
-        .run_labelled(&orphan, &["status=running", "policy=unless-stopped"], "exec sleep 600")
+        .run_labelled(&id, &["status=running", "policy=on-failure"], "exec sleep 600")
         .ok();
-
-    manager.kill();
-    for pid in world.shims(&orphan) {
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("the shim runs");
+    for pid in world.shims(&id) {
+        kill(pid, Signal::SIGKILL).expect("the shim runs");
     }
-    sleep(Duration::from_secs(4));
-    assert_eq!([&always, &fails, &no, &ends_well].map(|id| world.runs(id)), [1; 4]);
-    let manager = shim.manager(&world.scratch);
+    wait::until_true("it runs again", 30, || {
+        world.runs(&id) == 2 && world.status(&id) == "RUNNING"
+    });
+    assert_eq!(world.restarts(&id).as_deref(), Some("1"));
+    world.remove(&id);
+    world.assert_nothing_is_left_of(&id);
+    manager.stop();
+}
 
-    for id in [&always, &fails, &orphan] {
-        wait::until_true(&format!("{id} runs again"), 20, || {
-            world.runs(id) == 2 && world.status(id) == "RUNNING"
+/// A client makes a task, and starts it then.
+#[test]
+fn a_task_that_is_not_started_is_its_makers_until_two_scans_have_met_it() {
+    let world = World::new(Shim::Ours);
+    let manager = world.manager_that_scans("1h");
+    let [started, left, witness] = ["started", "left", "witness"].map(|name| world.id(name));
+    for id in [&started, &left] {
+        world.create_labelled(id);
+        call(&manager, async |tasks| {
+            let container_id = id.clone();
+            let create = CreateTaskRequest {
+                container_id,
+                ..Default::default()
+            };
+            tasks.create(create).await.expect("it is made");
         });
-        assert_eq!(world.restarts(id).as_deref(), Some("1"), "{id}");
     }
-    for id in [&no, &ends_well] {
-        assert_eq!((world.runs(id), world.status(id).as_str()), (1, "STOPPED"), "{id}");
-    }
-    for id in [&always, &fails, &no, &ends_well, &orphan] {
+    world.create_labelled(&witness);
+    manager.kill();
+
+    let manager = world.manager_that_scans("1h");
+    wait::until_true("there was a scan", 20, || world.status(&witness) == "RUNNING");
+    call(&manager, async |tasks| {
+        let container_id = started.clone();
+        let start = StartRequest {
+            container_id,
+            ..Default::default()
+        };
+        tasks.start(start).await.expect("nobody has removed it");
+    });
+    assert_eq!([&started, &left].map(|id| world.status(id)), ["RUNNING", "CREATED"]);
+    manager.stop();
+
+    let manager = world.manager_that_scans("1s");
+    wait::until_true("it is made anew", 20, || world.status(&left) == "RUNNING");
+    assert_eq!([&started, &left].map(|id| world.restarts(id)), [None, Some("1".into())]);
+    for id in [&started, &left, &witness] {
         world.remove(id);
         world.assert_nothing_is_left_of(id);
     }
     manager.stop();
 }
 
-/// Whatever the moment, the restarts go on, and there is one shim at most.
-fn a_manager_killed_at_any_moment_of_a_restart_is_no_end_of_it(shim: Shim) {
+fn call(manager: &Manager, work: impl AsyncFnOnce(&mut Client)) {
+    block_on(async {
+        let channel = channel::to(manager.socket()).await;
+        work(&mut TasksClient::with_interceptor(
+            channel,
+            channel::in_the_namespace as fn(_) -> _,
+        ))
+        .await;
+    });
+}
+
+/// The first restart is held while its task is made.
+fn what_happens_during_a_restart_is_heeded_before_the_program_runs(shim: Shim) {
     let world = World::new(shim);
-    let mut manager = shim.manager(&world.scratch);
-    let id = world.id("loops");
-    world
-        .run_labelled(&id, &["status=running", "policy=on-failure"], "exit 3")
-        .ok();
-    for moment in 0..12 {
-        let runs = world.runs(&id);
-        wait::until_true("it runs again", 20, || world.runs(&id) > runs);
-        sleep(Duration::from_millis(100 + 25 * moment));
-        manager.kill();
-        manager = shim.manager(&world.scratch);
-        assert!(world.shims(&id).len() <= 1);
+    let manager = world.manager_that_scans("1h");
+    let [relabelled, deleted] = ["relabelled", "deleted"].map(|name| world.id(name));
+    let slow = world.with_slow_creation();
+    let slow: Vec<_> = slow.iter().map(|option| option.to_str().expect("ASCII")).collect();
+    for (id, change) in [
+        (
+            &relabelled,
+            &["containers", "label", &relabelled, "containerd.io/restart.policy=no"][..],
+        ),
+        (&deleted, &["containers", "rm", &deleted]),
+    ] {
+        let restart = world.held_restart(&slow, id, &["status=running"], 0);
+        world.ctr(change).ok();
+        restart.go();
+        world.wait_for_status(id, "");
+        world.assert_nothing_is_left_of(id);
+        assert_eq!(world.runs(id), 1, "{id}");
     }
-    world.remove(&id);
-    world.assert_nothing_is_left_of(&id);
+    assert_eq!(world.restarts(&relabelled), None);
+    world.remove(&relabelled);
     manager.stop();
 }
 
-/// The old task is gone, the new one is being made. How the old one ended only the record of the restart says, and without it
-/// `on-failure` would not go on; that it is counted already, too, and then `on-failure:1` would not.
-fn a_restart_that_its_manager_did_not_outlive_is_finished_by_the_next(shim: Shim) {
-    let world = World::new(shim);
-    let manager = shim.manager(&world.scratch);
-    let id = world.id("cut");
-    let [began, go] = ["began", "go"].map(|name| world.scratch.join(name));
-    let slow = world.with_slow_creation();
-    let slow: Vec<_> = slow.iter().map(|option| option.to_str().expect("ASCII")).collect();
-    fs::write(&go, "").expect("the scratch is ours");
-    let labels = ["status=running", "policy=on-failure:1"];
-    world.run_with(&slow, &id, &labels, "sleep 2; exit 3").ok();
-    for path in [&go, &began] {
-        fs::remove_file(path).expect("the creation made it");
-    }
-    wait::until_true("the restart has come to the creation", 20, || began.exists());
-
-    manager.kill();
-    let manager = shim.manager(&world.scratch);
-
-    fs::write(&go, "").expect("the scratch is ours");
-    wait::until_true("it runs again", 20, || world.runs(&id) == 2);
-    world.wait_for_status(&id, "STOPPED");
-    assert_eq!(world.restarts(&id).as_deref(), Some("1"));
-    sleep(Duration::from_secs(2));
-    assert_eq!((world.runs(&id), world.status(&id).as_str()), (2, "STOPPED"));
-    let records = world
+/// The rest of an earlier task is in the way of every new one.
+#[test]
+fn a_restart_that_is_refused_is_not_counted() {
+    let world = World::new(Shim::Ours);
+    let manager = world.manager_that_scans("1s");
+    let id = world.id("refused");
+    let bundle = world
         .scratch
-        .join("cstate/io.containerd.monitor.container.v1.restart/default");
-    assert_eq!(fs::read_dir(records).expect("there was a record").count(), 0);
+        .join("cstate/io.containerd.runtime.v2.task/default")
+        .join(&id);
+    // Once it answers, what it finds is not from an earlier run any more.
+    world.ctr(&["version"]).ok();
+    fs::create_dir_all(&bundle).expect("the scratch is ours");
+    world.create_labelled(&id);
+    let refused = format!("task {id}: already exists");
+    wait::until_true("it is tried again and again", 20, || {
+        world.log().matches(&refused).count() >= 3
+    });
+    assert_eq!(world.restarts(&id), None);
+    fs::remove_dir(&bundle).expect("it is empty");
+    wait::until_true("it is made", 20, || world.status(&id) == "RUNNING");
+    assert_eq!(world.restarts(&id).as_deref(), Some("1"));
     world.remove(&id);
     world.assert_nothing_is_left_of(&id);
     manager.stop();
@@ -404,7 +431,7 @@ fn labels_that_say_nothing_are_named_in_the_log_and_harm_no_other_container() {
         .ok();
     wait::until_true("the other one is restarted", 20, || world.runs(&good) >= 2);
     assert_eq!((world.runs(&bad), world.status(&bad).as_str()), (1, "STOPPED"));
-    let log = fs::read_to_string(world.scratch.join("davit-containerd.log")).expect("the manager logs");
+    let log = world.log();
     assert!(log.contains("restart policy \"sometimes\" is not one of"), "{log}");
     for id in [&bad, &good] {
         world.remove(id);
@@ -414,7 +441,6 @@ fn labels_that_say_nothing_are_named_in_the_log_and_harm_no_other_container() {
 
 with_both_shims!(
     a_task_that_is_killed_is_deleted_and_made_anew_at_once
-    what_ends_while_there_is_no_manager_is_started_by_the_next
-    a_manager_killed_at_any_moment_of_a_restart_is_no_end_of_it
-    a_restart_that_its_manager_did_not_outlive_is_finished_by_the_next
+    a_task_whose_shim_is_killed_has_failed
+    what_happens_during_a_restart_is_heeded_before_the_program_runs
 );

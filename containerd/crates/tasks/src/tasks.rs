@@ -76,7 +76,8 @@ impl Tasks {
         slots.values().filter(|slot| matches!(slot, Slot::Returning)).count()
     }
 
-    pub(crate) async fn has_returned(&self, namespace: &Namespace, id: &ContainerId) {
+    /// Waits until the shim of a container is not looked for any more, if it is.
+    pub async fn has_returned(&self, namespace: &Namespace, id: &ContainerId) {
         let key = (namespace.clone(), id.clone());
         self.until(|slots| !matches!(slots.get(&key), Some(Slot::Returning)))
             .await;
@@ -114,6 +115,14 @@ impl Tasks {
     /// Whether somebody is making this container's task, so that it is not there yet.
     pub fn is_coming(&self, namespace: &Namespace, id: &ContainerId) -> bool {
         matches!(self.slots().get(&(namespace.clone(), id.clone())), Some(Slot::Coming))
+    }
+
+    /// Whether this container's shim is still being looked for.
+    pub fn is_returning(&self, namespace: &Namespace, id: &ContainerId) -> bool {
+        matches!(
+            self.slots().get(&(namespace.clone(), id.clone())),
+            Some(Slot::Returning)
+        )
     }
 
     /// To be called when a shim has told that this task was removed: until then the shim is not shut down.

@@ -32,8 +32,9 @@ fn each_policy_starts_after_the_ends_it_names() {
         ("no", false, false, false),
     ] {
         for (state, starts, exit_status) in [
-            (State::Missing, missing, 0),
-            (State::Created, missing, 0),
+            (State::Missing(None), missing, 0),
+            (State::Missing(Some(7)), failed, 7),
+            (State::Abandoned, missing, 0),
             (ENDED_WELL, ended_well, 0),
             (FAILED, failed, 7),
         ] {
@@ -51,12 +52,47 @@ fn a_task_that_runs_is_frozen_or_comes_is_left_alone_where_it_shall_run() {
 }
 
 #[test]
+fn a_task_that_its_maker_may_be_about_to_start_or_of_an_unknown_state_is_left_alone() {
+    for status in ["running", "stopped"] {
+        for state in [State::Created(5), State::Unknown] {
+            check(&labels([(STATUS, status)]), state, Wish::Nothing);
+        }
+    }
+}
+
+#[test]
+fn a_shim_that_is_looked_for_is_waited_for_where_there_is_a_status() {
+    check(&running("always"), State::Returning, Wish::Wait);
+    check(&labels([(STATUS, "stopped")]), State::Returning, Wish::Wait);
+    check(&labels([]), State::Returning, Wish::Nothing);
+}
+
+#[test]
+fn labels_ask_for_a_restart_that_has_begun_until_they_are_changed() {
+    let restart = Restart {
+        exit_status: 7,
+        number: 2,
+    };
+    for (policy, ask) in [
+        ("always", true),
+        ("on-failure", true),
+        ("on-failure:2", true),
+        ("on-failure:1", false),
+        ("no", false),
+        ("sometimes", false),
+    ] {
+        assert_eq!(ask_for(&running(policy), restart), ask, "{policy}");
+    }
+    assert!(!ask_for(&labels([(STATUS, "stopped")]), restart));
+}
+
+#[test]
 fn a_task_that_shall_be_stopped_is_ended_whatever_the_policy() {
     let labels = labels([(STATUS, "stopped"), (POLICY, "always")]);
-    for state in [State::Running, State::Paused, State::Created] {
+    for state in [State::Running, State::Paused, State::Abandoned] {
         check(&labels, state, Wish::Stop);
     }
-    for state in [State::Missing, State::Coming, ENDED_WELL, FAILED] {
+    for state in [State::Missing(None), State::Coming, ENDED_WELL, FAILED] {
         check(&labels, state, Wish::Nothing);
     }
 }
@@ -86,14 +122,17 @@ fn a_restart_that_was_cut_off_goes_on_and_is_counted_once() {
     };
     for count in ["", "1"] {
         labels.insert(COUNT.into(), count.into());
-        for state in [State::Missing, State::Created, FAILED] {
+        for state in [State::Missing(None), State::Missing(Some(0)), State::Abandoned, FAILED] {
             assert_eq!(
                 wish(&labels, state, Some(begun)),
                 Ok(Wish::Start(begun)),
                 "{count} {state:?}"
             );
         }
-        assert_eq!(wish(&labels, State::Missing, Some(begun.next())), Ok(Wish::Nothing));
+        assert_eq!(
+            wish(&labels, State::Missing(None), Some(begun.next())),
+            Ok(Wish::Nothing)
+        );
         let ended = wish(&labels, ENDED_WELL, Some(begun));
         assert_eq!(ended, Ok(Wish::Nothing), "a task that is there speaks for itself");
     }
