@@ -317,7 +317,7 @@ fn what_happens_during_a_restart_is_heeded_before_the_program_runs(shim: Shim) {
         let restart = world.held_restart(&slow, id, &["status=running"], 0);
         world.ctr(change).ok();
         restart.go();
-        world.wait_for_status(id, "");
+        wait::until_true("the restart has come to its end", 20, || world.records() == 0);
         world.assert_nothing_is_left_of(id);
         assert_eq!(world.runs(id), 1, "{id}");
     }

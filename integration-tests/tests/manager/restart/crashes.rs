@@ -52,7 +52,8 @@ impl World {
         parsed.collect::<Result<_, _>>().expect("hundredths of a second")
     }
 
-    fn records(&self) -> usize {
+    /// How many restarts are under way.
+    pub fn records(&self) -> usize {
         let folder = "cstate/io.containerd.monitor.container.v1.restart/default";
         fs::read_dir(self.scratch.join(folder))
             .expect("there was a record")
