@@ -35,7 +35,11 @@ impl Log<'_> {
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
         let target = LogTarget {
             driver: self.driver,
-            path: Self::path(rig),
+            path: if self.driver.has_file() {
+                Self::path(rig)
+            } else {
+                PathBuf::new()
+            },
             attach: rig.scratch.join("a"),
             options: self.options.iter().map(own).collect(),
             details: LogDetails {

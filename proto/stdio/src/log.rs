@@ -54,6 +54,11 @@ impl LogDriver {
         }
     }
 
+    /// Whether its URIs may have a path.
+    pub fn may_have_path(self) -> bool {
+        self.has_file() || self == Self::Journald
+    }
+
     /// The driver of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|driver| driver.name() == name)

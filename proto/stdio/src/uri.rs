@@ -61,6 +61,9 @@ pub enum InvalidUri {
     /// A path that is not absolute.
     #[error("stdio URI {0:?} has no absolute path")]
     Path(String),
+    /// A path of a log driver that has no file.
+    #[error("stdio URI {0:?} has a path, which means nothing to its log driver")]
+    NoPath(String),
     /// A log driver without `attach`.
     #[error("stdio URI {0:?} names no attach socket of at most 107 bytes")]
     Attach(String),
@@ -118,6 +121,9 @@ fn log_target(
 ) -> Result<Stdio, InvalidUri> {
     /// `sun_path` is 108 bytes with its terminator.
     const SUN_PATH: usize = 107;
+    if !path.is_empty() && !driver.may_have_path() {
+        return Err(InvalidUri::NoPath(whole.into()));
+    }
     let path = if path.is_empty() && !driver.has_file() {
         PathBuf::new()
     } else {
@@ -237,6 +243,8 @@ mod tests {
              fluentd, gelf, journald, json-file, local, none, syslog"
         );
         assert!(matches!(check("json-file:///l"), InvalidUri::Attach(_)));
+        assert!(matches!(check("fluentd:///path?attach=/a"), InvalidUri::NoPath(_)));
+        assert!("journald:///socket?attach=/a".parse::<Stdio>().is_ok());
         assert!(matches!(check("json-file:///%zz?attach=/a"), InvalidUri::Escape(_)));
         assert!(matches!(
             check(&format!("none://?attach=/{}", "a".repeat(107))),

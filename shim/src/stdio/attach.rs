@@ -13,7 +13,7 @@ use std::{
     collections::HashMap,
     fs, io,
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -30,6 +30,10 @@ use tokio::{
 use self::{input::PendingInput, ring::Ring};
 use super::{StdioError, failed, fd::MOST, set_size};
 use crate::socket;
+
+/// How many bytes may come when the process has ended without regard to slow clients: what two pipes hold that an unprivileged
+/// process has made as large as it may.
+const LAST_OUTPUT: u64 = 2 << 20;
 
 /// The log and the attach socket of one process.
 #[derive(Debug)]
@@ -53,25 +57,31 @@ struct State {
     clients: HashMap<u64, u64>,
     next_client: u64,
     open_outputs: u32,
-    process_ended: bool,
+    /// The end of output when the process ended; others may go on writing.
+    process_ended: Option<u64>,
     input: PendingInput,
 }
 
 impl State {
     fn has_ended(&self) -> bool {
-        self.process_ended && self.open_outputs == 0
+        self.process_ended.is_some() && self.open_outputs == 0
     }
 }
 
 impl Attach {
     /// Opens the log and makes the socket.
     pub async fn open(target: &LogTarget, container: &str, stdin_attached: bool) -> Result<Arc<Self>, StdioError> {
-        let (log, delivery) = match Log::open(target, container).await? {
-            Some((log, delivery)) => (Some(log), delivery),
-            None => (None, None),
-        };
         let what = format!("cannot make the attach socket {}", target.attach.display());
         let listener = bind(&target.attach).map_err(failed(what))?;
+        // Last: a log that was made stays.
+        let (log, delivery) = match Log::open(target, container).await {
+            Ok(Some((log, delivery))) => (Some(log), delivery),
+            Ok(None) => (None, None),
+            Err(error) => {
+                remove(&target.attach);
+                return Err(error.into());
+            }
+        };
         let attach = Arc::new(Self {
             path: target.attach.clone(),
             delivery,
@@ -82,7 +92,7 @@ impl Attach {
                 clients: HashMap::new(),
                 next_client: 0,
                 open_outputs: 0,
-                process_ended: false,
+                process_ended: None,
                 input: PendingInput::new(stdin_attached),
             }),
             changed: Notify::new(),
@@ -109,10 +119,10 @@ impl Attach {
             Source::Stderr => Stream::Stderr,
         };
         state.ring.push(stream, bytes);
-        // What came after the end of the process came without regard to slow clients: keep it all, it is one pipe's content.
-        if !state.process_ended {
-            let keep_from = state.ring.end().saturating_sub(KEPT_OUTPUT as u64);
-            state.ring.trim(keep_from);
+        let end = state.ring.end();
+        // What comes right after the end of the process comes without regard to slow clients. It is kept for them.
+        if state.process_ended.is_none_or(|ended| end > ended + LAST_OUTPUT) {
+            state.ring.trim(end.saturating_sub(KEPT_OUTPUT as u64));
         }
         drop(state);
         self.changed.notify_waiters();
@@ -143,9 +153,11 @@ impl Attach {
         self.changed.notify_waiters();
     }
 
-    /// The process has ended and its output is taken.
+    /// The process has ended. What it had written may still come.
     pub fn process_ended(&self) {
-        self.state().process_ended = true;
+        let mut state = self.state();
+        state.process_ended = Some(state.ring.end());
+        drop(state);
         self.changed.notify_waiters();
     }
 
@@ -171,11 +183,7 @@ impl Attach {
         if let Some(server) = self.server.get() {
             server.abort();
         }
-        if let Err(error) = fs::remove_file(&self.path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove the attach socket");
-        }
+        remove(&self.path);
     }
 
     fn resize(&self, rows: u16, columns: u16) {
@@ -224,6 +232,14 @@ fn bind(path: &PathBuf) -> io::Result<UnixListener> {
     let listener = socket::listen(path)?;
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, path = %path.display(), "cannot remove the attach socket");
+    }
 }
 
 /// Accepts clients until it is aborted; they end with it.

@@ -1,7 +1,7 @@
 //! Where output goes.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     os::{
         fd::OwnedFd,
         unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
@@ -35,20 +35,7 @@ impl Output {
             // A logging program is started for both streams together, by who prepares them.
             Stdio::Null | Stdio::Attached | Stdio::Binary { .. } => Ok(Self::Null),
             Stdio::Fifo(path) => Ok(Self::Relay(open_fifo(path)?)),
-            Stdio::File(path) => {
-                let what = format!("cannot open {}", path.display());
-                if let Some(folder) = path.parent() {
-                    // As containerd's shim does. An error is told by the opening.
-                    let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-                }
-                let file = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o644)
-                    .open(path)
-                    .map_err(failed(what))?;
-                Ok(Self::Recorder(Recorder::File(file, false)))
-            }
+            Stdio::File(path) => open_file(path),
             Stdio::Log(_) => {
                 let attach = attach.expect("a request with a log target opens its attach socket");
                 attach.add_output();
@@ -56,6 +43,26 @@ impl Output {
             }
         }
     }
+}
+
+/// Opens a file, makes it with its folder where it is missing, or opens a FIFO or a device that is there under its name.
+fn open_file(path: &Path) -> Result<Output, StdioError> {
+    if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
+        return open_fifo(path).map(Output::Relay);
+    }
+    if let Some(folder) = path.parent() {
+        // As containerd's shim does. An error is told by the opening.
+        let _ = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    }
+    // A device that takes nothing now loses output; it must not stop the shim.
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o644)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    let file = opened.map_err(failed(format!("cannot open {}", path.display())))?;
+    Ok(Output::Recorder(Recorder::File(file, false)))
 }
 
 /// Opens a FIFO for writing and, in the same descriptor, for reading.
@@ -80,4 +87,33 @@ fn open_fifo(path: &Path) -> Result<AsyncFd<OwnedFd>, StdioError> {
         });
     }
     nonblocking(file.into()).map_err(failed(what()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stdio::fd::read;
+
+    fn opened(path: &Path) -> Output {
+        Output::open(&Stdio::File(path.into()), None, Source::Stdout).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_file_may_be_a_fifo_whose_reader_comes_late_or_a_device() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let Output::Relay(sink) = opened(&path) else {
+            panic!("it is taken for a file")
+        };
+        rustix::io::write(sink.get_ref(), b"text").unwrap();
+        let reader = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits() as i32)
+            .open(&path)
+            .unwrap();
+        let reader = nonblocking(reader.into()).unwrap();
+        assert_eq!(read(&reader, <[u8]>::to_vec).await.unwrap(), b"text");
+        assert!(matches!(opened(Path::new("/dev/null")), Output::Recorder(_)));
+    }
 }

@@ -11,6 +11,7 @@ use davit_logs::Source;
 use tokio::{
     io::unix::AsyncFd,
     sync::{oneshot, watch},
+    task,
 };
 
 use super::{
@@ -48,8 +49,11 @@ impl Recorder {
             attach.room().await;
         }
     }
+}
 
-    fn ended(&self) {
+/// Output ends with who records it, even where he is made to end.
+impl Drop for Recorder {
+    fn drop(&mut self) {
         if let Self::Attach(attach, source) = self {
             attach.output_ended(*source);
         }
@@ -76,7 +80,6 @@ pub async fn record(
     if !ended {
         follow(&source, &mut recorder).await;
     }
-    recorder.ended();
 }
 
 async fn follow(source: &AsyncFd<OwnedFd>, recorder: &mut Recorder) {
@@ -87,7 +90,8 @@ async fn follow(source: &AsyncFd<OwnedFd>, recorder: &mut Recorder) {
             bytes.len()
         });
         match taken.await {
-            Ok(1..) => {}
+            // A pipe that is filled as fast as it is read would keep the only thread for itself.
+            Ok(1..) => task::yield_now().await,
             Ok(0) => return,
             Err(error) => return tracing::warn!(%error, "cannot read output"),
         }
@@ -114,4 +118,25 @@ fn drain(source: &OwnedFd, recorder: &mut Recorder) -> bool {
 fn capacity(source: &OwnedFd) -> usize {
     // A terminal is no pipe; it buffers less.
     rustix::pipe::fcntl_getpipe_size(source).unwrap_or(MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stdio::{fd::nonblocking, relay::tests::pipe};
+
+    #[tokio::test]
+    async fn a_pipe_that_is_never_empty_leaves_others_their_turn() {
+        let (from, to) = pipe();
+        let mut to = File::from(to);
+        to.write_all(b"round and round").unwrap();
+        let source = Arc::new(nonblocking(from).unwrap());
+        let (_exit, exited) = watch::channel(false);
+        let recording = tokio::spawn(record(source, Recorder::File(to, false), exited, oneshot::channel().0));
+        for _ in 0..10 {
+            task::yield_now().await;
+        }
+        recording.abort();
+        assert!(recording.await.unwrap_err().is_cancelled());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use tokio::{io::unix::AsyncFd, time};
+use tokio::{io::unix::AsyncFd, task, time};
 
 use super::fd::{read, write_all, write_now};
 
@@ -17,6 +17,8 @@ pub async fn relay(source: &AsyncFd<OwnedFd>, sink: &AsyncFd<OwnedFd>) -> io::Re
             Step::Written => {}
             Step::Left(bytes) => write_all(sink, &bytes).await?,
         }
+        // A source that is never empty would keep the only thread for itself.
+        task::yield_now().await;
     }
 }
 
@@ -64,17 +66,19 @@ async fn emptied(sink: &AsyncFd<OwnedFd>) {
 
 /// Reads to the end.
 pub async fn discard_all(source: Arc<AsyncFd<OwnedFd>>) {
-    while let Ok(1..) = read(&source, <[u8]>::len).await {}
+    while let Ok(1..) = read(&source, <[u8]>::len).await {
+        task::yield_now().await;
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
     use crate::stdio::fd::nonblocking;
 
-    fn pipe() -> (OwnedFd, OwnedFd) {
+    pub fn pipe() -> (OwnedFd, OwnedFd) {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
     }
 
@@ -106,6 +110,19 @@ mod tests {
                 .enumerate()
                 .all(|(number, byte)| *byte == (number % 251) as u8)
         );
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_never_empty_leaves_others_their_turn() {
+        let (from, to) = pipe();
+        rustix::io::write(&to, b"round and round").unwrap();
+        let (source, sink) = (nonblocking(from).unwrap(), nonblocking(to).unwrap());
+        let relaying = tokio::spawn(async move { relay(&source, &sink).await });
+        for _ in 0..10 {
+            task::yield_now().await;
+        }
+        relaying.abort();
+        assert!(relaying.await.unwrap_err().is_cancelled());
     }
 
     #[tokio::test]

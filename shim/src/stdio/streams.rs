@@ -90,6 +90,9 @@ impl Streams {
 
     /// Tells the streams that the process has ended, and returns when what it had written is in the log.
     pub async fn process_ended(&self) {
+        if let Some(attach) = &self.attach {
+            attach.process_ended();
+        }
         let drained = {
             let mut flows = self.flows();
             flows.exited.send_replace(true);
@@ -98,9 +101,6 @@ impl Streams {
         for stream in drained {
             // A stream that has already ended is drained.
             let _ = stream.await;
-        }
-        if let Some(attach) = &self.attach {
-            attach.process_ended();
         }
     }
 
@@ -126,6 +126,8 @@ impl Streams {
         for mut reader in readers {
             if time::timeout_at(deadline, &mut reader).await.is_err() {
                 reader.abort();
+                // It ends the log of its stream on its way.
+                let _ = reader.await;
             }
         }
         if let Some(attach) = &self.attach {

@@ -1,15 +1,26 @@
 //! Drivers that write files.
 
-use std::{collections::HashMap, fs, path::Path, process::Command};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use davit_integration_tests::wait::until_true;
+use davit_shim_api::task_v3::shim::StateRequest;
 use davit_stdio::LogDriver;
 use prost::Message;
 use serde_json::{Value, json};
 use ttrpc::Code;
 
 use super::{Log, ended};
-use crate::rig::{Rig, connect};
+use crate::{
+    delete_request, kill_request,
+    rig::{Rig, connect, soon},
+    wait_request,
+};
 
 const THOUSAND_LINES: &str = "i=0; while [ $i -lt 1000 ]; do echo line-$i; i=$((i+1)); done";
 
@@ -94,6 +105,50 @@ async fn in_non_blocking_mode_a_file_is_complete_where_the_buffer_holds_it() {
     };
     ended(&log.started(&rig, THOUSAND_LINES).await).await;
     assert_eq!(records(&fs::read(Log::path(&rig)).expect("a log")).len(), 1000);
+}
+
+#[tokio::test]
+async fn a_flood_of_output_leaves_the_shim_time_for_calls() {
+    let rig = Rig::new().await;
+    let log = Log {
+        driver: LogDriver::JsonFile,
+        options: &[("max-size", "1m")],
+        attributes: &[],
+    };
+    let client = log.started(&rig, "tr '\\0' x < /dev/zero").await;
+    let state = StateRequest {
+        id: "c1".into(),
+        ..Default::default()
+    };
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        let asked = Instant::now();
+        client.state(soon(), &state).await.expect("a state");
+        quickest = quickest.min(asked.elapsed());
+    }
+    assert!(quickest < Duration::from_secs(2), "{quickest:?}");
+    client.kill(soon(), &kill_request("c1", 9)).await.expect("kill");
+    client.wait(soon(), &wait_request("c1", "")).await.expect("wait");
+    client.delete(soon(), &delete_request("c1", "")).await.expect("delete");
+}
+
+#[tokio::test]
+async fn a_log_that_is_a_fifo_or_a_device_is_refused_by_name() {
+    let rig = Rig::new().await;
+    let client = connect(&rig.start("c1", "true")).await;
+    let log = Log {
+        driver: LogDriver::JsonFile,
+        options: &[],
+        attributes: &[],
+    };
+    let fifo = Command::new("mkfifo").arg(Log::path(&rig)).status().expect("mkfifo");
+    assert!(fifo.success());
+    let (_, text) = log.refused(&rig, &client).await;
+    assert!(text.contains("x.log: it is not a regular file"), "{text}");
+    fs::remove_file(Log::path(&rig)).expect("a FIFO");
+    std::os::unix::fs::symlink("/dev/null", Log::path(&rig)).expect("a link");
+    let (_, text) = log.refused(&rig, &client).await;
+    assert!(text.contains("x.log: it is not a regular file"), "{text}");
 }
 
 #[tokio::test]

@@ -10,7 +10,10 @@ use super::{
     Log, ended,
     receivers::{read_until, soon},
 };
-use crate::rig::Rig;
+use crate::{
+    rig::{self, Rig},
+    wait_request,
+};
 
 fn gelf<'a>(options: &'a [(&'a str, &'a str)]) -> Log<'a> {
     Log {
@@ -64,10 +67,20 @@ async fn datagrams_are_compressed_and_long_ones_come_in_chunks() {
     assert_eq!(long["level"], 3);
 }
 
+/// A port that no other socket is given meanwhile: it lies below those that the kernel gives.
+async fn lasting_port() -> TcpListener {
+    for port in 20_000 + std::process::id() as u16 % 10_000.. {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return listener;
+        }
+    }
+    panic!("no port is free")
+}
+
 #[tokio::test]
 async fn over_tcp_a_zero_byte_ends_each_message_and_a_receiver_may_be_started_again() {
     let rig = Rig::new().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let listener = lasting_port().await;
     let local = listener.local_addr().expect("an address");
     let address = format!("tcp://{local}");
     let options = [("gelf-address", address.as_str()), ("gelf-tcp-max-reconnect", "20")];
@@ -81,7 +94,10 @@ async fn over_tcp_a_zero_byte_ends_each_message_and_a_receiver_may_be_started_ag
     assert_eq!(text(&read_until(&mut stream, 0, 1).await), "one");
     drop((stream, listener));
     std::fs::write(rig.scratch.join("rootfs").join("go"), "").expect("a file");
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    client
+        .wait(rig::soon(), &wait_request("c1", ""))
+        .await
+        .expect("it ends without its receiver");
     let listener = TcpListener::bind(local).await.expect("the same port");
     let (mut stream, _) = soon(listener.accept()).await.expect("it connects again");
     assert_eq!(text(&read_until(&mut stream, 0, 1).await), "two");

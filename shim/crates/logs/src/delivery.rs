@@ -48,6 +48,13 @@ impl Delivery {
     /// Gives up what has not been taken.
     pub fn abort(&self) {
         self.task.abort();
+        let records = self.queue.give_up();
+        if records > 0 {
+            tracing::warn!(
+                records,
+                "log records are lost: whoever takes them did not do so in time"
+            );
+        }
     }
 }
 

@@ -77,15 +77,18 @@ impl Batch<'_> {
             return;
         }
         if self.log.file.is_full(self.waiting.len()) {
-            self.outcome = self
-                .log
-                .file
-                .append(&self.waiting)
-                .and_then(|()| self.log.file.rotate());
+            self.outcome = self.make_room();
             self.waiting.clear();
         }
         self.log.file.last_time = record.time;
         self.log.format.encode(&mut self.waiting, record);
+    }
+
+    fn make_room(&mut self) -> io::Result<()> {
+        let file = &mut self.log.file;
+        file.append(&self.waiting)?;
+        // Somebody may have emptied it.
+        if file.is_full(0) { file.rotate() } else { Ok(()) }
     }
 
     /// Writes what waits.

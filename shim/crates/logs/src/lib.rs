@@ -15,6 +15,7 @@ mod queue;
 mod record;
 mod remote;
 mod rotation;
+mod seldom;
 
 pub use delivery::Delivery;
 pub use error::LogError;

@@ -3,7 +3,6 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -11,13 +10,11 @@ use tokio::sync::Notify;
 use crate::{
     options::{InvalidOption, Options, Units, size},
     record::Record,
+    seldom::Seldom,
 };
 
 /// What a record costs beside its line, roughly: an empty line costs memory, too.
 const OVERHEAD: usize = 96;
-
-/// How often dropping is reported at most.
-const REPORTED: Duration = Duration::from_secs(60);
 
 /// Docker's `mode` and `max-buffer-size`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +91,9 @@ struct State {
     bytes: usize,
     /// No more records come.
     closed: bool,
-    /// When dropping was reported last.
-    reported: Option<Instant>,
+    /// How many were taken last and are not known to be done.
+    on_their_way: usize,
+    dropping: Seldom,
 }
 
 impl Queue {
@@ -130,10 +128,11 @@ impl Queue {
 
     /// All that waits, as soon as there is something; `None` at the end.
     pub async fn all(&self) -> Option<VecDeque<Record<'static>>> {
-        self.until(|state| !state.records.is_empty() || state.closed).await;
+        self.come().await;
         let mut state = self.state();
         let records = std::mem::take(&mut state.records);
         state.bytes = 0;
+        state.on_their_way = records.len();
         drop(state);
         self.changed.notify_waiters();
         (!records.is_empty()).then_some(records)
@@ -141,9 +140,10 @@ impl Queue {
 
     /// The oldest record, as soon as there is one; `None` at the end.
     pub async fn next(&self) -> Option<Record<'static>> {
-        self.until(|state| !state.records.is_empty() || state.closed).await;
+        self.come().await;
         let mut state = self.state();
         let record = state.records.pop_front()?;
+        state.on_their_way = 1;
         state.bytes -= cost(&record);
         if state.records.is_empty() {
             // Nothing is kept for a container that says nothing.
@@ -152,6 +152,19 @@ impl Queue {
         drop(state);
         self.changed.notify_waiters();
         Some(record)
+    }
+
+    /// Returns when there is a record, or the end. What was taken before is done.
+    async fn come(&self) {
+        self.state().on_their_way = 0;
+        self.until(|state| !state.records.is_empty() || state.closed).await;
+    }
+
+    /// Drops all records: how many those are, with the ones that were taken last and may not have arrived.
+    pub fn give_up(&self) -> usize {
+        let mut state = self.state();
+        state.bytes = 0;
+        std::mem::take(&mut state.records).len() + std::mem::take(&mut state.on_their_way)
     }
 
     /// No more records will come.
@@ -178,8 +191,7 @@ impl Queue {
 
 impl State {
     fn report_dropping(&mut self) {
-        if self.reported.is_none_or(|last| last.elapsed() > REPORTED) {
-            self.reported = Some(Instant::now());
+        if self.dropping.now() {
             tracing::warn!("log records are dropped: whoever takes them is slow, and the buffer is full");
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One record is sent after the other. Where that fails, the connection is made anew, with growing pauses; when a record has had all
 //! its attempts it is lost, and so are those behind it until the peer is there again: what waits must not wait for ever. A peer that
-//! takes nothing for [`STUCK`] counts as away.
+//! takes nothing for [`STUCK`] counts as away. For one that was given up, a record is tried now and then ([`Retry::look`]).
 
 mod address;
 mod connection;
@@ -20,7 +20,7 @@ use std::{
 };
 
 use rustix::io::Errno;
-use tokio::time;
+use tokio::{task, time};
 
 pub(crate) use self::{
     address::Address,
@@ -31,10 +31,13 @@ pub(crate) use self::{
     journald::{Journald, SOCKET as JOURNAL},
     syslog::Syslog,
 };
-use crate::{LogError, queue::Queue};
+use crate::{LogError, queue::Queue, seldom::Seldom};
 
 /// How long one message may take.
 const STUCK: Duration = Duration::from_secs(60);
+
+/// How often, at least and at most, is looked whether a peer that was given up is there again.
+const LOOKS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// How often and when a record is tried again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +48,7 @@ pub(crate) struct Retry {
     pub pause: Duration,
     /// By what each pause is longer than the one before.
     pub growth: f64,
-    /// The longest pause, and how long it takes until a peer that was given up is tried again.
+    /// The longest pause.
     pub longest: Duration,
 }
 
@@ -63,6 +66,12 @@ impl Retry {
         let seconds = (self.pause.as_secs_f64() * factor).min(self.longest.as_secs_f64());
         Duration::try_from_secs_f64(seconds).unwrap_or(self.longest)
     }
+
+    /// The pause between looks for a peer that was given up. What comes meanwhile is lost: it does not grow.
+    fn look(&self) -> Duration {
+        let [least, most] = LOOKS;
+        self.pause.clamp(least, most)
+    }
 }
 
 /// Where and how a driver's records are sent.
@@ -75,7 +84,21 @@ pub(crate) struct Remote<D> {
     connection: Option<Connection>,
     /// The peer has been given up until then.
     away_until: Option<Instant>,
+    too_long: Seldom,
 }
+
+/// Why a record has not arrived.
+enum Failure {
+    /// It never will.
+    TooLong,
+    /// It may, over another connection.
+    Away(io::Error),
+}
+
+/// A message that no peer of this kind takes.
+#[derive(Debug, thiserror::Error)]
+#[error("the message is too long")]
+struct TooLong;
 
 impl<D: Driver> Remote<D> {
     pub fn new(driver: D, addresses: Vec<Address>, retry: Retry) -> Self {
@@ -85,6 +108,7 @@ impl<D: Driver> Remote<D> {
             retry,
             connection: None,
             away_until: None,
+            too_long: Seldom::default(),
         }
     }
 
@@ -110,6 +134,8 @@ impl<D: Driver> Remote<D> {
             if !message.is_empty() {
                 self.deliver(&message).await;
             }
+            // Where neither side ever waits, other tasks must have their turn.
+            task::consume_budget().await;
         }
     }
 
@@ -127,14 +153,9 @@ impl<D: Driver> Remote<D> {
             let was_connected = self.connection.is_some();
             let error = match self.attempt(message).await {
                 Ok(()) => return self.arrived(),
-                Err(error) => error,
+                Err(Failure::TooLong) => return self.report_too_long(message.len()),
+                Err(Failure::Away(error)) => error,
             };
-            if is_too_long(&error) {
-                return tracing::warn!(
-                    length = message.len(),
-                    "a log record is too long for its peer: it is lost"
-                );
-            }
             self.connection = None;
             if was_connected {
                 // The peer may have been started anew meanwhile: no pause yet.
@@ -148,13 +169,23 @@ impl<D: Driver> Remote<D> {
         }
     }
 
-    async fn attempt(&mut self, message: &[u8]) -> io::Result<()> {
+    async fn attempt(&mut self, message: &[u8]) -> Result<(), Failure> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(connect(&self.addresses).await?),
+            none => none.insert(connect(&self.addresses).await.map_err(Failure::Away)?),
         };
-        let sent = time::timeout(STUCK, self.driver.send(connection, message)).await;
-        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        match time::timeout(STUCK, self.driver.send(connection, message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if is_too_long(&error) => Err(Failure::TooLong),
+            Ok(Err(error)) => Err(Failure::Away(error)),
+            Err(_) => Err(Failure::Away(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    fn report_too_long(&mut self, length: usize) {
+        if self.too_long.now() {
+            tracing::warn!(length, "log records are too long for their peer: they are lost");
+        }
     }
 
     fn arrived(&mut self) {
@@ -164,7 +195,7 @@ impl<D: Driver> Remote<D> {
     }
 
     fn given_up(&mut self, error: &io::Error) {
-        let before = self.away_until.replace(Instant::now() + self.retry.longest);
+        let before = self.away_until.replace(Instant::now() + self.retry.look());
         if before.is_none() {
             tracing::warn!(%error, "log records are lost until their peer is there again");
         }
@@ -183,8 +214,8 @@ async fn connect(addresses: &[Address]) -> io::Result<Connection> {
 }
 
 fn is_too_long(error: &io::Error) -> bool {
-    let number = error.raw_os_error();
-    number == Some(Errno::MSGSIZE.raw_os_error()) || error.kind() == io::ErrorKind::InvalidInput
+    error.raw_os_error() == Some(Errno::MSGSIZE.raw_os_error())
+        || error.get_ref().is_some_and(|error| error.is::<TooLong>())
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::stdio::fd::{nonblocking, read};
+use crate::stdio::{
+    fd::{nonblocking, read},
+    record::Recorder,
+};
 
 struct Client {
     stream: UnixStream,
@@ -138,6 +141,55 @@ async fn output_older_than_what_is_kept_is_said_to_be_gone() {
     }
     let mut client = Client::open(&rig.socket, Some(0)).await;
     assert_eq!(client.next().await, opened((40 << 16) - KEPT_OUTPUT as u64, 0));
+}
+
+#[tokio::test]
+async fn the_last_output_is_kept_for_a_slow_client_but_not_what_others_write_without_end() {
+    let rig = rig(false).await;
+    let mut slow = Client::open(&rig.socket, None).await;
+    slow.next().await;
+    let (full, pipe) = (KEPT_OUTPUT as u64, MOST as u64);
+    for _ in 0..full / pipe {
+        rig.attach.output(Source::Stdout, &[b'x'; MOST]);
+    }
+    rig.attach.process_ended();
+    rig.attach.output(Source::Stdout, &[b'y'; MOST]);
+    assert_eq!(slow.take(0, full + pipe).await.len() as u64, full + pipe);
+    let end = 3 * (full + LAST_OUTPUT);
+    for _ in 0..(end - full - pipe) / pipe {
+        rig.attach.output(Source::Stdout, &[b'z'; MOST]);
+    }
+    let mut late = Client::open(&rig.socket, Some(0)).await;
+    assert_eq!(late.next().await, opened(end - full, 0));
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_attached_to_leaves_no_log_and_whoever_cannot_log_leaves_no_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut target = LogTarget {
+        driver: LogDriver::JsonFile,
+        path: dir.path().join("x.log"),
+        attach: dir.path().join("missing").join("a"),
+        options: Default::default(),
+        details: Default::default(),
+    };
+    Attach::open(&target, "c1", false).await.unwrap_err();
+    target.attach = dir.path().join("a");
+    target.path = dir.path().join("missing").join("x.log");
+    Attach::open(&target, "c1", false).await.unwrap_err();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn output_that_is_recorded_no_further_has_ended_with_its_last_line() {
+    let rig = rig(false).await;
+    rig.attach.output(Source::Stdout, b"no newline");
+    drop(Recorder::Attach(rig.attach.clone(), Source::Stdout));
+    rig.attach.process_ended();
+    assert_eq!(fs::read_to_string(&rig.log).unwrap().lines().count(), 1);
+    let mut client = Client::open(&rig.socket, None).await;
+    assert_eq!(client.next().await, opened(10, 0));
+    assert_eq!(client.next().await, Some(Frame::OutputEnded { offset: 10 }));
 }
 
 #[tokio::test]

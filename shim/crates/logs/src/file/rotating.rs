@@ -9,6 +9,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use rustix::{fs::OFlags, io::Errno};
 
 use super::compress::Compression;
 use crate::rotation::Rotation;
@@ -30,13 +31,14 @@ pub struct RotatingFile {
 impl RotatingFile {
     pub fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
         let file = open(path, false)?;
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
         Ok(Self {
             path: path.into(),
             rotation,
             file,
-            length,
-            last_time: Timestamp::UNIX_EPOCH,
+            length: metadata.len(),
+            // What is in it may have to be compressed before anything is added.
+            last_time: Timestamp::try_from(metadata.modified()?).unwrap_or_default(),
             compression: None,
         })
     }
@@ -49,35 +51,54 @@ impl RotatingFile {
 
     /// Appends whole records: all of them or, on an error, none.
     pub fn append(&mut self, records: &[u8]) -> io::Result<()> {
+        // Who needs room may have emptied the file meanwhile.
+        self.length = self.file.metadata()?.len();
         let written = self.file.write_all(records);
         match written {
             Ok(()) => self.length += records.len() as u64,
             // A torn record would spoil the next one too. If this fails as well, there is nothing more to be done.
-            Err(_) => drop(self.file.set_len(self.length)),
+            Err(_) => drop(shorten(&self.file, self.length)),
         }
         written
     }
 
-    /// Moves the file aside and begins a new one; with one file, it is removed.
+    /// Moves the file aside and begins a new one; with one file, it is replaced.
     ///
-    /// A reader that has the old file open keeps it as it is.
+    /// A reader that has the old file open keeps it as it is. On an error no file is lost, however often this is tried again.
     pub fn rotate(&mut self) -> io::Result<()> {
         if let Some(compression) = self.compression.take() {
             compression.end();
         }
-        let last = self.rotation.max_files.get() - 1;
-        for number in (1..=last).rev() {
-            self.move_on(number)?;
-        }
-        if last == 0 {
-            missing_is_fine(fs::remove_file(&self.path))?;
-        }
-        self.file = open(&self.path, true)?;
+        // Before anything is moved: this is what fails where there is no descriptor or inode left.
+        let new = with_suffix(&self.path, ".new");
+        let file = open(&new, true)?;
+        self.move_all_on()?;
+        fs::rename(new, &self.path)?;
+        self.file = file;
         self.length = 0;
         if self.rotation.compress {
             self.compression = Compression::start(numbered(&self.path, 1), self.last_time);
         }
         Ok(())
+    }
+
+    /// Moves each file on to the next number, up to the first that is free, or else over the last.
+    fn move_all_on(&self) -> io::Result<()> {
+        let last = self.rotation.max_files.get() - 1;
+        // Where the file is missing, an earlier attempt has come this far, or somebody has taken it away.
+        if last == 0 || !exists(&self.path)? {
+            return Ok(());
+        }
+        let mut free = 1;
+        while free < last && self.is_taken(free)? {
+            free += 1;
+        }
+        (1..=free).rev().try_for_each(|number| self.move_on(number))
+    }
+
+    fn is_taken(&self, number: u32) -> io::Result<bool> {
+        let path = numbered(&self.path, number);
+        Ok(exists(&path)? || exists(&compressed(&path))?)
     }
 
     /// Makes the file before it the file of this number. A file is there compressed or, where that failed, as it was.
@@ -101,12 +122,43 @@ fn missing_is_fine(outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
+fn exists(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a regular file. Anything else could block the whole shim: at once, as a FIFO that nobody reads, or with each write.
 fn open(path: &Path, truncate: bool) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+    let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    let opened = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path);
+    let file = match opened {
+        // A FIFO without a reader, or a socket.
+        Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => return Err(irregular()),
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(irregular());
+    }
     if truncate {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+/// Cuts off what lies behind `length`. A file that is shorter stays so: to extend it would fill it with zero bytes.
+fn shorten(file: &File, length: u64) -> io::Result<()> {
+    if file.metadata()?.len() > length {
+        file.set_len(length)?;
+    }
+    Ok(())
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {
@@ -123,4 +175,31 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_record_is_cut_off_and_a_file_that_was_emptied_stays_empty() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"whole,to").unwrap();
+        for (length, expected) in [(6, 6), (100, 6), (0, 0), (6, 0)] {
+            shorten(&file, length).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let refused = |path| open(path, false).unwrap_err().to_string();
+        assert_eq!(refused(&fifo), "it is not a regular file");
+        let _reader = OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+        assert_eq!(refused(&fifo), "it is not a regular file");
+        assert_eq!(refused(Path::new("/dev/null")), "it is not a regular file");
+    }
 }

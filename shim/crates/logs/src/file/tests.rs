@@ -94,6 +94,71 @@ fn with_one_file_a_full_file_begins_anew() {
 }
 
 #[test]
+fn a_rotation_that_fails_loses_no_file_however_often_it_is_tried() {
+    let mut rig = Rig::new(rotation(1, 3, false));
+    rig.write(Source::Stdout, "1\n2\n3\n");
+    // Nothing can be opened under the name of the next file.
+    fs::create_dir(rig.file("x.new")).unwrap();
+    for _ in 0..5 {
+        let mut batch = rig.log.batch();
+        rig.lines
+            .push(Source::Stdout, b"lost\n", NOW, |record| batch.push(&record));
+        batch.finish().unwrap_err();
+    }
+    let files = |rig: &Rig| ["x", "x.1", "x.2"].map(|name| rig.texts(name).concat());
+    assert_eq!(files(&rig), ["3\n", "2\n", "1\n"]);
+    fs::remove_dir(rig.file("x.new")).unwrap();
+    rig.write(Source::Stdout, "4\n");
+    assert_eq!(files(&rig), ["4\n", "3\n", "2\n"]);
+    assert!(!rig.file("x.new").exists());
+}
+
+#[test]
+fn a_file_that_was_taken_away_makes_no_gap_and_a_gap_ends_the_moving() {
+    let mut rig = Rig::new(rotation(1, u32::MAX, false));
+    rig.write(Source::Stdout, "1\n2\n3\n");
+    fs::remove_file(rig.file("x")).unwrap();
+    rig.write(Source::Stdout, "4\n");
+    assert_eq!(
+        (rig.texts("x.1"), rig.texts("x.2")),
+        (vec!["2\n".into()], vec!["1\n".into()])
+    );
+    fs::remove_file(rig.file("x.1")).unwrap();
+    rig.write(Source::Stdout, "5\n");
+    assert_eq!(
+        (rig.texts("x.1"), rig.texts("x.2")),
+        (vec!["4\n".into()], vec!["1\n".into()])
+    );
+    assert!(!rig.file("x.3").exists());
+}
+
+#[test]
+fn a_full_file_that_was_emptied_is_not_rotated() {
+    let mut rig = Rig::new(rotation(100, 3, false));
+    rig.write(Source::Stdout, "1\n2\n");
+    fs::write(rig.file("x"), "").unwrap();
+    rig.write(Source::Stdout, "3\n");
+    assert_eq!(rig.texts("x"), ["3\n"]);
+    assert!(!rig.file("x.1").exists());
+}
+
+#[test]
+fn a_file_that_was_full_already_has_its_last_time_from_its_last_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    fs::write(&path, "full").unwrap();
+    let time = Timestamp::new(1_700_000_000, 0).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(time.into())
+        .unwrap();
+    let file = RotatingFile::open(&path, rotation(1, 2, true)).unwrap();
+    assert_eq!(file.last_time, time);
+}
+
+#[test]
 fn a_reopened_file_is_appended_to() {
     let mut rig = Rig::new(Rotation::NEVER);
     rig.write(Source::Stdout, "a\n");

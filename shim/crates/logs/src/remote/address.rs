@@ -14,7 +14,10 @@ use tokio::{
 
 use super::{Connection, resolve::resolve};
 
-/// How long a name's look-up and a connection may take together.
+/// `sun_path` is 108 bytes with its terminator.
+const SUN_PATH: usize = 107;
+
+/// How long a name's look-up may take, and a connection to each of its addresses.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a peer is. Names are looked up whenever a connection is made.
@@ -53,10 +56,11 @@ impl Host {
 }
 
 impl Address {
-    /// `udp://` and `tcp://` with a host, `unix://` and `unixgram://` with an absolute path.
+    /// `udp://` and `tcp://` with a host, `unix://` and `unixgram://` with an absolute path of at most 107 bytes.
     pub fn parse(text: &str, default_port: Option<u16>) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
-        let path = || rest.starts_with('/').then(|| PathBuf::from(rest));
+        let is_path = rest.starts_with('/') && rest.len() <= SUN_PATH;
+        let path = || is_path.then(|| PathBuf::from(rest));
         match scheme {
             "udp" => Host::parse(rest, default_port).map(Self::Udp),
             "tcp" => Host::parse(rest, default_port).map(Self::Tcp),
@@ -66,22 +70,12 @@ impl Address {
         }
     }
 
-    /// Connects, within ten seconds.
+    /// Connects to the first address that can be reached.
     pub async fn connect(&self) -> io::Result<Connection> {
-        let connected = time::timeout(PATIENCE, self.connect_patiently()).await;
-        connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
-    }
-
-    async fn connect_patiently(&self) -> io::Result<Connection> {
         match self {
-            Self::Udp(host) => connect_udp(&resolve(host).await?).await,
-            Self::Tcp(host) => {
-                let stream = TcpStream::connect(resolve(host).await?.as_slice()).await?;
-                // Records are small, and nothing is answered.
-                stream.set_nodelay(true)?;
-                Ok(Connection::Tcp(stream))
-            }
-            Self::Unix(path) => UnixStream::connect(path).await.map(Connection::Unix),
+            Self::Udp(host) => connect_udp(&patiently(resolve(host)).await?).await,
+            Self::Tcp(host) => connect_tcp(&patiently(resolve(host)).await?).await,
+            Self::Unix(path) => patiently(UnixStream::connect(path)).await.map(Connection::Unix),
             Self::Unixgram(path) => {
                 let socket = UnixDatagram::unbound()?;
                 socket.connect(path)?;
@@ -89,6 +83,26 @@ impl Address {
             }
         }
     }
+}
+
+async fn patiently<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let done = time::timeout(PATIENCE, work).await;
+    done.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<Connection> {
+    let mut last = io::ErrorKind::NotFound.into();
+    for to in addresses {
+        match patiently(TcpStream::connect(to)).await {
+            Ok(stream) => {
+                // Records are small, and nothing is answered.
+                stream.set_nodelay(true)?;
+                return Ok(Connection::Tcp(stream));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 async fn connect_udp(addresses: &[SocketAddr]) -> io::Result<Connection> {
@@ -168,5 +182,8 @@ mod tests {
         ] {
             assert_eq!(Address::parse(text, None), None, "{text}");
         }
+        let path = "/".repeat(SUN_PATH);
+        assert!(Address::parse(&format!("unix://{path}"), None).is_some());
+        assert_eq!(Address::parse(&format!("unix://{path}/"), None), None);
     }
 }

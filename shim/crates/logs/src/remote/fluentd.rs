@@ -57,7 +57,7 @@ impl Fluentd {
         identity: &Identity,
         details: &LogDetails,
     ) -> Result<(Remote<Self>, Reach), InvalidOption> {
-        let expected = "[tcp://]HOST[:PORT] or unix:///PATH (tls is not supported)";
+        let expected = "[tcp://]HOST[:PORT] or unix:///PATH of at most 107 bytes (tls is not supported)";
         let address = options.parsed("fluentd-address", expected, address)?;
         let address = address.unwrap_or_else(|| {
             Address::Tcp(Host {
@@ -186,7 +186,8 @@ fn retry(options: &mut Options) -> Result<Retry, InvalidOption> {
     let attempts = options.parsed("fluentd-max-retries", expected, |text| {
         text.parse().ok().filter(|count| *count <= i32::MAX as u32)
     })?;
-    let pause = options.duration("fluentd-retry-wait")?;
+    // As in Docker, none at all means the default.
+    let pause = options.duration("fluentd-retry-wait")?.filter(|pause| !pause.is_zero());
     Ok(Retry {
         // As in Docker: the container waits for as long as it takes, where nothing else is asked for.
         attempts: attempts.unwrap_or(i32::MAX as u32),

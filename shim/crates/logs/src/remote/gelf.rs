@@ -15,7 +15,7 @@ use flate2::{
     write::{GzEncoder, ZlibEncoder},
 };
 
-use super::{Address, Connection, Driver, Identity, Remote, Retry};
+use super::{Address, Connection, Driver, Identity, Remote, Retry, TooLong};
 use crate::{
     InvalidOption, Source,
     file::json::{escape, object},
@@ -143,7 +143,7 @@ fn chunks(message: &[u8]) -> io::Result<impl Iterator<Item = Vec<u8>>> {
     let count = u8::try_from(pieces.len())
         .ok()
         .filter(|count| usize::from(*count) <= MOST_CHUNKS);
-    let count = count.ok_or(io::ErrorKind::InvalidInput)?;
+    let count = count.ok_or_else(|| io::Error::other(TooLong))?;
     let id = RandomId::new().short();
     Ok((0..count)
         .zip(pieces)

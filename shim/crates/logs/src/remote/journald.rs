@@ -112,13 +112,20 @@ fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 }
 
 /// A name as the journal takes it, as Docker makes it: capitals, digits and underscores, none of those in front, at most 64.
+/// The journal drops a field whose name begins with a digit; here that stands behind a prefix.
 fn field_name(name: &str) -> String {
     let capital = |c: char| match c.to_ascii_uppercase() {
         c @ ('A'..='Z' | '0'..='9') => c,
         _ => '_',
     };
     let name: String = name.chars().map(capital).collect();
-    name.trim_start_matches('_').chars().take(64).collect()
+    let name = name.trim_start_matches('_');
+    let prefix = if name.starts_with(|c: char| c.is_ascii_digit()) {
+        "ATTR_"
+    } else {
+        ""
+    };
+    prefix.chars().chain(name.chars()).take(64).collect()
 }
 
 /// A file in memory that nobody can change any more: the journal takes no other.
@@ -194,7 +201,8 @@ mod tests {
         for (name, expected) in [
             ("com.example.some-label", "COM_EXAMPLE_SOME_LABEL"),
             ("__x1", "X1"),
-            ("1x", "1X"),
+            ("1x", "ATTR_1X"),
+            ("_12-factor", "ATTR_12_FACTOR"),
             ("\u{e4}b", "B"),
             ("___", ""),
         ] {

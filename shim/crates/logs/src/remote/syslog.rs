@@ -43,8 +43,7 @@ pub(crate) struct Syslog {
 impl Syslog {
     /// Reads the options.
     pub fn from_options(options: &mut Options, identity: Identity) -> Result<Remote<Self>, InvalidOption> {
-        let expected =
-            "udp://HOST[:PORT], tcp://HOST[:PORT], unix:///PATH or unixgram:///PATH (tcp+tls is not supported)";
+        let expected = "udp://HOST[:PORT], tcp://HOST[:PORT], unix:///PATH or unixgram:///PATH of at most 107 bytes (tcp+tls is not supported)";
         let address = options.parsed("syslog-address", expected, |text| Address::parse(text, Some(PORT)))?;
         let expected = "a facility's name, such as daemon or local0, or its number from 0 to 23";
         let facility = options.parsed("syslog-facility", expected, facility)?;

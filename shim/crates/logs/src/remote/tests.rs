@@ -20,11 +20,12 @@ impl Driver for Plain {
     }
 }
 
+/// Gives up soon; whether its peer is there again it must find out sooner than its longest pause.
 const QUICK: Retry = Retry {
     attempts: 3,
     pause: Duration::from_millis(20),
     growth: 1.5,
-    longest: Duration::from_millis(100),
+    longest: Duration::from_secs(3600),
 };
 
 struct Rig {
@@ -34,9 +35,13 @@ struct Rig {
 
 impl Rig {
     fn new(retry: Retry) -> Self {
+        Self::with(retry, Address::Unix)
+    }
+
+    fn with(retry: Retry, address: impl FnOnce(std::path::PathBuf) -> Address) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let queue = Arc::new(Queue::new(Mode::Blocking));
-        let remote = Remote::new(Plain, vec![Address::Unix(dir.path().join("s"))], retry);
+        let remote = Remote::new(Plain, vec![address(dir.path().join("s"))], retry);
         tokio::spawn(remote.run(queue.clone()));
         Self { dir, queue }
     }
@@ -61,12 +66,18 @@ impl Rig {
     }
 }
 
+/// Waits for something that must come.
+async fn soon<T>(coming: impl Future<Output = T>) -> T {
+    time::timeout(Duration::from_secs(60), coming).await.unwrap()
+}
+
+async fn connected(listener: &UnixListener) -> UnixStream {
+    soon(listener.accept()).await.unwrap().0
+}
+
 async fn heard(stream: &mut UnixStream, length: usize) -> String {
     let mut bytes = vec![0; length];
-    time::timeout(Duration::from_secs(5), stream.read_exact(&mut bytes))
-        .await
-        .unwrap()
-        .unwrap();
+    soon(stream.read_exact(&mut bytes)).await.unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
@@ -76,7 +87,7 @@ async fn a_peer_that_comes_late_or_comes_back_gets_what_waited_for_it() {
     rig.say("one");
     time::sleep(Duration::from_millis(50)).await;
     let listener = rig.listen();
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut stream = connected(&listener).await;
     assert_eq!(heard(&mut stream, 4).await, "one\n");
     stream.shutdown().await.unwrap();
     drop((stream, listener));
@@ -84,23 +95,53 @@ async fn a_peer_that_comes_late_or_comes_back_gets_what_waited_for_it() {
     rig.say("three");
     time::sleep(Duration::from_millis(50)).await;
     let listener = rig.listen();
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut stream = connected(&listener).await;
     assert_eq!(heard(&mut stream, 10).await, "two\nthree\n");
 }
 
 #[tokio::test]
-async fn a_peer_that_stays_away_costs_records_but_no_time_without_end() {
+async fn a_peer_that_stays_away_costs_records_but_no_time_without_end_and_is_found_again_soon() {
     let rig = Rig::new(QUICK);
-    rig.say("lost");
-    time::sleep(Duration::from_millis(400)).await;
-    rig.say("lost, too");
-    (0..1000).for_each(|_| rig.say("lost at once"));
-    time::timeout(Duration::from_secs(5), rig.queue.room()).await.unwrap();
-    time::sleep(Duration::from_millis(200)).await;
+    // More than may wait: there is room once it has been given up.
+    (0..1000).for_each(|_| rig.say("lost"));
+    soon(rig.queue.room()).await;
     let listener = rig.listen();
-    rig.say("found");
-    let (mut stream, _) = listener.accept().await.unwrap();
-    assert_eq!(heard(&mut stream, 6).await, "found\n");
+    let finding = async {
+        let mut stream = loop {
+            rig.say("found");
+            tokio::select! {
+                accepted = listener.accept() => break accepted.unwrap().0,
+                () = time::sleep(Duration::from_millis(10)) => {}
+            }
+        };
+        let mut line = String::new();
+        while line != "found\n" {
+            line = heard(&mut stream, 1).await;
+            while !line.ends_with('\n') {
+                line += &heard(&mut stream, 1).await;
+            }
+        }
+    };
+    soon(finding).await;
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_long_is_lost_alone() {
+    let rig = Rig::with(QUICK, Address::Unixgram);
+    let peer = tokio::net::UnixDatagram::bind(rig.socket()).unwrap();
+    rig.say(&"x".repeat(10 << 20));
+    rig.say("short");
+    let mut bytes = [0; 100];
+    let length = soon(peer.recv(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes[..length], b"short\n");
+}
+
+#[test]
+fn only_what_says_so_is_too_long() {
+    assert!(is_too_long(&Errno::MSGSIZE.into()));
+    assert!(is_too_long(&io::Error::other(TooLong)));
+    assert!(!is_too_long(&io::ErrorKind::InvalidInput.into()));
+    assert!(!is_too_long(&io::Error::other("something else")));
 }
 
 #[test]
@@ -109,4 +150,9 @@ fn pauses_grow_up_to_the_longest() {
         .map(|failures| Retry::PATIENT.pause(failures).as_millis())
         .into();
     assert_eq!(pauses, [100, 200, 400, 1600, 5000, 5000]);
+    let looks = [0, 300, 60_000].map(|pause| {
+        let pause = Duration::from_millis(pause);
+        Retry { pause, ..QUICK }.look().as_millis()
+    });
+    assert_eq!(looks, [100, 300, 1000]);
 }

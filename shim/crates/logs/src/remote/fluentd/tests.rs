@@ -120,3 +120,11 @@ fn options_have_dockers_defaults_and_limits() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn no_pause_at_all_is_the_default_as_in_docker() {
+    for (given, expected) in [("0", 1000), ("0s", 1000), ("", 1000), ("20ms", 20)] {
+        let retry = fluentd(&[("fluentd-retry-wait", given)]).unwrap().0.retry;
+        assert_eq!(retry.pause, Duration::from_millis(expected), "{given}");
+    }
+}
