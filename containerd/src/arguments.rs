@@ -127,7 +127,10 @@ fn with_two_dashes(word: OsString) -> OsString {
         .strip_prefix('-')
         .map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
     if name.is_some_and(|name| LONG.contains(&name)) {
-        return format!("-{text}").into();
+        let mut dashed = OsString::from("-");
+        // Its value may be a path that is no text.
+        dashed.push(&word);
+        return dashed;
     }
     word
 }
@@ -143,9 +146,9 @@ mod tests {
     #[test]
     fn the_flags_are_containerds_with_one_dash_or_two() {
         for line in [
-            "davit-containerd --root /r -l warn --address=/s",
-            "davit-containerd -root /r -log-level warn -a /s",
-            "davit-containerd -root=/r -lwarn -address=/s",
+            "davit-containerd --config /dev/null --root /r -l warn --address=/s",
+            "davit-containerd -c /dev/null -root /r -log-level warn -a /s",
+            "davit-containerd -config=/dev/null -root=/r -lwarn -address=/s",
         ] {
             let (arguments, personality) = read(line);
             assert_eq!(personality, Personality::Davit);
