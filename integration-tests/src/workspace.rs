@@ -17,13 +17,15 @@ pub enum Profile {
     Release,
 }
 
+const SHIM: &str = "containerd-shim-davit-v1";
+
 /// Package, program, and whether it is linked statically: a shim and a runtime are started once per container, a static program
 /// starts in half the time, and it needs nothing of the file system that it runs in.
 const PROGRAMS: &[(&str, &str, bool)] = &[
     ("davit", "davit", false),
     ("davitd", "davitd", false),
     ("davit-containerd", "davit-containerd", false),
-    ("containerd-shim-davit-v1", "containerd-shim-davit-v1", true),
+    (SHIM, SHIM, true),
     ("davit-runtime", "davit-runtime", true),
 ];
 
@@ -70,6 +72,9 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
         dynamic.args(["-p", package, "--bin", program]);
     }
     run(&mut dynamic)?;
+    if profile == Profile::Debug {
+        build_other_shim()?;
+    }
     for (package, program, _) in PROGRAMS.iter().filter(|(_, _, is_static)| *is_static) {
         build_static(package, program, profile)?;
     }
@@ -82,18 +87,27 @@ pub fn build(profile: Profile) -> Result<PathBuf> {
 /// Builds one program that is linked statically, and puts it into [`programs`].
 pub fn build_static(package: &str, program: &str, profile: Profile) -> Result<()> {
     // RUSTFLAGS would reach the procedural macros, which cannot be static: only the program itself is linked so.
-    run(cargo_static(profile).args([
-        "-p",
-        package,
-        "--bin",
-        program,
-        "--",
-        "-C",
-        "target-feature=+crt-static",
-    ]))?;
-    let folder = programs(profile);
-    fs::create_dir_all(&folder)?;
-    stage(program, profile, &folder)
+    compile_static(package, program, profile, &[])?;
+    stage(program, profile, &programs(profile))
+}
+
+/// The shim, compiled with other settings: a program that knows the same and is laid out differently.
+pub fn other_shim() -> PathBuf {
+    target().join("programs/debug-other").join(SHIM)
+}
+
+/// Builds [`other_shim`]. Cargo's own folder has the usual one again only after the next build of that.
+fn build_other_shim() -> Result<()> {
+    let setting = format!("profile.dev.package.{SHIM}.opt-level=\"s\"");
+    compile_static(SHIM, SHIM, Profile::Debug, &["--config", &setting])?;
+    let path = other_shim();
+    stage(SHIM, Profile::Debug, path.parent().expect("it lies in a folder"))
+}
+
+fn compile_static(package: &str, program: &str, profile: Profile, settings: &[&str]) -> Result<()> {
+    let mut cargo = cargo_static(profile);
+    cargo.args(settings).args(["-p", package, "--bin", program]);
+    run(cargo.args(["--", "-C", "target-feature=+crt-static"]))
 }
 
 fn cargo_static(profile: Profile) -> Command {
@@ -142,6 +156,7 @@ fn stage(program: &str, profile: Profile, folder: &Path) -> Result<()> {
             "debug"
         })
         .join(program);
+    fs::create_dir_all(folder)?;
     let fresh = folder.join(format!(".{program}"));
     fs::copy(&built, &fresh).with_context(|| format!("{built:?} was not built"))?;
     fs::rename(&fresh, folder.join(program))?;

@@ -45,6 +45,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "../containerd-api/proto/types/mount.proto",
         ],
     ),
+    ("upgrade", &["proto/davit/shim/v1/upgrade.proto"]),
     ("bootstrap", &["proto/runtime/bootstrap/v1/bootstrap.proto"]),
     ("options", &["proto/types/runc/options/oci.proto"]),
     ("info", &["proto/types/introspection.proto"]),

@@ -1,8 +1,13 @@
 //! The shim's command line, in the style of Go's flag package: one or two dashes, `-name value` or `-name=value`.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use davit_vocabulary::{ContainerId, Namespace};
+
+use crate::socket;
 
 /// What the manager asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +20,21 @@ pub enum Action {
     Start(Identity),
     /// `delete`: clean up after a dead shim.
     Delete(Identity, Option<PathBuf>),
-    /// No action: serve on the listener that `start` hands over as stdin.
-    Serve(Identity, PathBuf),
+    /// No action: serve on the listener that `start` hands over as stdin, or on what another program of ours has left there.
+    Serve(Identity, PathBuf, Beginning),
+    /// `-check-handover`: whether this program could go on where another is.
+    CheckHandover,
+    /// `upgrade`: the shim at this socket is to become this program.
+    Upgrade(PathBuf),
+}
+
+/// How a serving process begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// `start` has made it.
+    Afresh,
+    /// `-handover`: another program has become this one.
+    Handover,
 }
 
 /// Who the shim is.
@@ -32,13 +50,30 @@ pub struct Identity {
     pub debug: bool,
 }
 
+impl Identity {
+    /// The arguments of a process that serves at `socket`.
+    pub fn serving(&self, socket: &Path, beginning: Beginning) -> Vec<OsString> {
+        let words = ["-namespace", self.namespace.as_str(), "-id", self.id.as_str()];
+        let mut arguments: Vec<OsString> = words.map(OsString::from).into();
+        arguments.extend(["-address", &self.address, "-socket"].map(OsString::from));
+        arguments.push(socket.into());
+        if self.debug {
+            arguments.push("-debug".into());
+        }
+        if beginning == Beginning::Handover {
+            arguments.push("-handover".into());
+        }
+        arguments
+    }
+}
+
 /// A command line that the shim cannot follow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgumentError {
     /// An unknown flag.
     #[error(
         "unknown flag {0:?}: expected -namespace, -address, -publish-binary, -id, -bundle, -debug, -socket, \
-         -debug-socket, -v or -info"
+         -debug-socket, -handover, -check-handover, -v or -info"
     )]
     UnknownFlag(String),
     /// A flag without its value.
@@ -48,7 +83,7 @@ pub enum ArgumentError {
     #[error("flag -{0} is a switch: expected true or false, got {1:?}")]
     NotABoolean(String, String),
     /// An action that does not exist.
-    #[error("unknown action {0:?}: expected start or delete")]
+    #[error("unknown action {0:?}: expected start, delete or upgrade")]
     UnknownAction(String),
     /// An id or namespace that is malformed.
     #[error("flag -{flag}: {source}")]
@@ -61,8 +96,11 @@ pub enum ArgumentError {
     /// Bytes that are not UTF-8.
     #[error("argument {0:?} is not UTF-8")]
     NotUtf8(OsString),
+    /// An upgrade of nobody.
+    #[error("upgrade needs -socket, or -bundle with the file shim-socket in it")]
+    NoSocket,
     /// Neither an action nor a socket to serve on.
-    #[error("no action: expected start, delete, -v or -info")]
+    #[error("no action: expected start, delete, upgrade, -v or -info")]
     NoAction,
 }
 
@@ -76,6 +114,8 @@ struct Flags {
     debug: bool,
     version: bool,
     info: bool,
+    handover: bool,
+    check_handover: bool,
 }
 
 /// Reads the arguments after the program's name.
@@ -103,6 +143,8 @@ fn read_flag(flags: &mut Flags, flag: &str, rest: &mut impl Iterator<Item = OsSt
         "debug" => Some(&mut flags.debug),
         "v" => Some(&mut flags.version),
         "info" => Some(&mut flags.info),
+        "handover" => Some(&mut flags.handover),
+        "check-handover" => Some(&mut flags.check_handover),
         _ => None,
     };
     if let Some(switch) = switch {
@@ -155,6 +197,17 @@ fn choose(flags: Flags, action: Option<&str>) -> Result<Action, ArgumentError> {
     if flags.info {
         return Ok(Action::Info);
     }
+    if flags.check_handover {
+        return Ok(Action::CheckHandover);
+    }
+    if action == Some("upgrade") {
+        let noted = || socket::noted(flags.bundle.as_deref()?).ok().flatten();
+        return flags
+            .socket
+            .or_else(noted)
+            .map(Action::Upgrade)
+            .ok_or(ArgumentError::NoSocket);
+    }
     if action.is_none() && flags.socket.is_none() {
         return Err(ArgumentError::NoAction);
     }
@@ -168,7 +221,14 @@ fn choose(flags: Flags, action: Option<&str>) -> Result<Action, ArgumentError> {
         (Some("start"), _) => Ok(Action::Start(identity)),
         (Some("delete"), _) => Ok(Action::Delete(identity, flags.bundle)),
         (Some(other), _) => Err(ArgumentError::UnknownAction(other.into())),
-        (None, Some(socket)) => Ok(Action::Serve(identity, socket)),
+        (None, Some(socket)) => {
+            let beginning = if flags.handover {
+                Beginning::Handover
+            } else {
+                Beginning::Afresh
+            };
+            Ok(Action::Serve(identity, socket, beginning))
+        }
         (None, None) => Err(ArgumentError::NoAction),
     }
 }
@@ -205,6 +265,14 @@ mod tests {
         let debug = "--namespace=ns --address=/run/c.sock -id=c1 -debug -bundle /b delete";
         assert_eq!(check(debug), Ok(Action::Delete(identity(true), Some("/b".into()))));
         assert_eq!(check("-v"), Ok(Action::Version));
+        assert_eq!(check("-socket /s upgrade"), Ok(Action::Upgrade("/s".into())));
+        for beginning in [Beginning::Afresh, Beginning::Handover] {
+            let arguments = identity(true).serving(Path::new("/s"), beginning);
+            assert_eq!(
+                parse(arguments),
+                Ok(Action::Serve(identity(true), "/s".into(), beginning))
+            );
+        }
         assert_eq!(check("-info"), Ok(Action::Info));
     }
 
@@ -215,6 +283,7 @@ mod tests {
         assert_eq!(check("-id"), Err(ArgumentError::NoValue("id".into())));
         assert_eq!(check("-id a -namespace b"), Err(ArgumentError::NoAction));
         assert_eq!(check(""), Err(ArgumentError::NoAction));
+        assert_eq!(check("-bundle /nowhere upgrade"), Err(ArgumentError::NoSocket));
         let action = ArgumentError::UnknownAction("stop".into());
         assert_eq!(check("-id a -namespace b stop"), Err(action));
         for line in [

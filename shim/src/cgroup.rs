@@ -14,6 +14,7 @@ use std::{
 };
 
 use protobuf::{MessageFull, well_known_types::any::Any};
+use serde::{Deserialize, Serialize};
 
 pub use self::oom::OomWatch;
 
@@ -69,7 +70,7 @@ impl Hierarchies {
 }
 
 /// The cgroup of one container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
     /// Controller of v1 to folder.
     v1: BTreeMap<String, PathBuf>,

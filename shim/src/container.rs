@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod exec;
 mod exits;
+mod handover;
 mod init;
 mod restore;
 
@@ -23,7 +24,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -31,10 +32,10 @@ use std::{
 use davit_vocabulary::{ContainerId, ExecId};
 use tokio::sync::watch;
 
-pub use self::{create::CreateRequest, restore::Checkpoint};
+pub use self::{create::CreateRequest, handover::ContainerState, restore::Checkpoint};
 use crate::{
     bundle::Bundle,
-    cgroup::Cgroup,
+    cgroup::{Cgroup, OomWatch},
     error::TaskError,
     events::Outbox,
     exit::Exit,
@@ -71,6 +72,8 @@ pub struct Container {
     checkpoint: Option<Checkpoint>,
     /// Where it is accounted; unset before init exists, and if the runtime gave it no cgroup of its own.
     cgroup: OnceLock<Cgroup>,
+    /// Held by who reports kills for want of memory.
+    oom_watch: OnceLock<Weak<OomWatch>>,
     own_pids: bool,
     /// Owner of its streams' pipes.
     owner: (u32, u32),

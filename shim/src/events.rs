@@ -6,12 +6,16 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use davit_luggage::Bytes;
 use davit_shim_api::forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient};
-use protobuf::{MessageFull, well_known_types::any::Any};
+use protobuf::{Message, MessageFull, well_known_types::any::Any};
 use tokio::{net::UnixStream, sync::Notify, time};
 use tracing::{debug, warn};
 use ttrpc::{
@@ -36,6 +40,7 @@ pub struct Outbox {
     /// Path of the manager's ttrpc socket.
     address: Option<String>,
     queue: Mutex<VecDeque<Envelope>>,
+    sending: AtomicBool,
     added: Notify,
     emptied: Notify,
 }
@@ -48,6 +53,7 @@ impl Outbox {
             namespace: namespace.to_owned(),
             address: address.map(|address| address.trim_start_matches("unix://").to_owned()),
             queue: Mutex::default(),
+            sending: AtomicBool::new(false),
             added: Notify::new(),
             emptied: Notify::new(),
         }
@@ -60,9 +66,7 @@ impl Outbox {
         }
         let any = Any {
             type_url: M::descriptor().full_name().to_owned(),
-            value: event
-                .write_to_bytes()
-                .expect("a message without required fields serializes"),
+            value: bytes_of(event),
             ..Default::default()
         };
         let envelope = Envelope {
@@ -82,6 +86,24 @@ impl Outbox {
         }
     }
 
+    /// Whether an event is with the manager, who may have taken it.
+    pub fn is_busy(&self) -> bool {
+        self.sending.load(Ordering::Relaxed)
+    }
+
+    /// The events that the manager has not taken, for another program of ours.
+    pub fn pack(&self) -> Vec<Bytes> {
+        let bytes = |envelope: &Envelope| Bytes(bytes_of(envelope));
+        self.queue().iter().map(bytes).collect()
+    }
+
+    /// Goes on with the events of another program of ours.
+    pub fn refill(&self, events: Vec<Bytes>) -> protobuf::Result<()> {
+        let events = events.iter().map(|event| Envelope::parse_from_bytes(&event.0));
+        *self.queue() = events.collect::<protobuf::Result<_>>()?;
+        Ok(())
+    }
+
     /// Sends events until the program ends.
     pub async fn run(&self) {
         let Some(address) = &self.address else {
@@ -96,7 +118,10 @@ impl Outbox {
                 self.added.notified().await;
                 continue;
             };
-            match send(&mut client, address, envelope).await {
+            self.sending.store(true, Ordering::Relaxed);
+            let sent = send(&mut client, address, envelope).await;
+            self.sending.store(false, Ordering::Relaxed);
+            match sent {
                 Ok(()) => {
                     self.queue().pop_front();
                     pause = FIRST_PAUSE;
@@ -134,6 +159,12 @@ impl Outbox {
     fn queue(&self) -> MutexGuard<'_, VecDeque<Envelope>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn bytes_of<M: MessageFull>(message: &M) -> Vec<u8> {
+    message
+        .write_to_bytes()
+        .expect("a message without required fields serializes")
 }
 
 /// An answer that says the same however often one asks.

@@ -5,7 +5,7 @@
 //! two awaits happens at once, and several arguments in the modules below rest on that.
 //!
 //! The modules in reading order: the command line and its three actions ([`arguments`], [`bootstrap`], [`start`], [`cleanup`],
-//! [`info`]), the serving process ([`serve`], [`service`]), containers and their processes ([`container`], [`process`]), and what
+//! [`info`], [`upgrade`]), the serving process ([`serve`], [`shim`], [`server`], [`service`], [`handover`]), containers and their processes ([`container`], [`process`]), and what
 //! they rest on ([`reaper`], [`oci`], [`stdio`], [`rootfs`], [`cgroup`], [`events`]).
 
 pub mod arguments;
@@ -18,14 +18,19 @@ mod convert;
 pub mod error;
 pub mod events;
 pub mod exit;
+pub mod handover;
 pub mod info;
 pub mod oci;
 pub mod process;
 pub mod reaper;
 pub mod rootfs;
 pub mod serve;
+pub mod server;
 pub mod service;
+pub mod shim;
 mod shim_cgroup;
 pub mod socket;
 pub mod start;
 pub mod stdio;
+mod unsent;
+pub mod upgrade;

@@ -9,7 +9,7 @@ use std::{
 
 use containerd_shim_davit_v1::{
     arguments::{self, Action},
-    cleanup, info, serve, start,
+    cleanup, handover, info, serve, start, upgrade,
 };
 
 fn main() -> ExitCode {
@@ -29,7 +29,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         Action::Info => info::run()?,
         Action::Start(identity) => start::run(&identity)?,
         Action::Delete(identity, bundle) => cleanup::run(&identity, bundle)?,
-        Action::Serve(identity, socket) => serve::run(&identity, &socket)?,
+        Action::Serve(identity, socket, beginning) => serve::run(identity, socket, beginning)?,
+        Action::CheckHandover => handover::answer()?,
+        Action::Upgrade(socket) => upgrade::run(&socket)?,
     }
     Ok(())
 }

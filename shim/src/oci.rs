@@ -15,6 +15,7 @@ use std::{
 use davit_shim_api::options::oci::Options;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::reaper::{ExitReceiver, Reaper};
@@ -35,6 +36,14 @@ pub struct Oci {
     root: PathBuf,
     systemd_cgroup: bool,
     reaper: Arc<Reaper>,
+}
+
+/// A runtime on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OciState {
+    binary: PathBuf,
+    root: PathBuf,
+    systemd_cgroup: bool,
 }
 
 /// What the runtime's own streams are. The container inherits those of `create` and `exec`.
@@ -104,6 +113,25 @@ impl Oci {
             binary: binary(&options.binary_name),
             root: root(options, namespace),
             systemd_cgroup: options.systemd_cgroup,
+            reaper,
+        }
+    }
+
+    /// The runtime, for another program of ours.
+    pub fn pack(&self) -> OciState {
+        OciState {
+            binary: self.binary.clone(),
+            root: self.root.clone(),
+            systemd_cgroup: self.systemd_cgroup,
+        }
+    }
+
+    /// The runtime of another program of ours.
+    pub fn unpack(state: OciState, reaper: Arc<Reaper>) -> Self {
+        Self {
+            binary: state.binary,
+            root: state.root,
+            systemd_cgroup: state.systemd_cgroup,
             reaper,
         }
     }
@@ -267,7 +295,8 @@ fn input(bytes: &[u8]) -> io::Result<Stdio> {
     Ok(file.into())
 }
 
-fn read_rest(pipe: OwnedFd) -> String {
+/// What a program that has ended had written, up to a limit.
+pub fn read_rest(pipe: OwnedFd) -> String {
     let mut bytes = Vec::new();
     // An error ends what can be read.
     let _ = std::fs::File::from(pipe).take(STDERR_KEPT).read_to_end(&mut bytes);

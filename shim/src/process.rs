@@ -1,6 +1,7 @@
 //! One process of a container: init or an exec.
 
 use std::{
+    io,
     path::Path,
     sync::{
         Mutex, MutexGuard, OnceLock, PoisonError,
@@ -8,15 +9,17 @@ use std::{
     },
 };
 
+use davit_luggage::{Packing, Unpacking};
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
     bundle::read_pid,
     error::TaskError,
     exit::Exit,
-    reaper::{Births, ExitReceiver},
-    stdio::{Prepared, StdioRequest, Streams},
+    reaper::{Births, ExitReceiver, Reaper},
+    stdio::{Place, Prepared, PreparedState, StdioRequest, Streams, StreamsState},
 };
 
 /// Where a process is in its life; it only moves downward.
@@ -81,7 +84,83 @@ impl Live {
     }
 }
 
+/// A process on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ProcessState {
+    terminal: bool,
+    /// stdin, stdout and stderr as they were given.
+    stdio: [String; 3],
+    prepared: Option<PreparedState>,
+    /// Its pid and its streams, once the runtime has made it.
+    live: Option<(u32, StreamsState)>,
+    started: bool,
+    exit: Option<Exit>,
+}
+
 impl Process {
+    /// The process, for another program of ours.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<ProcessState> {
+        let live = self
+            .live()
+            .map(|live| Ok::<_, io::Error>((live.pid, live.streams.pack(packing)?)));
+        Ok(ProcessState {
+            terminal: self.stdio.terminal,
+            stdio: self.stdio.texts.clone(),
+            live: live.transpose()?,
+            prepared: self
+                .prepared()
+                .as_ref()
+                .map(|prepared| prepared.pack(packing))
+                .transpose()?,
+            started: self.started.load(Ordering::Relaxed),
+            exit: *self.exit.borrow(),
+        })
+    }
+
+    /// A process of another program of ours, and what becomes its exit where it runs.
+    pub async fn unpack(
+        state: ProcessState,
+        unpacking: &mut Unpacking,
+        place: &Place<'_>,
+    ) -> io::Result<(Self, Option<ExitReceiver>)> {
+        let stdio = StdioRequest::new(state.terminal, state.stdio).map_err(io::Error::other)?;
+        let prepared = match state.prepared {
+            Some(prepared) => Some(Prepared::unpack(prepared, unpacking, &stdio, place).await?),
+            None => None,
+        };
+        let mut exit = None;
+        let live = match state.live {
+            Some((pid, streams)) => {
+                exit = state.exit.is_none().then(|| place.reaper.watch(pid));
+                let streams = Streams::unpack(streams, unpacking, &stdio, place).await?;
+                Some(Live { pid, streams })
+            }
+            None => None,
+        };
+        let process = Self::new(stdio, prepared);
+        if let Some(live) = live {
+            process.made(live);
+        }
+        process.started.store(state.started, Ordering::Relaxed);
+        process.exit.send_replace(state.exit);
+        Ok((process, exit))
+    }
+
+    /// What of it cannot be packed now.
+    pub fn is_busy(&self, reaper: &Reaper, patient: bool) -> Option<&'static str> {
+        let is_ending = |live: &Live| self.exit.borrow().is_none() && !reaper.is_watched(live.pid);
+        let prepared = self.prepared();
+        if self.live().is_some_and(is_ending) {
+            Some("an exit on its way to its record")
+        } else if self.live().is_some_and(|live| live.streams.is_busy(patient))
+            || prepared.as_ref().is_some_and(|prepared| prepared.is_busy(patient))
+        {
+            Some("log records on their way")
+        } else {
+            None
+        }
+    }
+
     /// A process that the runtime has not made yet.
     pub fn new(stdio: StdioRequest, prepared: Option<Prepared>) -> Self {
         Self {

@@ -17,16 +17,18 @@
 //!   whose exit has not been taken from the table; at worst the signal meets a zombie.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
     process::{Child, Command},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
+    time,
 };
 
 use crate::exit::Exit;
@@ -45,6 +47,8 @@ struct Table {
     known: HashMap<u32, oneshot::Sender<Exit>>,
     births: HashMap<u64, HashMap<u32, Exit>>,
     next_birth: u64,
+    /// Children that are asked to end, and when they are made to.
+    ending: HashMap<u32, Instant>,
 }
 
 /// Keeps the exits of unknown children while a runtime brings a process to life.
@@ -60,6 +64,51 @@ impl Reaper {
         let child = command.spawn()?;
         let receiver = self.table().watch(child.id());
         Ok((child, receiver))
+    }
+
+    /// Watches a child that an earlier program in this process has started, or taken over.
+    pub fn watch(&self, pid: u32) -> ExitReceiver {
+        self.table().watch(pid)
+    }
+
+    /// Whether the end of a child is still to come, or has not been looked at.
+    pub fn is_watched(&self, pid: u32) -> bool {
+        self.table().known.contains_key(&pid)
+    }
+
+    /// Lets a child end: asks it to, and makes it after `grace`.
+    pub fn end(self: &Arc<Self>, pid: u32, exit: ExitReceiver, grace: Duration) {
+        send_signal(pid, Signal::TERM);
+        self.end_within(pid, exit, grace);
+    }
+
+    /// Goes on with children that another program of ours has asked to end: pid, and how many milliseconds each has left.
+    pub fn go_on_ending(self: &Arc<Self>, children: Vec<(u32, u64)>) {
+        for (pid, left) in children {
+            let exit = self.watch(pid);
+            self.end_within(pid, exit, Duration::from_millis(left));
+        }
+    }
+
+    fn end_within(self: &Arc<Self>, pid: u32, exit: ExitReceiver, grace: Duration) {
+        self.table().ending.insert(pid, Instant::now() + grace);
+        let reaper = self.clone();
+        tokio::spawn(async move {
+            if time::timeout(grace, exit).await.is_err() {
+                send_signal(pid, Signal::KILL);
+            }
+            reaper.table().ending.remove(&pid);
+        });
+    }
+
+    /// The children that are asked to end, and how long each has left.
+    pub fn ending(&self) -> BTreeMap<u32, Duration> {
+        let now = Instant::now();
+        let table = self.table();
+        let ending = table.ending.iter().filter(|(pid, _)| table.known.contains_key(pid));
+        ending
+            .map(|(pid, at)| (*pid, at.saturating_duration_since(now)))
+            .collect()
     }
 
     /// Begins to keep the exits of unknown children.
@@ -136,6 +185,13 @@ impl Births {
 impl Drop for Births {
     fn drop(&mut self) {
         self.reaper.table().births.remove(&self.number);
+    }
+}
+
+fn send_signal(pid: u32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid as i32) {
+        // Its pid is taken until its end has been seen; it may be a zombie.
+        let _ = kill_process(pid, signal);
     }
 }
 

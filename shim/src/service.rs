@@ -1,29 +1,37 @@
-//! The task service on the wire, in both its generations.
+//! The services on the wire: tasks, in both their generations, and the upgrade.
 //!
-//! Whatever changes something runs in a task of its own: the ttrpc server drops a handler when its client goes away, and a
-//! container must not be left half-made because a manager died.
+//! Whatever changes a container runs to its end even if its caller goes away; [`crate::server`] sees to that.
 
 mod tasks;
+mod upgrade;
 
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
-use davit_shim_api::task_v3::{
-    shim::*,
-    shim_ttrpc::{self, Task},
+use davit_shim_api::{
+    task_v3::{
+        shim::*,
+        shim_ttrpc::{self, Task},
+    },
+    upgrade::upgrade_ttrpc,
 };
 use protobuf::well_known_types::empty::Empty;
 use ttrpc::r#async::{Service, TtrpcContext};
 
-pub use self::tasks::Tasks;
+use self::upgrade::UpgradeService;
+pub use self::{
+    tasks::Tasks,
+    upgrade::{Asked, Upgrader},
+};
 
 const V2: &str = "containerd.task.v2.Task";
 const V3: &str = "containerd.task.v3.Task";
 
-/// Both generations of the service.
+/// All services.
 ///
-/// Their messages are the same on the wire, and a method's handler decodes bytes: the handlers of one serve the other.
-pub fn services(tasks: &Arc<Tasks>) -> HashMap<String, Service> {
+/// The messages of both generations of tasks are the same on the wire, and a method's handler decodes bytes: the handlers of one
+/// serve the other.
+pub fn services(tasks: &Arc<Tasks>, upgrader: &Arc<Upgrader>) -> HashMap<String, Service> {
     let under = |name: &str| {
         let service = shim_ttrpc::create_task(Arc::new(TaskService(tasks.clone()))).remove(V3);
         (
@@ -31,67 +39,81 @@ pub fn services(tasks: &Arc<Tasks>) -> HashMap<String, Service> {
             service.expect("the generated service has its own name"),
         )
     };
-    HashMap::from([under(V2), under(V3)])
+    let mut services = upgrade_ttrpc::create_upgrade(Arc::new(UpgradeService(upgrader.clone())));
+    services.extend([under(V2), under(V3)]);
+    services
 }
 
 struct TaskService(Arc<Tasks>);
 
-/// A method that runs to its end even if its caller goes away.
-macro_rules! detached {
-    ($($method:ident($request:ty) -> $response:ty;)*) => {
-        #[async_trait]
-        impl Task for TaskService {
-            $(async fn $method(&self, _: &TtrpcContext, request: $request) -> ttrpc::Result<$response> {
-                let tasks = self.0.clone();
-                let running = tokio::spawn(async move { tasks.$method(request).await });
-                let outcome = running.await.map_err(|error| ttrpc::Error::Others(error.to_string()))?;
-                Ok(outcome?)
-            })*
+#[async_trait]
+impl Task for TaskService {
+    async fn create(&self, _: &TtrpcContext, request: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
+        Ok(self.0.create(request).await?)
+    }
 
-            async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
-                Ok(self.0.wait(request).await?)
-            }
+    async fn start(&self, _: &TtrpcContext, request: StartRequest) -> ttrpc::Result<StartResponse> {
+        Ok(self.0.start(request).await?)
+    }
 
-            async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
-                Ok(self.0.state(&request).await?)
-            }
+    async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
+        Ok(self.0.delete(request).await?)
+    }
 
-            async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
-                Ok(self.0.pids(&request).await?)
-            }
+    async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.exec(request).await?)
+    }
 
-            async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
-                Ok(self.0.stats(&request).await?)
-            }
+    async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.kill(request).await?)
+    }
 
-            async fn resize_pty(&self, _: &TtrpcContext, request: ResizePtyRequest) -> ttrpc::Result<Empty> {
-                Ok(self.0.resize(&request).await?)
-            }
+    async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.pause(request).await?)
+    }
 
-            async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
-                Ok(self.0.close_io(&request).await?)
-            }
+    async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.resume(request).await?)
+    }
 
-            async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
-                Ok(self.0.connect(&request))
-            }
+    async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.update(request).await?)
+    }
 
-            async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {
-                self.0.shut_down(&request.id);
-                Ok(Empty::new())
-            }
-        }
-    };
-}
+    async fn checkpoint(&self, _: &TtrpcContext, request: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.checkpoint(request).await?)
+    }
 
-detached! {
-    create(CreateTaskRequest) -> CreateTaskResponse;
-    start(StartRequest) -> StartResponse;
-    delete(DeleteRequest) -> DeleteResponse;
-    exec(ExecProcessRequest) -> Empty;
-    kill(KillRequest) -> Empty;
-    pause(PauseRequest) -> Empty;
-    resume(ResumeRequest) -> Empty;
-    update(UpdateTaskRequest) -> Empty;
-    checkpoint(CheckpointTaskRequest) -> Empty;
+    async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> ttrpc::Result<WaitResponse> {
+        Ok(self.0.wait(request).await?)
+    }
+
+    async fn state(&self, _: &TtrpcContext, request: StateRequest) -> ttrpc::Result<StateResponse> {
+        Ok(self.0.state(&request).await?)
+    }
+
+    async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> ttrpc::Result<PidsResponse> {
+        Ok(self.0.pids(&request).await?)
+    }
+
+    async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> ttrpc::Result<StatsResponse> {
+        Ok(self.0.stats(&request).await?)
+    }
+
+    async fn resize_pty(&self, _: &TtrpcContext, request: ResizePtyRequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.resize(&request).await?)
+    }
+
+    async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> ttrpc::Result<Empty> {
+        Ok(self.0.close_io(&request).await?)
+    }
+
+    async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
+        Ok(self.0.connect(&request))
+    }
+
+    async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {
+        self.0.shut_down(&request.id);
+        Ok(Empty::new())
+    }
 }

@@ -57,13 +57,18 @@ pub fn claim(path: &Path) -> io::Result<Claim> {
     listen(path).map(Claim::Bound)
 }
 
+/// The socket that a bundle names.
+pub fn noted(bundle: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::read(bundle.join(NOTE)) {
+        Ok(bytes) => Ok(Some(OsString::from_vec(bytes).into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Removes the socket that a bundle names, unless a shim serves there: one of a group may serve other containers.
 pub fn remove_dead(bundle: &Path) -> io::Result<()> {
-    let path = match fs::read(bundle.join(NOTE)) {
-        Ok(bytes) => PathBuf::from(OsString::from_vec(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let Some(path) = noted(bundle)? else { return Ok(()) };
     match UnixStream::connect(&path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         _ => Ok(()),

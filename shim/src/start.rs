@@ -18,7 +18,7 @@ use std::{
 use serde::Deserialize;
 
 use crate::{
-    arguments::Identity,
+    arguments::{Beginning, Identity},
     bootstrap::{Bootstrap, BootstrapError},
     shim_cgroup,
     socket::{self, Claim},
@@ -93,19 +93,19 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
 fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &Path) -> Result<(), StartError> {
     let own = env::current_exe().map_err(failed("cannot find the shim's own executable"))?;
     inherit_oom_score();
+    let serving = Identity {
+        address: bootstrap.grpc_address.clone(),
+        debug: bootstrap.debug,
+        ..identity.clone()
+    };
     let mut command = Command::new(own);
     command
-        .args(["-namespace", identity.namespace.as_str(), "-id", identity.id.as_str()])
-        .args(["-address", &bootstrap.grpc_address, "-socket"])
-        .arg(path)
+        .args(serving.serving(path, Beginning::Afresh))
         .envs(ALLOCATOR)
         .stdin(Stdio::from(listener))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .process_group(0);
-    if bootstrap.debug {
-        command.arg("-debug");
-    }
     if let Some(address) = &bootstrap.ttrpc_address {
         command.env("TTRPC_ADDRESS", address);
     }

@@ -6,6 +6,8 @@
 mod attach;
 mod console;
 pub(crate) mod fd;
+mod flow;
+mod input;
 mod logger;
 mod output;
 mod prepared;
@@ -18,7 +20,12 @@ use std::{io, os::fd::AsFd, path::Path};
 
 use rustix::termios::Winsize;
 
-pub use self::{attach::Attach, prepared::Prepared, request::StdioRequest, streams::Streams};
+pub use self::{
+    attach::Attach,
+    prepared::{Prepared, PreparedState},
+    request::StdioRequest,
+    streams::{Streams, StreamsState},
+};
 
 /// Streams that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +78,7 @@ pub struct Place<'a> {
     /// Owner of the pipes.
     pub owner: (u32, u32),
     /// Starts logging programs.
-    pub reaper: &'a crate::reaper::Reaper,
+    pub reaper: &'a std::sync::Arc<crate::reaper::Reaper>,
 }
 
 fn set_size(console: impl AsFd, rows: u16, columns: u16) -> io::Result<()> {

@@ -8,6 +8,7 @@ mod logs;
 mod races;
 mod rig;
 mod streams;
+mod upgrade;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

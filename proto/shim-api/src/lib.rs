@@ -9,6 +9,7 @@
 //! | `task_v2`, `task_v3` | `containerd.task.v2`, `containerd.task.v3`: the task service |
 //! | `forward` | `containerd.services.events.ttrpc.v1`: where a shim sends its events |
 //! | `task_events` | `containerd.events`: the events of tasks |
+//! | `upgrade` | `davit.shim.v1`: our shim becomes another program |
 //! | `bootstrap` | `containerd.runtime.bootstrap.v1`: stdin and stdout of a shim's `start` since containerd 2.3 |
 //! | `options` | `containerd.runc.v1`: options of runtimes that are called like runc |
 //! | `info` | `containerd.types`: what `-info` reads and prints |

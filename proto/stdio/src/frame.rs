@@ -190,6 +190,11 @@ impl Decoder {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Bytes that make no whole frame yet.
+    pub fn left(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
     /// The next whole frame; `None` until more bytes are pushed.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let bytes = &self.bytes[self.start..];

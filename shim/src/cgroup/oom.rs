@@ -7,9 +7,11 @@ use std::{
     fs::{self, File},
     io,
     os::fd::{AsRawFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use davit_luggage::{Fd, Packing, Unpacking};
 use rustix::{
     event::EventfdFlags,
     fs::inotify::{CreateFlags, WatchFlags},
@@ -27,6 +29,8 @@ const COUNTED_WITHIN: (Duration, u32) = (Duration::from_millis(20), 10);
 pub struct OomWatch {
     cgroup: Cgroup,
     signal: AsyncFd<OwnedFd>,
+    /// A signal may have been taken and its kill not counted yet.
+    is_due: AtomicBool,
 }
 
 impl OomWatch {
@@ -43,12 +47,29 @@ impl OomWatch {
         Ok(Some(Self {
             cgroup: cgroup.clone(),
             signal: fd::watch(signal)?,
+            is_due: AtomicBool::new(false),
         }))
+    }
+
+    /// The watch's signal, for another program of ours.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<Fd> {
+        packing.fd(&self.signal)
+    }
+
+    /// Goes on with the watch of another program of ours.
+    pub fn unpack(cgroup: &Cgroup, signal: Fd, unpacking: &mut Unpacking) -> io::Result<Self> {
+        Ok(Self {
+            cgroup: cgroup.clone(),
+            signal: fd::watch(unpacking.fd(signal)?)?,
+            is_due: AtomicBool::new(true),
+        })
     }
 
     /// Returns after a signal, when more than `seen` kills are counted or none will be; `None` when the cgroup has gone.
     pub async fn next(&self, seen: u64) -> io::Result<Option<()>> {
-        self.signal.readable().await?.clear_ready();
+        if !self.is_due.swap(false, Ordering::Relaxed) {
+            self.signal.readable().await?.clear_ready();
+        }
         let mut buffer = [0; 512];
         while matches!(rustix::io::read(self.signal.get_ref(), &mut buffer), Ok(1..)) {}
         // v1 signals first and kills then.

@@ -76,6 +76,7 @@ impl Container {
             oci,
             checkpoint: request.checkpoint.clone(),
             cgroup: OnceLock::new(),
+            oom_watch: OnceLock::new(),
             own_pids,
             owner: (request.options.io_uid, request.options.io_gid),
             execs: Mutex::default(),
@@ -107,7 +108,7 @@ impl Container {
 
     fn watch_oom(self: &Arc<Self>, cgroup: &Cgroup) {
         match OomWatch::new(cgroup) {
-            Ok(Some(watch)) => drop(tokio::spawn(self.clone().report_oom(watch))),
+            Ok(Some(watch)) => self.begin_reporting(watch),
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, id = %self.id, "OOM kills are seen only at the container's end"),
         }

@@ -72,7 +72,14 @@ impl Container {
     }
 
     /// Reports kills for want of memory while the container lives.
-    pub(super) async fn report_oom(self: Arc<Self>, watch: OomWatch) {
+    pub(super) fn begin_reporting(self: &Arc<Self>, watch: OomWatch) {
+        let watch = Arc::new(watch);
+        // A container is watched once.
+        let _ = self.oom_watch.set(Arc::downgrade(&watch));
+        tokio::spawn(self.clone().report_oom(watch));
+    }
+
+    async fn report_oom(self: Arc<Self>, watch: Arc<OomWatch>) {
         while let Ok(Some(())) = watch.next(self.oom_kills.load(Ordering::Relaxed)).await {
             self.check_oom();
             if self.deleted.load(Ordering::Relaxed) {

@@ -6,6 +6,7 @@
 use std::{ffi::OsStr, path::PathBuf, sync::Arc};
 
 use davit_shim_api::options::oci::Options;
+use serde::{Deserialize, Serialize};
 
 use super::{Container, create::undo};
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
 };
 
 /// What a container is restored from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The folder of criu's image.
     image: PathBuf,

@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use davit_luggage::{Packing, Unpacking};
 use davit_shim_api::{
     options::oci::{CheckpointOptions, ProcessDetails},
     task_v3::{
@@ -27,7 +29,7 @@ use tokio::{
 use crate::{
     bootstrap::options_of,
     bundle::Bundle,
-    container::{Checkpoint, Container, CreateRequest, Deleted, Host},
+    container::{Checkpoint, Container, ContainerState, CreateRequest, Deleted, Host},
     convert,
     error::TaskError,
     process::Status,
@@ -42,8 +44,8 @@ pub struct Tasks {
     table: Mutex<Table>,
     /// Told when a creation has come to its end, well or not.
     settled: Notify,
-    /// Told when a manager has asked for the end and no container is left.
-    pub shutdown: Notify,
+    /// A manager has asked for the end, and no container was left.
+    ending: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -64,14 +66,70 @@ impl Tasks {
             host,
             table: Mutex::default(),
             settled: Notify::new(),
-            shutdown: Notify::new(),
+            ending: watch::Sender::new(false),
         }
+    }
+
+    /// The containers, for another program of ours; only while none is being created.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<Vec<ContainerState>> {
+        self.containers()
+            .iter()
+            .map(|container| container.pack(packing))
+            .collect()
+    }
+
+    /// Goes on with the containers of another program of ours.
+    pub async fn take_over(&self, states: Vec<ContainerState>, unpacking: &mut Unpacking) -> io::Result<()> {
+        for state in states {
+            // Boxed: it is large, and it is there once.
+            let unpacked = Box::pin(Container::unpack(state, unpacking, self.host.clone()));
+            let container = unpacked.await?;
+            self.table().containers.insert(container.id.clone(), container);
+        }
+        Ok(())
+    }
+
+    /// What cannot be packed now. Who is `patient` waits for more than he must.
+    pub fn is_busy(&self, patient: bool) -> Option<&'static str> {
+        if !self.table().reserved.is_empty() {
+            return Some("a creation");
+        }
+        self.containers()
+            .iter()
+            .find_map(|container| container.is_busy(patient))
+    }
+
+    /// The bundles of all containers.
+    pub fn bundles(&self) -> Vec<Bundle> {
+        self.containers()
+            .iter()
+            .map(|container| container.bundle.clone())
+            .collect()
+    }
+
+    fn containers(&self) -> Vec<Arc<Container>> {
+        self.table().containers.values().cloned().collect()
     }
 
     /// Whether any container is here or on its way.
     pub fn is_empty(&self) -> bool {
         let table = self.table();
         table.containers.is_empty() && table.reserved.is_empty()
+    }
+
+    /// Whether the shim is to end.
+    pub fn is_ending(&self) -> bool {
+        *self.ending.borrow()
+    }
+
+    /// Returns when the shim is to end.
+    pub async fn ended(&self) {
+        // The sender is ours.
+        let _ = self.ending.subscribe().wait_for(|ending| *ending).await;
+    }
+
+    fn end(&self) {
+        self.ending.send_replace(true);
     }
 
     /// The container of this id; one that is being created is waited for, for a while.
@@ -103,7 +161,7 @@ impl Tasks {
     /// the group keep the shim alive.
     pub(super) fn shut_down(&self, id: &str) {
         if self.is_empty() {
-            self.shutdown.notify_one();
+            self.end();
         } else if let Some(giving_up) = self.table().reserved.get(id) {
             tracing::info!(id, "the creation is given up");
             giving_up.send_replace(true);
@@ -331,7 +389,7 @@ impl Drop for Reservation<'_> {
         self.tasks.table().reserved.remove(&self.id);
         self.tasks.settled.notify_waiters();
         if *self.given_up.borrow() && self.tasks.is_empty() {
-            self.tasks.shutdown.notify_one();
+            self.tasks.end();
         }
     }
 }

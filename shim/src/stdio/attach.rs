@@ -10,25 +10,31 @@ mod input;
 mod ring;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs, io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixListener as StdListener},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
-use davit_logs::{Delivery, Log, Source};
+use davit_logs::{Delivery, Log, LogState, Source};
+use davit_luggage::{Fd, Packing, Unpacking};
 use davit_stdio::{KEPT_OUTPUT, LogTarget, Stream};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::unix::AsyncFd,
-    net::UnixListener,
+    net::{UnixListener, UnixStream},
     sync::Notify,
     task::{AbortHandle, JoinSet},
 };
 
-use self::{input::PendingInput, ring::Ring};
-use super::{StdioError, failed, fd::MOST, set_size};
+use self::{
+    client::{Client, ClientState},
+    input::{PendingInput, PendingInputState},
+    ring::{Ring, RingState},
+};
+use super::{Place, StdioError, StdioRequest, failed, fd::MOST, set_size};
 use crate::socket;
 
 /// How many bytes may come when the process has ended without regard to slow clients: what two pipes hold that an unprivileged
@@ -39,6 +45,8 @@ const LAST_OUTPUT: u64 = 2 << 20;
 #[derive(Debug)]
 pub struct Attach {
     path: PathBuf,
+    /// Held by who accepts.
+    listener: Weak<UnixListener>,
     /// Of a log whose records wait for a peer.
     delivery: Option<Delivery>,
     state: Mutex<State>,
@@ -53,9 +61,9 @@ struct State {
     log: Option<Log>,
     log_failed: bool,
     ring: Ring,
-    /// Connected clients, and up to where each has acknowledged output.
+    connections: BTreeMap<u64, Arc<Client>>,
+    /// Clients that hold the writer up, and up to where each has acknowledged output.
     clients: HashMap<u64, u64>,
-    next_client: u64,
     open_outputs: u32,
     /// The end of output when the process ended; others may go on writing.
     process_ended: Option<u64>,
@@ -68,6 +76,38 @@ impl State {
     }
 }
 
+/// Log and attach socket on their way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AttachState {
+    listener: Fd,
+    log: Option<LogState>,
+    ring: RingState,
+    clients: Vec<ClientState>,
+    open_outputs: u32,
+    process_ended: Option<u64>,
+    input: PendingInputState,
+}
+
+/// Opened log and socket that may be there, for another program of ours; `None` once they are closed.
+pub fn pack(attach: Option<&Arc<Attach>>, packing: &mut Packing) -> io::Result<Option<AttachState>> {
+    attach.map_or(Ok(None), |attach| attach.pack(packing))
+}
+
+/// Log and socket of another program of ours.
+pub async fn unpack(
+    state: Option<AttachState>,
+    unpacking: &mut Unpacking,
+    request: &StdioRequest,
+    place: &Place<'_>,
+) -> io::Result<Option<Arc<Attach>>> {
+    match (state, &request.log) {
+        (Some(state), Some(target)) => Attach::unpack(state, unpacking, target, place.container)
+            .await
+            .map(Some),
+        _ => Ok(None),
+    }
+}
+
 impl Attach {
     /// Opens the log and makes the socket.
     pub async fn open(target: &LogTarget, container: &str, stdin_attached: bool) -> Result<Arc<Self>, StdioError> {
@@ -75,26 +115,32 @@ impl Attach {
         let listener = bind(&target.attach).map_err(failed(what))?;
         // Last: a log that was made stays.
         let (log, delivery) = match Log::open(target, container).await {
-            Ok(Some((log, delivery))) => (Some(log), delivery),
-            Ok(None) => (None, None),
+            Ok(opened) => opened.unzip(),
             Err(error) => {
                 remove(&target.attach);
                 return Err(error.into());
             }
         };
+        let state = State {
+            log,
+            log_failed: false,
+            ring: Ring::default(),
+            connections: BTreeMap::new(),
+            clients: HashMap::new(),
+            open_outputs: 0,
+            process_ended: None,
+            input: PendingInput::new(stdin_attached),
+        };
+        Ok(Self::begin(target.attach.clone(), listener, delivery.flatten(), state))
+    }
+
+    fn begin(path: PathBuf, listener: UnixListener, delivery: Option<Delivery>, state: State) -> Arc<Self> {
+        let listener = Arc::new(listener);
         let attach = Arc::new(Self {
-            path: target.attach.clone(),
+            path,
+            listener: Arc::downgrade(&listener),
             delivery,
-            state: Mutex::new(State {
-                log,
-                log_failed: false,
-                ring: Ring::default(),
-                clients: HashMap::new(),
-                next_client: 0,
-                open_outputs: 0,
-                process_ended: None,
-                input: PendingInput::new(stdin_attached),
-            }),
+            state: Mutex::new(state),
             changed: Notify::new(),
             console: OnceLock::new(),
             server: OnceLock::new(),
@@ -102,7 +148,69 @@ impl Attach {
         let server = tokio::spawn(serve(listener, attach.clone()));
         // Set once, here.
         let _ = attach.server.set(server.abort_handle());
-        Ok(attach)
+        attach
+    }
+
+    /// Log and socket, for another program of ours; `None` once they are closed.
+    fn pack(&self, packing: &mut Packing) -> io::Result<Option<AttachState>> {
+        let Some(listener) = self.listener.upgrade() else {
+            return Ok(None);
+        };
+        let state = self.state();
+        let clients = state.connections.values().map(|client| {
+            let acknowledged = state.clients.get(&client.number).copied();
+            client.pack(acknowledged, packing)
+        });
+        Ok(Some(AttachState {
+            clients: clients.collect::<io::Result<_>>()?,
+            listener: packing.fd(&*listener)?,
+            log: state.log.as_ref().map(|log| log.pack(packing)).transpose()?,
+            ring: state.ring.pack(),
+            open_outputs: state.open_outputs,
+            process_ended: state.process_ended,
+            input: state.input.pack(),
+        }))
+    }
+
+    async fn unpack(
+        packed: AttachState,
+        unpacking: &mut Unpacking,
+        target: &LogTarget,
+        container: &str,
+    ) -> io::Result<Arc<Self>> {
+        let listener = StdListener::from(unpacking.fd(packed.listener)?);
+        let mut state = State {
+            log: None,
+            log_failed: false,
+            ring: Ring::unpack(packed.ring),
+            connections: BTreeMap::new(),
+            clients: HashMap::new(),
+            open_outputs: packed.open_outputs,
+            process_ended: packed.process_ended,
+            input: PendingInput::unpack(packed.input),
+        };
+        for (number, client) in (0..).zip(packed.clients) {
+            let (client, acknowledged) = Client::unpack(number, client, unpacking)?;
+            state.connections.insert(number, Arc::new(client));
+            state
+                .clients
+                .extend(acknowledged.map(|acknowledged| (number, acknowledged)));
+        }
+        let mut delivery = None;
+        if let Some(log) = packed.log {
+            let opened = Log::unpack(target, container, log, unpacking).await;
+            // The container must not end for want of its log.
+            let opened = opened.inspect_err(|error| tracing::error!(%error, "the log is written no further"));
+            (state.log, delivery) = opened.ok().flatten().unzip();
+        }
+        let listener = UnixListener::from_std(listener)?;
+        Ok(Self::begin(target.attach.clone(), listener, delivery.flatten(), state))
+    }
+
+    /// Whether records are on their way that cannot be broken off; who is `patient` waits for those, too, that would be sent again.
+    pub fn is_busy(&self, patient: bool) -> bool {
+        let quiet = self.delivery.as_ref().map_or(Some(true), Delivery::is_quiet);
+        quiet.is_none_or(|for_good| patient && !for_good)
     }
 
     /// One more stream of output will come.
@@ -186,6 +294,29 @@ impl Attach {
         remove(&self.path);
     }
 
+    /// A client has taken output up to there.
+    fn acknowledge(&self, client: u64, offset: u64) {
+        let mut state = self.state();
+        let end = state.ring.end();
+        if let Some(acknowledged) = state.clients.get_mut(&client) {
+            *acknowledged = offset.clamp(*acknowledged, end);
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// A client holds nobody up any more.
+    fn leave(&self, client: u64) {
+        self.state().clients.remove(&client);
+        self.changed.notify_waiters();
+    }
+
+    /// A client has gone.
+    fn forget(&self, client: u64) {
+        self.state().connections.remove(&client);
+        self.leave(client);
+    }
+
     fn resize(&self, rows: u16, columns: u16) {
         let Some(console) = self.console.get() else { return };
         if let Err(error) = set_size(console.get_ref(), rows, columns) {
@@ -210,6 +341,13 @@ impl Attach {
 }
 
 impl State {
+    fn connect(&mut self, stream: UnixStream) -> Arc<Client> {
+        let number = self.connections.last_key_value().map_or(0, |(last, _)| last + 1);
+        let client = Arc::new(Client::new(number, stream));
+        self.connections.insert(number, client.clone());
+        client
+    }
+
     /// A full disk is reported once; the container goes on.
     fn log_write(&mut self, write: impl FnOnce(&mut Log) -> io::Result<()>) {
         let Some(log) = &mut self.log else { return };
@@ -243,17 +381,24 @@ fn remove(path: &Path) {
 }
 
 /// Accepts clients until it is aborted; they end with it.
-async fn serve(listener: UnixListener, attach: Arc<Attach>) {
-    let mut clients = JoinSet::new();
+async fn serve(listener: Arc<UnixListener>, attach: Arc<Attach>) {
+    let mut serving = JoinSet::new();
+    let connected: Vec<_> = attach.state().connections.values().cloned().collect();
+    for client in connected {
+        serving.spawn(client.serve(attach.clone()));
+    }
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(clients.spawn(client::serve(stream, attach.clone()))),
+            Ok((stream, _)) => {
+                let client = attach.state().connect(stream);
+                serving.spawn(client.serve(attach.clone()));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept an attach client");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }
-        while clients.try_join_next().is_some() {}
+        while serving.try_join_next().is_some() {}
     }
 }
 

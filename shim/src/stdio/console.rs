@@ -4,13 +4,15 @@ use std::{
     fs,
     io::{self, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::net::UnixListener as StdListener},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
+use davit_luggage::{Fd, Packing, Unpacking};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::UnixListener,
@@ -25,6 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// A console socket on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ConsoleState {
+    path: PathBuf,
+    listener: Fd,
+}
+
 /// A listening socket; its file goes with it.
 #[derive(Debug)]
 pub struct ConsoleSocket {
@@ -35,13 +44,28 @@ pub struct ConsoleSocket {
 impl ConsoleSocket {
     /// Makes the socket in `dir` under a name that no other process uses.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = dir.join(format!("{}.{number}.pty", std::process::id()));
-        let listener = socket::listen(&path)?;
+        let (path, listener) = bind(dir)?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener: UnixListener::from_std(listener)?,
             path,
+        })
+    }
+
+    /// The socket, for another program of ours. Its file stays.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<ConsoleState> {
+        Ok(ConsoleState {
+            path: self.path.clone(),
+            listener: packing.fd(&self.listener)?,
+        })
+    }
+
+    /// A socket that another program of ours has made.
+    pub fn unpack(state: ConsoleState, unpacking: &mut Unpacking) -> io::Result<Self> {
+        let listener = StdListener::from(unpacking.fd(state.listener)?);
+        Ok(Self {
+            path: state.path,
+            listener: UnixListener::from_std(listener)?,
         })
     }
 
@@ -72,6 +96,18 @@ impl Drop for ConsoleSocket {
     fn drop(&mut self) {
         // Best effort: a leftover is a small file in a folder of our own.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Under the first free name: an earlier program in this process may have used some.
+fn bind(dir: &Path) -> io::Result<(PathBuf, StdListener)> {
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{}.{number}.pty", std::process::id()));
+        match socket::listen(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound.map(|listener| (path, listener)),
+        }
     }
 }
 

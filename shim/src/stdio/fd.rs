@@ -64,18 +64,3 @@ pub fn write_now(sink: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
         Err(error) => Err(error.into()),
     }
 }
-
-/// Writes everything.
-pub async fn write_all(sink: &AsyncFd<OwnedFd>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let mut ready = sink.writable().await?;
-        let written = ready.try_io(|fd| rustix::io::write(fd.get_ref(), bytes).map_err(io::Error::from));
-        match written {
-            Ok(Ok(length)) => bytes = &bytes[length..],
-            Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_would_block) => {}
-        }
-    }
-    Ok(())
-}

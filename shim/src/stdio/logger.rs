@@ -2,15 +2,17 @@
 //! `binary-v2://` by a byte before that.
 
 use std::{
+    io,
     os::fd::OwnedFd,
     process::{Command, Stdio as ProcessStdio},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use command_fds::{CommandFdExt, FdMapping};
+use davit_luggage::{Fd, Packing, Unpacking};
 use davit_stdio::Stdio;
-use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot::error::TryRecvError, time};
 
 use super::{
@@ -19,7 +21,7 @@ use super::{
     output::Output,
     prepared::pipe,
 };
-use crate::reaper::ExitReceiver;
+use crate::reaper::{ExitReceiver, Reaper};
 
 /// How long the program may take to be ready; containerd's figure.
 const READY: Duration = Duration::from_secs(10);
@@ -27,11 +29,26 @@ const READY: Duration = Duration::from_secs(10);
 /// How long it may take to end after SIGTERM; containerd's figure.
 const LAST_WORDS: Duration = Duration::from_secs(12);
 
+/// A logging program on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LoggerState {
+    name: String,
+    pid: u32,
+    stdout: Option<Fd>,
+    stderr: Option<Fd>,
+}
+
+/// A program that may be there, for another program of ours.
+pub fn pack(logger: Option<&Logger>, packing: &mut Packing) -> io::Result<Option<LoggerState>> {
+    logger.map_or(Ok(None), |logger| logger.pack(packing))
+}
+
 /// A running logging program.
 #[derive(Debug)]
 pub struct Logger {
     name: String,
     pid: u32,
+    reaper: Arc<Reaper>,
     exit: Mutex<Option<ExitReceiver>>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -72,13 +89,14 @@ impl Logger {
             mapping(err_read, 4),
             mapping(ready_write, 5),
         ]);
-        mapped.map_err(|_| failed(what())(std::io::ErrorKind::InvalidInput.into()))?;
+        mapped.map_err(|_| failed(what())(io::ErrorKind::InvalidInput.into()))?;
         let (child, exit) = place.reaper.spawn(&mut command).map_err(failed(what()))?;
         // It holds the program's ends.
         drop(command);
         let logger = Self {
             name,
             pid: child.id(),
+            reaper: place.reaper.clone(),
             exit: Mutex::new(Some(exit)),
             stdout: Some(stdout),
             stderr: Some(stderr),
@@ -88,9 +106,9 @@ impl Logger {
     }
 
     /// The write ends, for a process that writes to the program itself.
-    pub fn process_ends(&mut self) -> Result<(ProcessStdio, ProcessStdio), StdioError> {
+    pub fn process_ends(&mut self) -> Result<(OwnedFd, OwnedFd), StdioError> {
         match (self.stdout.take(), self.stderr.take()) {
-            (Some(stdout), Some(stderr)) => Ok((stdout.into(), stderr.into())),
+            (Some(stdout), Some(stderr)) => Ok((stdout, stderr)),
             _ => Err(StdioError::Logger(self.name.clone())),
         }
     }
@@ -103,7 +121,7 @@ impl Logger {
             .take()
             .ok_or_else(|| StdioError::Logger(self.name.clone()))?;
         nonblocking(stdout)
-            .map(Output::Relay)
+            .map(Output::relay)
             .map_err(failed("cannot watch the logging program's input"))
     }
 
@@ -119,31 +137,46 @@ impl Logger {
     }
 
     fn is_dead(&self) -> bool {
-        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
-        exit.as_mut()
+        self.exit()
+            .as_mut()
             .is_none_or(|exit| exit.try_recv() != Err(TryRecvError::Empty))
     }
 
     /// Ends the program, by force after a while.
     pub fn stop(&self) {
-        let exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut exit) = exit else { return };
-        let pid = self.pid;
-        if exit.try_recv() != Err(TryRecvError::Empty) {
-            return;
+        if let Some(exit) = self.exit().take_if(|exit| exit.try_recv() == Err(TryRecvError::Empty)) {
+            self.reaper.end(self.pid, exit, LAST_WORDS);
         }
-        signal(pid, Signal::TERM);
-        tokio::spawn(async move {
-            if time::timeout(LAST_WORDS, exit).await.is_err() {
-                signal(pid, Signal::KILL);
-            }
-        });
     }
-}
 
-fn signal(pid: u32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid as i32) {
-        // Its pid is taken until the reaper has told us of its end; it may be a zombie.
-        let _ = kill_process(pid, signal);
+    /// The running program, for another program of ours; `None` if it has ended, or is made to.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<Option<LoggerState>> {
+        if self.exit().is_none() || !self.reaper.is_watched(self.pid) {
+            return Ok(None);
+        }
+        let mut end = |end: &Option<OwnedFd>| end.as_ref().map(|end| packing.fd(end)).transpose();
+        Ok(Some(LoggerState {
+            name: self.name.clone(),
+            pid: self.pid,
+            stdout: end(&self.stdout)?,
+            stderr: end(&self.stderr)?,
+        }))
+    }
+
+    /// A program that another program of ours has started.
+    pub fn unpack(state: LoggerState, unpacking: &mut Unpacking, reaper: &Arc<Reaper>) -> io::Result<Self> {
+        let mut end = |end: Option<Fd>| end.map(|end| unpacking.fd(end)).transpose();
+        Ok(Self {
+            name: state.name,
+            pid: state.pid,
+            reaper: reaper.clone(),
+            exit: Mutex::new(Some(reaper.watch(state.pid))),
+            stdout: end(state.stdout)?,
+            stderr: end(state.stderr)?,
+        })
+    }
+
+    fn exit(&self) -> MutexGuard<'_, Option<ExitReceiver>> {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
 //! Where output goes.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
+    io,
     os::{
         fd::OwnedFd,
         unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
@@ -11,35 +12,109 @@ use std::{
 };
 
 use davit_logs::Source;
+use davit_luggage::{Bytes, Fd, Packing, Unpacking};
 use davit_stdio::Stdio;
 use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
-use super::{StdioError, attach::Attach, failed, fd::nonblocking, record::Recorder};
+use super::{
+    StdioError,
+    attach::Attach,
+    failed,
+    fd::{nonblocking, watch},
+    record::{RecordPlace, Recorder},
+};
 
 /// An opened destination.
 #[derive(Debug)]
 pub enum Output {
     /// Nowhere.
     Null,
-    /// Takes bytes when it is ready.
-    Relay(AsyncFd<OwnedFd>),
+    /// Takes bytes when it is ready: the sink, unless nobody can read there any more, and bytes that come first.
+    Relay(Option<Arc<AsyncFd<OwnedFd>>>, Vec<u8>),
     /// Takes bytes at once.
     Recorder(Recorder),
 }
 
+/// A destination on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum OutputState {
+    /// Nowhere.
+    Null,
+    /// Takes bytes when it is ready.
+    Relay {
+        /// Empty if nobody can read there any more.
+        sink: Option<Fd>,
+        /// Bytes that come first.
+        left: Bytes,
+    },
+    /// A file.
+    File(Fd),
+    /// The log: its stdout.
+    LogStdout,
+    /// The log: its stderr.
+    LogStderr,
+}
+
 impl Output {
+    /// Takes bytes when the sink is ready.
+    pub fn relay(sink: AsyncFd<OwnedFd>) -> Self {
+        Self::Relay(Some(Arc::new(sink)), Vec::new())
+    }
+
+    /// The destination, for another program of ours.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<OutputState> {
+        match self {
+            Self::Null => Ok(OutputState::Null),
+            Self::Relay(sink, left) => Ok(OutputState::Relay {
+                sink: sink.as_ref().map(|sink| packing.fd(&**sink)).transpose()?,
+                left: Bytes(left.clone()),
+            }),
+            Self::Recorder(recorder) => recorder.place().pack(packing),
+        }
+    }
+
+    /// A destination that another program of ours has opened.
+    pub fn unpack(state: OutputState, unpacking: &mut Unpacking, attach: Option<&Arc<Attach>>) -> io::Result<Self> {
+        let log = |source| {
+            let attach =
+                attach.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a log without its socket"))?;
+            // It has been counted.
+            Ok(Self::Recorder(Recorder::new(RecordPlace::Attach(
+                attach.clone(),
+                source,
+            ))))
+        };
+        match state {
+            OutputState::Null => Ok(Self::Null),
+            OutputState::Relay { sink, left } => {
+                let sink = sink.map(|sink| watch(unpacking.fd(sink)?).map(Arc::new)).transpose()?;
+                Ok(Self::Relay(sink, left.0))
+            }
+            OutputState::File(file) => {
+                let file = Arc::new(File::from(unpacking.fd(file)?));
+                Ok(Self::Recorder(Recorder::new(RecordPlace::File(file))))
+            }
+            OutputState::LogStdout => log(Source::Stdout),
+            OutputState::LogStderr => log(Source::Stderr),
+        }
+    }
+
     /// Opens the destination that `uri` names.
     pub fn open(uri: &Stdio, attach: Option<&Arc<Attach>>, source: Source) -> Result<Self, StdioError> {
         match uri {
             // A logging program is started for both streams together, by who prepares them.
             Stdio::Null | Stdio::Attached | Stdio::Binary { .. } => Ok(Self::Null),
-            Stdio::Fifo(path) => Ok(Self::Relay(open_fifo(path)?)),
+            Stdio::Fifo(path) => Ok(Self::relay(open_fifo(path)?)),
             Stdio::File(path) => open_file(path),
             Stdio::Log(_) => {
                 let attach = attach.expect("a request with a log target opens its attach socket");
                 attach.add_output();
-                Ok(Self::Recorder(Recorder::Attach(attach.clone(), source)))
+                Ok(Self::Recorder(Recorder::new(RecordPlace::Attach(
+                    attach.clone(),
+                    source,
+                ))))
             }
         }
     }
@@ -48,7 +123,7 @@ impl Output {
 /// Opens a file, makes it with its folder where it is missing, or opens a FIFO or a device that is there under its name.
 fn open_file(path: &Path) -> Result<Output, StdioError> {
     if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-        return open_fifo(path).map(Output::Relay);
+        return open_fifo(path).map(Output::relay);
     }
     if let Some(folder) = path.parent() {
         // As containerd's shim does. An error is told by the opening.
@@ -62,7 +137,7 @@ fn open_file(path: &Path) -> Result<Output, StdioError> {
         .custom_flags(OFlags::NONBLOCK.bits() as i32)
         .open(path);
     let file = opened.map_err(failed(format!("cannot open {}", path.display())))?;
-    Ok(Output::Recorder(Recorder::File(file, false)))
+    Ok(Output::Recorder(Recorder::new(RecordPlace::File(Arc::new(file)))))
 }
 
 /// Opens a FIFO for writing and, in the same descriptor, for reading.
@@ -103,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        let Output::Relay(sink) = opened(&path) else {
+        let Output::Relay(Some(sink), _) = opened(&path) else {
             panic!("it is taken for a file")
         };
         rustix::io::write(sink.get_ref(), b"text").unwrap();

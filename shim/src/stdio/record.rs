@@ -8,6 +8,7 @@ use std::{
 };
 
 use davit_logs::Source;
+use davit_luggage::Packing;
 use tokio::{
     io::unix::AsyncFd,
     sync::{oneshot, watch},
@@ -17,25 +18,58 @@ use tokio::{
 use super::{
     attach::Attach,
     fd::{MOST, read, read_now},
+    output::OutputState,
 };
 
 /// Takes output at once.
 #[derive(Debug)]
-pub enum Recorder {
-    /// Appends to a file; says whether an error was reported.
-    File(File, bool),
-    /// Feeds the log and the attached clients.
+pub struct Recorder {
+    place: RecordPlace,
+    /// An error was reported.
+    has_failed: bool,
+}
+
+/// Where recorded output goes.
+#[derive(Debug, Clone)]
+pub enum RecordPlace {
+    /// Appended to a file.
+    File(Arc<File>),
+    /// To the log and the attached clients.
     Attach(Arc<Attach>, Source),
 }
 
-impl Recorder {
-    fn take(&mut self, bytes: &[u8]) {
+impl RecordPlace {
+    /// The place, for another program of ours.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<OutputState> {
         match self {
-            Self::Attach(attach, source) => attach.output(*source, bytes),
-            Self::File(file, reported) => match file.write_all(bytes) {
-                Ok(()) => *reported = false,
+            Self::File(file) => packing.fd(file).map(OutputState::File),
+            Self::Attach(_, Source::Stdout) => Ok(OutputState::LogStdout),
+            Self::Attach(_, Source::Stderr) => Ok(OutputState::LogStderr),
+        }
+    }
+}
+
+impl Recorder {
+    /// Records there.
+    pub fn new(place: RecordPlace) -> Self {
+        Self {
+            place,
+            has_failed: false,
+        }
+    }
+
+    /// Where it records.
+    pub fn place(&self) -> &RecordPlace {
+        &self.place
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        match &self.place {
+            RecordPlace::Attach(attach, source) => attach.output(*source, bytes),
+            RecordPlace::File(file) => match (&mut &**file).write_all(bytes) {
+                Ok(()) => self.has_failed = false,
                 Err(error) => {
-                    if !std::mem::replace(reported, true) {
+                    if !std::mem::replace(&mut self.has_failed, true) {
                         tracing::warn!(%error, "output is lost");
                     }
                 }
@@ -45,7 +79,7 @@ impl Recorder {
 
     /// Returns when more may be taken.
     async fn room(&self) {
-        if let Self::Attach(attach, _) = self {
+        if let RecordPlace::Attach(attach, _) = &self.place {
             attach.room().await;
         }
     }
@@ -54,7 +88,7 @@ impl Recorder {
 /// Output ends with who records it, even where he is made to end.
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if let Self::Attach(attach, source) = self {
+        if let RecordPlace::Attach(attach, source) = &self.place {
             attach.output_ended(*source);
         }
     }
@@ -132,7 +166,12 @@ mod tests {
         to.write_all(b"round and round").unwrap();
         let source = Arc::new(nonblocking(from).unwrap());
         let (_exit, exited) = watch::channel(false);
-        let recording = tokio::spawn(record(source, Recorder::File(to, false), exited, oneshot::channel().0));
+        let recording = tokio::spawn(record(
+            source,
+            Recorder::new(RecordPlace::File(Arc::new(to))),
+            exited,
+            oneshot::channel().0,
+        ));
         for _ in 0..10 {
             task::yield_now().await;
         }

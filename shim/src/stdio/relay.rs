@@ -1,55 +1,122 @@
 //! Moves bytes from one descriptor to another.
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use davit_luggage::{Bytes, Packing};
 use tokio::{io::unix::AsyncFd, task, time};
 
-use super::fd::{read, write_all, write_now};
+use super::{
+    fd::{read, write_now},
+    output::OutputState,
+};
+use crate::unsent::Unsent;
 
-/// Moves bytes until the source ends or the sink is closed.
-///
-/// Nothing is read that could not be written before, beyond one piece: a slow reader slows the writer, as a pipe would.
-pub async fn relay(source: &AsyncFd<OwnedFd>, sink: &AsyncFd<OwnedFd>) -> io::Result<()> {
-    loop {
-        let left = read(source, |bytes| step(sink, bytes)).await?;
-        match left? {
-            Step::Ended => return Ok(()),
-            Step::Written => {}
-            Step::Left(bytes) => write_all(sink, &bytes).await?,
+/// A source, a sink, and what is between them. It can be looked at between two steps.
+#[derive(Debug)]
+pub struct Relay {
+    source: Arc<AsyncFd<OwnedFd>>,
+    /// Empty once nobody can read there any more.
+    sink: Mutex<Option<Arc<AsyncFd<OwnedFd>>>>,
+    /// What was read and could not be written yet.
+    left: Mutex<Unsent>,
+}
+
+impl Relay {
+    /// Nothing has moved yet but what is `left` to be written.
+    pub fn new(source: Arc<AsyncFd<OwnedFd>>, sink: Option<Arc<AsyncFd<OwnedFd>>>, left: Vec<u8>) -> Self {
+        Self {
+            source,
+            sink: Mutex::new(sink),
+            left: Mutex::new(Unsent::new(left)),
         }
-        // A source that is never empty would keep the only thread for itself.
-        task::yield_now().await;
     }
-}
 
-enum Step {
-    Ended,
-    Written,
-    Left(Vec<u8>),
-}
-
-fn step(sink: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<Step> {
-    if bytes.is_empty() {
-        return Ok(Step::Ended);
+    /// Sink and rest, for another program.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<OutputState> {
+        Ok(OutputState::Relay {
+            sink: self.sink().map(|sink| packing.fd(&*sink)).transpose()?,
+            left: self.rest(),
+        })
     }
-    let written = write_now(sink.get_ref(), bytes)?;
-    let left = &bytes[written..];
-    Ok(if left.is_empty() {
-        Step::Written
-    } else {
-        Step::Left(left.into())
-    })
-}
 
-/// Relays output, then closes the sink. What nobody can read any more is read and dropped, so that the process goes on.
-pub async fn relay_all(source: Arc<AsyncFd<OwnedFd>>, sink: AsyncFd<OwnedFd>) {
-    match relay(&source, &sink).await {
-        Ok(()) => emptied(&sink).await,
-        Err(error) => {
+    /// Where the bytes come from.
+    pub fn source(&self) -> &AsyncFd<OwnedFd> {
+        &self.source
+    }
+
+    /// What was read and could not be written yet.
+    pub fn rest(&self) -> Bytes {
+        Bytes(self.left().left().to_vec())
+    }
+
+    /// Moves bytes until the source ends or the sink is closed.
+    ///
+    /// Nothing is read that could not be written before, beyond one piece: a slow reader slows the writer, as a pipe would.
+    pub async fn run(&self) -> io::Result<()> {
+        let Some(sink) = self.sink() else { return Ok(()) };
+        loop {
+            self.write_rest(&sink).await?;
+            let ended = read(&self.source, |bytes| self.pass_on(&sink, bytes)).await??;
+            if ended {
+                return Ok(());
+            }
+            // A source that is never empty would keep the only thread for itself.
+            task::yield_now().await;
+        }
+    }
+
+    /// The same with output, whose sink is closed then. What nobody can read any more is read and dropped, so that the process goes on.
+    pub async fn run_output(self: Arc<Self>) {
+        if let Err(error) = self.run().await {
             tracing::debug!(%error, "output has no reader any more");
-            drop(sink);
-            discard_all(source).await;
+            *self.sink.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
+        match self.sink() {
+            Some(sink) => emptied(&sink).await,
+            None => discard_all(self.source.clone()).await,
+        }
+    }
+
+    /// Writes what can be written at once and keeps the rest; `true` at the end.
+    fn pass_on(&self, sink: &AsyncFd<OwnedFd>, bytes: &[u8]) -> io::Result<bool> {
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        let written = write_now(sink.get_ref(), bytes)?;
+        if written < bytes.len() {
+            *self.left() = Unsent::new(bytes[written..].into());
+        }
+        Ok(false)
+    }
+
+    async fn write_rest(&self, sink: &AsyncFd<OwnedFd>) -> io::Result<()> {
+        while !self.left().is_empty() {
+            let mut ready = sink.writable().await?;
+            let written = ready.try_io(|fd| {
+                let mut left = self.left();
+                let length = rustix::io::write(fd.get_ref(), left.left())?;
+                left.advance(length);
+                Ok(())
+            });
+            match written {
+                Ok(Err(error)) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn sink(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
+        self.sink.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn left(&self) -> MutexGuard<'_, Unsent> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,6 +149,11 @@ pub mod tests {
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
     }
 
+    fn relay(source: OwnedFd, sink: OwnedFd) -> Arc<Relay> {
+        let watched = |fd| Arc::new(nonblocking(fd).unwrap());
+        Arc::new(Relay::new(watched(source), Some(watched(sink)), Vec::new()))
+    }
+
     #[tokio::test]
     async fn a_slow_reader_gets_every_byte() {
         let ((from_read, from_write), (to_read, to_write)) = (pipe(), pipe());
@@ -96,11 +168,7 @@ pub mod tests {
             std::io::Read::read_to_end(&mut std::fs::File::from(to_read), &mut bytes).unwrap();
             bytes
         });
-        relay_all(
-            Arc::new(nonblocking(from_read).unwrap()),
-            nonblocking(to_write).unwrap(),
-        )
-        .await;
+        relay(from_read, to_write).run_output().await;
         writer.join().unwrap();
         let bytes = reader.join().unwrap();
         assert_eq!(bytes.len(), total);
@@ -116,8 +184,8 @@ pub mod tests {
     async fn a_source_that_is_never_empty_leaves_others_their_turn() {
         let (from, to) = pipe();
         rustix::io::write(&to, b"round and round").unwrap();
-        let (source, sink) = (nonblocking(from).unwrap(), nonblocking(to).unwrap());
-        let relaying = tokio::spawn(async move { relay(&source, &sink).await });
+        let relay = relay(from, to);
+        let relaying = tokio::spawn(async move { relay.run().await });
         for _ in 0..10 {
             task::yield_now().await;
         }
@@ -133,8 +201,7 @@ pub mod tests {
         let both = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let (from_read, from_write) = pipe();
         std::io::Write::write_all(&mut std::fs::File::from(from_write), b"early").unwrap();
-        let sink = nonblocking(both.into()).unwrap();
-        let relaying = tokio::spawn(relay_all(Arc::new(nonblocking(from_read).unwrap()), sink));
+        let relaying = tokio::spawn(relay(from_read, both.into()).run_output());
         time::sleep(Duration::from_millis(100)).await;
         let reader = std::thread::spawn(move || std::fs::read(path).unwrap());
         relaying.await.unwrap();
@@ -148,11 +215,7 @@ pub mod tests {
         let writer = std::thread::spawn(move || {
             std::io::Write::write_all(&mut std::fs::File::from(from_write), &[0; 1 << 20]).unwrap();
         });
-        relay_all(
-            Arc::new(nonblocking(from_read).unwrap()),
-            nonblocking(to_write).unwrap(),
-        )
-        .await;
+        relay(from_read, to_write).run_output().await;
         writer.join().unwrap();
     }
 }

@@ -7,7 +7,11 @@ use tokio::{
     task::{self, AbortHandle},
 };
 
-use crate::{file::FileLog, queue::Queue, record::Record};
+use crate::{
+    file::FileLog,
+    queue::{Queue, UnderWay},
+    record::Record,
+};
 
 /// Records on their way. Dropped, they go no further.
 #[derive(Debug)]
@@ -43,6 +47,15 @@ impl Delivery {
         self.queue.close();
         // It never sends: an error is the end.
         let _ = self.ended.clone().changed().await;
+    }
+
+    /// Whether it can be broken off so that another goes on: `None`, not now; `Some(false)`, but a record would be sent again.
+    pub fn is_quiet(&self) -> Option<bool> {
+        match self.queue.under_way() {
+            UnderWay::Nothing => Some(true),
+            UnderWay::Repeatable => Some(false),
+            UnderWay::Unrepeatable => None,
+        }
     }
 
     /// Gives up what has not been taken.

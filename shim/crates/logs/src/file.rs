@@ -7,8 +7,10 @@ mod rotating;
 
 use std::{collections::BTreeMap, io, path::Path};
 
+use davit_luggage::{Packing, Unpacking};
+
 use self::{json::JsonFormat, local::LocalFormat, rotating::RotatingFile};
-use crate::{record::Record, rotation::Rotation};
+use crate::{record::Record, rotation::Rotation, state::FileState};
 
 /// A log file that is being written.
 #[derive(Debug)]
@@ -50,6 +52,23 @@ impl FileLog {
     pub fn open(path: &Path, rotation: Rotation, format: Format) -> io::Result<Self> {
         let file = RotatingFile::open(path, rotation)?;
         Ok(Self { file, format })
+    }
+
+    /// Goes on with a file that another program has written.
+    pub fn adopt(
+        path: &Path,
+        rotation: Rotation,
+        format: Format,
+        state: FileState,
+        unpacking: &mut Unpacking,
+    ) -> io::Result<Self> {
+        let file = RotatingFile::adopt(path, rotation, state, unpacking)?;
+        Ok(Self { file, format })
+    }
+
+    /// The open file, for another program.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<FileState> {
+        self.file.pack(packing)
     }
 
     /// Begins a batch; its records are written when it is finished.

@@ -16,6 +16,7 @@ mod record;
 mod remote;
 mod rotation;
 mod seldom;
+mod state;
 
 pub use delivery::Delivery;
 pub use error::LogError;
@@ -23,3 +24,4 @@ pub use lines::LONGEST_PIECE;
 pub use log::Log;
 pub use options::InvalidOption;
 pub use record::Source;
+pub use state::LogState;

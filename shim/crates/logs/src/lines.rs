@@ -1,8 +1,12 @@
 //! Cuts a stream of bytes into the pieces that become log records.
 
+use davit_luggage::Bytes;
 use jiff::Timestamp;
 
-use crate::record::{Partial, RandomId, Record, Source};
+use crate::{
+    record::{Partial, RandomId, Record, Source},
+    state::{LineState, id_of},
+};
 
 /// The longest piece in bytes, its newline included. A longer line becomes several records.
 pub const LONGEST_PIECE: usize = 16 << 10;
@@ -45,6 +49,19 @@ impl Lines {
         self.line(source).finish(now, emit);
     }
 
+    /// The unfinished lines, for a log that goes on elsewhere.
+    pub fn state(&self) -> [LineState; 2] {
+        [&self.stdout, &self.stderr].map(Line::state)
+    }
+
+    /// Goes on with unfinished lines.
+    pub fn from_state([stdout, stderr]: [LineState; 2]) -> Self {
+        Self {
+            stdout: Line::from_state(Source::Stdout, stdout),
+            stderr: Line::from_state(Source::Stderr, stderr),
+        }
+    }
+
     fn line(&mut self, source: Source) -> &mut Line {
         match source {
             Source::Stdout => &mut self.stdout,
@@ -60,6 +77,23 @@ impl Line {
             pending: Vec::new(),
             began: None,
             cut: None,
+        }
+    }
+
+    fn state(&self) -> LineState {
+        LineState {
+            pending: Bytes(self.pending.clone()),
+            began: self.began,
+            cut: self.cut.map(|(id, ordinal)| (Bytes(id.bytes().into()), ordinal)),
+        }
+    }
+
+    fn from_state(source: Source, state: LineState) -> Self {
+        Self {
+            source,
+            pending: state.pending.0,
+            began: state.began,
+            cut: state.cut.map(|(id, ordinal)| (id_of(&id), ordinal)),
         }
     }
 

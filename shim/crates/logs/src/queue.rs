@@ -11,6 +11,7 @@ use crate::{
     options::{InvalidOption, Options, Units, size},
     record::Record,
     seldom::Seldom,
+    state::RecordState,
 };
 
 /// What a record costs beside its line, roughly: an empty line costs memory, too.
@@ -76,6 +77,17 @@ impl Mode {
     }
 }
 
+/// What a queue's task is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnderWay {
+    /// It waits for records.
+    Nothing,
+    /// It delivers a record that is still in the queue.
+    Repeatable,
+    /// It delivers records that are in its hands alone.
+    Unrepeatable,
+}
+
 /// Records that wait. One side pushes, a task takes.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -91,8 +103,10 @@ struct State {
     bytes: usize,
     /// No more records come.
     closed: bool,
-    /// How many were taken last and are not known to be done.
+    /// How many were taken out last and are not known to be done.
     on_their_way: usize,
+    /// The first is being delivered.
+    is_shown: bool,
     dropping: Seldom,
 }
 
@@ -109,7 +123,7 @@ impl Queue {
     pub fn push(&self, record: Record<'_>) {
         let cost = cost(&record);
         let mut state = self.state();
-        let fits = state.bytes + cost <= self.mode.limit() || state.records.is_empty();
+        let fits = state.bytes + cost <= self.mode.limit() || state.bytes == 0;
         if !fits && self.mode != Mode::Blocking {
             return state.report_dropping();
         }
@@ -138,25 +152,21 @@ impl Queue {
         (!records.is_empty()).then_some(records)
     }
 
-    /// The oldest record, as soon as there is one; `None` at the end.
-    pub async fn next(&self) -> Option<Record<'static>> {
+    /// Shows the oldest record, as soon as there is one; `None` at the end. It stays in the queue until the next is asked for.
+    pub async fn show<T>(&self, look: impl FnOnce(&Record<'static>) -> T) -> Option<T> {
         self.come().await;
         let mut state = self.state();
-        let record = state.records.pop_front()?;
-        state.on_their_way = 1;
-        state.bytes -= cost(&record);
-        if state.records.is_empty() {
-            // Nothing is kept for a container that says nothing.
-            state.records = VecDeque::new();
-        }
+        let shown = look(state.records.front()?);
+        state.bytes -= state.records.front().map_or(0, cost);
+        state.is_shown = true;
         drop(state);
         self.changed.notify_waiters();
-        Some(record)
+        Some(shown)
     }
 
-    /// Returns when there is a record, or the end. What was taken before is done.
+    /// Returns when there is a record, or the end. What was taken or shown before is done.
     async fn come(&self) {
-        self.state().on_their_way = 0;
+        self.state().done();
         self.until(|state| !state.records.is_empty() || state.closed).await;
     }
 
@@ -164,7 +174,30 @@ impl Queue {
     pub fn give_up(&self) -> usize {
         let mut state = self.state();
         state.bytes = 0;
+        state.is_shown = false;
         std::mem::take(&mut state.records).len() + std::mem::take(&mut state.on_their_way)
+    }
+
+    /// What is under way: records on a thread that writes them, or one with its peer.
+    pub fn under_way(&self) -> UnderWay {
+        let state = self.state();
+        match (state.on_their_way, state.is_shown) {
+            (0, false) => UnderWay::Nothing,
+            (0, true) => UnderWay::Repeatable,
+            _ => UnderWay::Unrepeatable,
+        }
+    }
+
+    /// Puts what waited elsewhere before all else, whatever the limit.
+    pub fn refill(&self, records: Vec<RecordState>) {
+        let mut state = self.state();
+        state.records = records.into_iter().map(RecordState::into_record).collect();
+        state.bytes = state.records.iter().map(cost).sum();
+    }
+
+    /// All that waits, and what is with a peer.
+    pub fn waiting(&self) -> Vec<RecordState> {
+        self.state().records.iter().map(RecordState::of).collect()
     }
 
     /// No more records will come.
@@ -190,6 +223,17 @@ impl Queue {
 }
 
 impl State {
+    fn done(&mut self) {
+        self.on_their_way = 0;
+        if std::mem::take(&mut self.is_shown) {
+            self.records.pop_front();
+            if self.records.is_empty() {
+                // Nothing is kept for a container that says nothing.
+                self.records = VecDeque::new();
+            }
+        }
+    }
+
     fn report_dropping(&mut self) {
         if self.dropping.now() {
             tracing::warn!("log records are dropped: whoever takes them is slow, and the buffer is full");

@@ -70,6 +70,16 @@ impl RandomId {
         Self(bytes)
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The id of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The first bytes, for ids that are shorter.
     pub fn short(&self) -> [u8; 8] {
         let [a, b, c, d, e, f, g, h, ..] = self.0;

@@ -127,10 +127,15 @@ impl<D: Driver> Remote<D> {
 
     /// Sends the records of a queue to its end.
     pub async fn run(mut self, queue: Arc<Queue>) {
-        while let Some(record) = queue.next().await {
+        loop {
             let mut message = Vec::new();
-            self.driver.encode(&record, &mut message);
-            drop(record);
+            if queue
+                .show(|record| self.driver.encode(record, &mut message))
+                .await
+                .is_none()
+            {
+                return;
+            }
             if !message.is_empty() {
                 self.deliver(&message).await;
             }

@@ -1,16 +1,18 @@
 //! Input from attached clients on its way to the process.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 
+use davit_luggage::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::io::unix::AsyncFd;
 
 use super::Attach;
-use crate::stdio::fd::write_all;
+use crate::unsent::Unsent;
 
 /// Input that the process has not taken.
 #[derive(Debug)]
 pub struct PendingInput {
-    waiting: Vec<u8>,
+    waiting: Unsent,
     /// Bytes that were accepted from clients.
     received: u64,
     /// Bytes that the process's pipe has taken.
@@ -19,14 +21,43 @@ pub struct PendingInput {
     closed: bool,
 }
 
+/// Input on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PendingInputState {
+    waiting: Bytes,
+    received: u64,
+    taken: u64,
+    closed: bool,
+}
+
 impl PendingInput {
     /// Nothing yet; where the process has no attached stdin, nothing ever.
     pub fn new(open: bool) -> Self {
         Self {
-            waiting: Vec::new(),
+            waiting: Unsent::default(),
             received: 0,
             taken: 0,
             closed: !open,
+        }
+    }
+
+    /// The input, for another program of ours.
+    pub fn pack(&self) -> PendingInputState {
+        PendingInputState {
+            waiting: Bytes(self.waiting.left().to_vec()),
+            received: self.received,
+            taken: self.taken,
+            closed: self.closed,
+        }
+    }
+
+    /// The input of another program of ours.
+    pub fn unpack(state: PendingInputState) -> Self {
+        Self {
+            waiting: Unsent::new(state.waiting.0),
+            received: state.received,
+            taken: state.taken,
+            closed: state.closed,
         }
     }
 
@@ -42,7 +73,7 @@ impl PendingInput {
 
     /// How many bytes wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.left().len()
     }
 
     /// Accepts input. What was accepted before is dropped, and so is what lies behind a gap: its sender has lost count.
@@ -53,7 +84,7 @@ impl PendingInput {
         };
         let news = bytes.get(known as usize..).unwrap_or_default();
         if !self.closed {
-            self.waiting.extend_from_slice(news);
+            self.waiting.buffer().extend_from_slice(news);
         } else {
             self.taken += news.len() as u64;
         }
@@ -73,21 +104,44 @@ impl Attach {
         loop {
             self.until(|state| state.input.waiting() > 0 || state.input.closed)
                 .await;
-            let bytes = std::mem::take(&mut self.state().input.waiting);
-            if bytes.is_empty() {
+            if self.state().input.waiting() == 0 {
                 return;
             }
-            let written = write_all(&sink, &bytes).await;
-            let mut state = self.state();
-            state.input.taken += bytes.len() as u64;
-            if written.is_err() {
-                state.input.closed = true;
-                state.input.taken = state.input.received;
-                state.input.waiting = Vec::new();
+            let fed = match sink.writable().await {
+                Ok(mut ready) => ready.try_io(|fd| self.state().input.feed(fd.get_ref())),
+                Err(error) => Ok(Err(error)),
+            };
+            match fed {
+                Ok(Ok(())) => self.changed.notify_waiters(),
+                Ok(Err(_)) => {
+                    self.state().input.give_up();
+                    self.changed.notify_waiters();
+                }
+                Err(_would_block) => {}
             }
-            drop(state);
-            self.changed.notify_waiters();
         }
+    }
+}
+
+impl PendingInput {
+    /// Writes what can be written without waiting.
+    fn feed(&mut self, sink: &OwnedFd) -> io::Result<()> {
+        match rustix::io::write(sink, self.waiting.left()) {
+            Ok(length) => {
+                self.waiting.advance(length);
+                self.taken += length as u64;
+                Ok(())
+            }
+            Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The process takes nothing any more.
+    fn give_up(&mut self) {
+        self.closed = true;
+        self.taken = self.received;
+        self.waiting = Unsent::default();
     }
 }
 
@@ -103,7 +157,7 @@ mod tests {
         input.push(Some(0), b"ab");
         input.push(Some(9), b"z");
         input.push(None, b"e");
-        assert_eq!((input.waiting.as_slice(), input.received()), (&b"abcde"[..], 5));
+        assert_eq!((input.waiting.left(), input.received()), (&b"abcde"[..], 5));
     }
 
     #[test]

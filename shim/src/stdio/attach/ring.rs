@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
+use davit_luggage::Bytes;
 use davit_stdio::{MAX_PAYLOAD, Stream};
+use serde::{Deserialize, Serialize};
 
 /// Small pieces of one stream are joined up to this size, in bytes.
 const JOINED: usize = 16 << 10;
@@ -27,7 +29,37 @@ impl Piece {
     }
 }
 
+/// A ring on its way to another program of ours.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RingState {
+    start: u64,
+    /// Whether it is stderr, and the bytes.
+    pieces: Vec<(bool, Bytes)>,
+}
+
 impl Ring {
+    /// The pieces, for another program of ours.
+    pub fn pack(&self) -> RingState {
+        let piece = |piece: &Piece| (piece.stream == Stream::Stderr, Bytes(piece.bytes.clone()));
+        RingState {
+            start: self.start(),
+            pieces: self.pieces.iter().map(piece).collect(),
+        }
+    }
+
+    /// The ring of another program of ours.
+    pub fn unpack(state: RingState) -> Self {
+        let mut ring = Self {
+            pieces: VecDeque::new(),
+            end: state.start,
+        };
+        for (is_error, bytes) in state.pieces {
+            let stream = if is_error { Stream::Stderr } else { Stream::Stdout };
+            ring.push(stream, &bytes.0);
+        }
+        ring
+    }
+
     /// Offset of the oldest byte that is kept.
     pub fn start(&self) -> u64 {
         self.pieces.front().map_or(self.end, |piece| piece.offset)
@@ -95,6 +127,27 @@ mod tests {
         assert_eq!(all(&ring, 0), both(b"abcd"));
         assert_eq!(all(&ring, 3), both(b"d"));
         assert_eq!(all(&ring, 6), vec![]);
+    }
+
+    #[test]
+    fn a_ring_goes_on_where_another_has_ended() {
+        let mut ring = Ring::default();
+        for (stream, bytes) in [
+            (Stream::Stdout, &b"ab"[..]),
+            (Stream::Stderr, b"c"),
+            (Stream::Stdout, b"de"),
+        ] {
+            ring.push(stream, bytes);
+        }
+        ring.trim(2);
+        let mut other = Ring::unpack(ring.pack());
+        assert_eq!((other.start(), other.end()), (2, 5));
+        assert_eq!(all(&other, 2), all(&ring, 2));
+        other.push(Stream::Stderr, b"f");
+        assert_eq!(other.end(), 6);
+        ring.trim(ring.end());
+        let empty = Ring::unpack(ring.pack());
+        assert_eq!((empty.start(), empty.end()), (5, 5));
     }
 
     #[test]

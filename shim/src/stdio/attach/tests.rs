@@ -10,7 +10,7 @@ use tokio::{
 use super::*;
 use crate::stdio::{
     fd::{nonblocking, read},
-    record::Recorder,
+    record::{RecordPlace, Recorder},
 };
 
 struct Client {
@@ -184,7 +184,7 @@ async fn whoever_cannot_be_attached_to_leaves_no_log_and_whoever_cannot_log_leav
 async fn output_that_is_recorded_no_further_has_ended_with_its_last_line() {
     let rig = rig(false).await;
     rig.attach.output(Source::Stdout, b"no newline");
-    drop(Recorder::Attach(rig.attach.clone(), Source::Stdout));
+    drop(Recorder::new(RecordPlace::Attach(rig.attach.clone(), Source::Stdout)));
     rig.attach.process_ended();
     assert_eq!(fs::read_to_string(&rig.log).unwrap().lines().count(), 1);
     let mut client = Client::open(&rig.socket, None).await;

@@ -47,6 +47,11 @@ impl Compression {
             .map(|thread| Self { thread, given_up })
     }
 
+    /// Whether it is done, well or not.
+    pub fn has_ended(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Gives up what is not done; from now on the file may be moved.
     pub fn end(self) {
         self.given_up.store(true, Ordering::Relaxed);

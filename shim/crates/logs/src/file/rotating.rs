@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use davit_luggage::{Packing, Unpacking};
 use jiff::Timestamp;
 use rustix::{fs::OFlags, io::Errno};
 
 use super::compress::Compression;
-use crate::rotation::Rotation;
+use crate::{rotation::Rotation, state::FileState};
 
 /// The current file of a log.
 #[derive(Debug)]
@@ -40,6 +41,36 @@ impl RotatingFile {
             // What is in it may have to be compressed before anything is added.
             last_time: Timestamp::try_from(metadata.modified()?).unwrap_or_default(),
             compression: None,
+        })
+    }
+
+    /// Goes on with a file that another program has written.
+    pub fn adopt(path: &Path, rotation: Rotation, state: FileState, unpacking: &mut Unpacking) -> io::Result<Self> {
+        let file = File::from(unpacking.fd(state.file)?);
+        let rotated = numbered(path, 1);
+        let begin_again = state.compressing && exists(&rotated)?;
+        Ok(Self {
+            path: path.into(),
+            rotation,
+            length: file.metadata()?.len(),
+            file,
+            last_time: state.last_time,
+            compression: begin_again
+                .then(|| Compression::start(rotated, state.last_time))
+                .flatten(),
+        })
+    }
+
+    /// The open file, for another program.
+    pub fn pack(&self, packing: &mut Packing) -> io::Result<FileState> {
+        let compressing = self
+            .compression
+            .as_ref()
+            .is_some_and(|compression| !compression.has_ended());
+        Ok(FileState {
+            file: packing.fd(&self.file)?,
+            last_time: self.last_time,
+            compressing,
         })
     }
 

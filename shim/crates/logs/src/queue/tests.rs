@@ -95,11 +95,11 @@ async fn in_blocking_mode_nothing_is_dropped_and_the_writer_waits_until_there_is
 async fn what_is_given_up_counts_with_what_was_taken_and_may_not_have_arrived() {
     let queue = Queue::new(Mode::Blocking);
     ["a", "b", "c"].iter().for_each(|text| queue.push(record(text)));
-    queue.next().await;
-    queue.next().await;
+    queue.show(|_| ()).await;
+    queue.show(|_| ()).await;
     assert_eq!((queue.give_up(), queue.give_up()), (2, 0));
     queue.push(record("d"));
     texts(&queue).await;
     queue.close();
-    assert_eq!((queue.next().await, queue.give_up()), (None, 0));
+    assert_eq!((queue.show(|_| ()).await, queue.give_up()), (None, 0));
 }
