@@ -5,8 +5,8 @@
 //! two awaits happens at once, and several arguments in the modules below rest on that.
 //!
 //! The modules in reading order: the command line and its three actions ([`arguments`], [`bootstrap`], [`start`], [`cleanup`],
-//! [`info`]), the serving process ([`serve`], [`service`]), containers and their processes ([`container`], [`process`]), and what
-//! they rest on ([`reaper`], [`oci`], [`stdio`], [`rootfs`], [`cgroup`], [`events`]).
+//! [`info`]), the serving process ([`serve`], [`service`]), containers and their processes ([`container`], [`process`]), the
+//! sandbox they may be part of ([`sandbox`]), and what they rest on ([`reaper`], [`oci`], [`stdio`], [`rootfs`], [`cgroup`], [`events`]).
 
 pub mod arguments;
 pub mod bootstrap;
@@ -23,6 +23,7 @@ pub mod oci;
 pub mod process;
 pub mod reaper;
 pub mod rootfs;
+pub mod sandbox;
 pub mod serve;
 pub mod service;
 mod shim_cgroup;

@@ -82,6 +82,7 @@ async fn serve(identity: &Identity, listener: UnixListener, socket: PathBuf) -> 
     let sending = outbox.clone();
     tokio::spawn(async move { sending.run().await });
     let host = Host {
+        id: identity.id.clone(),
         namespace: identity.namespace.to_string(),
         sockets: socket.parent().unwrap_or(Path::new("/")).to_owned(),
         reaper,
@@ -111,7 +112,7 @@ async fn serve(identity: &Identity, listener: UnixListener, socket: PathBuf) -> 
     Ok(())
 }
 
-/// Returns on SIGTERM or SIGINT, but not while a container lives: whoever stops the manager must not stop the containers.
+/// Returns on SIGTERM or SIGINT, but not while a container or a sandbox lives: whoever stops the manager must not stop the containers.
 async fn terminated(tasks: &Tasks) {
     let both = (
         signal(SignalKind::terminate()),

@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,6 +35,7 @@ use crate::{
     error::TaskError,
     process::Status,
     rootfs::Mount,
+    sandbox::SandboxSlot,
     stdio::StdioRequest,
 };
 
@@ -42,6 +46,10 @@ pub struct Tasks {
     table: Mutex<Table>,
     /// Told when a creation has come to its end, well or not.
     settled: Notify,
+    /// The sandbox that the containers are part of, where there is one.
+    pub sandbox: SandboxSlot,
+    /// Whether a manager has asked for the end while there were containers of the group beside the one it spoke of.
+    is_leaving: AtomicBool,
     /// Told when a manager has asked for the end and no container is left.
     pub shutdown: Notify,
 }
@@ -57,6 +65,10 @@ struct Table {
 /// that does not answer within five seconds as one that holds a container.
 const CREATION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long an answer may take to be read. containerd takes a connection that closes for an error, even if the answer has come
+/// before.
+const ANSWER: Duration = Duration::from_millis(100);
+
 impl Tasks {
     /// No containers yet.
     pub fn new(host: Arc<Host>) -> Self {
@@ -64,12 +76,18 @@ impl Tasks {
             host,
             table: Mutex::default(),
             settled: Notify::new(),
+            sandbox: SandboxSlot::default(),
+            is_leaving: AtomicBool::new(false),
             shutdown: Notify::new(),
         }
     }
 
-    /// Whether any container is here or on its way.
+    /// Whether nothing keeps this shim: no container that is here or on its way, and no sandbox.
     pub fn is_empty(&self) -> bool {
+        self.has_no_containers() && !self.sandbox.keeps_shim()
+    }
+
+    fn has_no_containers(&self) -> bool {
         let table = self.table();
         table.containers.is_empty() && table.reserved.is_empty()
     }
@@ -79,7 +97,7 @@ impl Tasks {
     /// A creation outlives the manager that asked for it. The next one asks for the container's state, and takes a shim without a
     /// container down. The create is read before that question, since its bytes were there before the question's
     /// connection was.
-    async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
+    pub(super) async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
         let deadline = time::Instant::now() + CREATION_PATIENCE;
         loop {
             // Before the look: it is told of every end from now on.
@@ -99,27 +117,80 @@ impl Tasks {
         }
     }
 
+    /// All containers that are here.
+    pub(super) fn containers(&self) -> Vec<Arc<Container>> {
+        self.table().containers.values().cloned().collect()
+    }
+
     /// The manager wants no shim for this container any more: an empty one ends, and a creation is given up. Other containers of
-    /// the group keep the shim alive.
+    /// the group keep the shim alive. So does a sandbox, but for a manager that speaks of the sandbox itself: that one knows of none.
     pub(super) fn shut_down(&self, id: &str) {
-        if self.is_empty() {
+        if self.is_left_by(id) {
             self.shutdown.notify_one();
         } else if let Some(giving_up) = self.table().reserved.get(id) {
             tracing::info!(id, "the creation is given up");
             giving_up.send_replace(true);
+        } else if id == self.host.id.as_str() {
+            // Whoever takes the rest of the group for part of a sandbox does not ask again for them.
+            self.is_leaving.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
-        let request = create_request(request)?;
-        let reservation = self.reserve(&request.id)?;
-        let container = Container::create(request, self.host.clone(), reservation.given_up.clone()).await?;
-        let pid = container.init.pid();
-        reservation.fill(container);
+    /// Whether nothing is here but what has this id.
+    fn is_left_by(&self, id: &str) -> bool {
+        let sandbox = self.sandbox.held();
+        self.has_no_containers() && sandbox.is_none_or(|sandbox| sandbox.id.as_str() == id)
+    }
+
+    /// Ends the shim where that was asked for already, and nothing keeps it any more.
+    fn leave_if_last(self: &Arc<Self>) {
+        let is_due = |tasks: &Self| tasks.is_leaving.load(Ordering::Relaxed) && tasks.is_left_by(&tasks.host.id);
+        if is_due(self) {
+            self.end_soon_if(is_due);
+        }
+    }
+
+    /// Ends the shim if that is due then: what has brought it about is still to be answered.
+    pub(super) fn end_soon_if(self: &Arc<Self>, is_due: fn(&Self) -> bool) {
+        let tasks = self.clone();
+        tokio::spawn(async move {
+            time::sleep(ANSWER).await;
+            if is_due(&tasks) {
+                tasks.shutdown.notify_one();
+            }
+        });
+    }
+
+    /// Gives up whatever creation is under way.
+    pub(super) fn give_up_creations(&self) {
+        for giving_up in self.table().reserved.values() {
+            giving_up.send_replace(true);
+        }
+    }
+
+    pub(super) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
+        let container = self.add(create_request(request)?).await?;
         Ok(CreateTaskResponse {
-            pid,
+            pid: container.init.pid(),
             ..Default::default()
         })
+    }
+
+    /// Creates a container.
+    pub(super) async fn add(self: &Arc<Self>, request: CreateRequest) -> Result<Arc<Container>, TaskError> {
+        if self.sandbox.is_closed() {
+            return Err(TaskError::State("the sandbox has ended".into()));
+        }
+        let reservation = self.reserve(&request.id)?;
+        let made = Container::create(request, self.host.clone(), reservation.given_up.clone()).await;
+        match &made {
+            Ok(container) => reservation.fill(container.clone()),
+            Err(_) => {
+                drop(reservation);
+                self.leave_if_last();
+            }
+        }
+        made
     }
 
     fn reserve(&self, id: &ContainerId) -> Result<Reservation<'_>, TaskError> {
@@ -148,17 +219,21 @@ impl Tasks {
         })
     }
 
-    pub(super) async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
+    pub(super) async fn delete(self: &Arc<Self>, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
         let container = self.container(&request.id).await?;
         let deleted = match exec_id(&request.exec_id)? {
             Some(exec) => container.delete_exec(&exec).await?,
-            None => {
-                let deleted = container.delete().await?;
-                self.table().containers.remove(&container.id);
-                deleted
-            }
+            None => self.remove(&container).await?,
         };
         Ok(delete_response(deleted))
+    }
+
+    /// Deletes a container that has ended.
+    pub(super) async fn remove(self: &Arc<Self>, container: &Container) -> Result<Deleted, TaskError> {
+        let deleted = container.delete().await?;
+        self.table().containers.remove(&container.id);
+        self.leave_if_last();
+        Ok(deleted)
     }
 
     pub(super) async fn exec(&self, request: ExecProcessRequest) -> Result<Empty, TaskError> {
