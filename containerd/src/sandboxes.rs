@@ -79,6 +79,21 @@ impl Sandboxes {
         self.database.read(|view| find(view, namespace, id))
     }
 
+    /// The sandbox that a container names, if there is a record of it; containers of before there were any name one all the same.
+    pub fn known(&self, namespace: &Namespace, id: &str) -> Result<Option<ContainerId>, SandboxError> {
+        let Ok(id) = id.parse::<ContainerId>() else {
+            return Ok(None);
+        };
+        match self.get(namespace, &id) {
+            Ok(_) => Ok(Some(id)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::warn!(%namespace, sandbox = %id, "no record of the sandbox of a container");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The records that pass the filters, by id.
     pub fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<(String, SandboxRecord)>, SandboxError> {
         let mut records = self.database.read(|view| view.list(&SANDBOXES, namespace))?;

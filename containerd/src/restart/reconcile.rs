@@ -19,6 +19,7 @@ use crate::{
     containers::{ContainerError, Containers, updated},
     daemon::Daemon,
     events::EventBus,
+    sandboxes::Sandboxes,
     services::blocking,
 };
 
@@ -138,6 +139,7 @@ impl ReconcileError {
 pub(super) struct Reconciler {
     database: Arc<Database>,
     containers: Containers,
+    sandboxes: Sandboxes,
     overlay: Overlay,
     tasks: Arc<Tasks>,
     events: EventBus,
@@ -149,6 +151,7 @@ impl Reconciler {
         Self {
             database: daemon.database.clone(),
             containers: Containers::new(daemon.database.clone()),
+            sandboxes: Sandboxes::new(daemon.database.clone()),
             overlay: daemon.storage.snapshots.clone(),
             tasks: daemon.tasks.clone(),
             events: daemon.events.clone(),
@@ -370,8 +373,8 @@ impl Reconciler {
     }
 
     async fn task(&self, key: &Key, record: ContainerRecord) -> Result<CreateTask, AnewError> {
-        let (overlay, key) = (self.overlay.clone(), key.clone());
-        blocking(move || anew::task(&overlay, &key, record)).await
+        let (overlay, sandboxes, key) = (self.overlay.clone(), self.sandboxes.clone(), key.clone());
+        blocking(move || anew::task(&overlay, &sandboxes, &key, record)).await
     }
 
     /// Makes room for a new task. One that somebody else has made meanwhile is not touched.

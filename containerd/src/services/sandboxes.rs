@@ -1,4 +1,4 @@
-//! `containerd.services.sandbox.v1.Store`.
+//! `containerd.services.sandbox.v1`: the records of sandboxes, and [their controller](controller()).
 
 use std::time::SystemTime;
 
@@ -16,7 +16,10 @@ use crate::{
     sandboxes::{SandboxError, Sandboxes},
 };
 
+mod controller;
 mod convert;
+
+pub use controller::controller;
 
 struct Service {
     sandboxes: Sandboxes,

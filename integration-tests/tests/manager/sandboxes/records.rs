@@ -13,7 +13,7 @@ use davit_integration_tests::{Containerd, Manager, Run, Scratch};
 use prost_types::Any;
 use tonic::{Code, Status};
 
-use super::channel;
+use super::super::channel;
 
 fn sandbox(id: &str, runtime: &str, label: &str) -> Sandbox {
     Sandbox {
