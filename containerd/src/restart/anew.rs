@@ -9,7 +9,8 @@ use serde::Deserialize;
 use super::{Key, labels};
 use crate::{
     containers::task::{mount, recorded},
-    sandboxes::{SandboxError, Sandboxes},
+    kept::RecordError,
+    sandboxes::Sandboxes,
 };
 
 /// Why a record is no ground for a task.
@@ -20,7 +21,7 @@ pub(super) enum AnewError {
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
     #[error(transparent)]
-    Sandbox(#[from] SandboxError),
+    Sandbox(#[from] RecordError),
     #[error("specification of the container: {0}")]
     Spec(serde_json::Error),
 }

@@ -16,9 +16,10 @@ use super::{
     unfinished::{Unfinished, UnfinishedError},
 };
 use crate::{
-    containers::{ContainerError, Containers, updated},
+    containers::{Containers, updated},
     daemon::Daemon,
     events::EventBus,
+    kept::RecordError,
     sandboxes::Sandboxes,
     services::blocking,
 };
@@ -105,7 +106,7 @@ impl Scan {
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
-    Container(#[from] ContainerError),
+    Container(#[from] RecordError),
     #[error(transparent)]
     Task(#[from] TaskError),
     #[error(transparent)]
@@ -178,7 +179,7 @@ impl Reconciler {
         looks.fold(Scan::default(), async |scan, look| scan.with(look)).await
     }
 
-    async fn looked_after(&self) -> Result<Vec<(Key, ContainerRecord)>, ContainerError> {
+    async fn looked_after(&self) -> Result<Vec<(Key, ContainerRecord)>, RecordError> {
         let (database, containers) = (self.database.clone(), self.containers.clone());
         blocking(move || {
             let mut found = Vec::new();
@@ -349,7 +350,7 @@ impl Reconciler {
         }
     }
 
-    async fn record(&self, key: &Key) -> Result<ContainerRecord, ContainerError> {
+    async fn record(&self, key: &Key) -> Result<ContainerRecord, RecordError> {
         let (containers, key) = (self.containers.clone(), key.clone());
         blocking(move || containers.get(&key.namespace, key.id.as_str())).await
     }

@@ -27,7 +27,8 @@ use super::convert;
 use crate::{
     daemon::Daemon,
     events::EventBus,
-    sandboxes::{SandboxError, Sandboxes},
+    kept::RecordError,
+    sandboxes::Sandboxes,
     services::{blocking, limited, namespace, status},
 };
 
@@ -94,7 +95,7 @@ impl Service {
     }
 
     /// What is recorded of a sandbox, as what is to be made.
-    async fn recorded(&self, namespace: &Namespace, id: &ContainerId) -> Result<CreateSandbox, SandboxError> {
+    async fn recorded(&self, namespace: &Namespace, id: &ContainerId) -> Result<CreateSandbox, RecordError> {
         let (sandboxes, of, asked) = (self.sandboxes.clone(), namespace.clone(), id.clone());
         let record = blocking(move || sandboxes.get(&of, &asked)).await?;
         Ok(convert::to_make(namespace.clone(), id.clone(), record))
