@@ -101,6 +101,11 @@ impl Service {
         Ok(convert::to_make(namespace.clone(), id.clone(), record))
     }
 
+    async fn is_recorded(&self, namespace: &Namespace, id: &str) -> bool {
+        let (sandboxes, namespace, id) = (self.sandboxes.clone(), namespace.clone(), id.to_owned());
+        blocking(move || sandboxes.get(&namespace, &id)).await.is_ok()
+    }
+
     async fn make(&self, sandbox: CreateSandbox) -> Result<(), Status> {
         let (namespace, id) = (sandbox.namespace.clone(), sandbox.id.clone());
         self.tasks.create_sandbox(sandbox).await.map_err(failed)?;
@@ -229,6 +234,7 @@ impl Api for Service {
         Ok(Response::new(convert::status(found, endpoint)))
     }
 
+    /// One that is recorded and has died is shut down; containerd's clients keep the record of one that is not found.
     async fn shutdown(
         &self,
         request: Request<ControllerShutdownRequest>,
@@ -236,8 +242,11 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let request = request.into_inner();
         self.check(&namespace, request.sandboxer).await?;
-        let ended = self.tasks.shut_down_sandbox(&namespace, &request.sandbox_id).await;
-        ended.map_err(|error| status(error.kind(), format!("failed to shutdown sandbox: {error}")))?;
+        let id = &request.sandbox_id;
+        match self.tasks.shut_down_sandbox(&namespace, id).await {
+            Err(TaskError::NoSandbox(_)) if self.is_recorded(&namespace, id).await => {}
+            ended => ended.map_err(|error| status(error.kind(), format!("failed to shutdown sandbox: {error}")))?,
+        }
         Ok(Response::new(ControllerShutdownResponse {}))
     }
 

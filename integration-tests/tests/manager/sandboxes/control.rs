@@ -1,6 +1,10 @@
 //! The controller: a sandbox is made, started, asked for, stopped and removed.
 
-use std::{fs, time::Duration};
+use std::{
+    fs::{self, File},
+    process::Stdio,
+    time::Duration,
+};
 
 use davit_containerd_api::{
     services::sandbox::v1::{
@@ -297,7 +301,19 @@ fn ctr_runs_and_removes_a_sandbox_here() {
         (rig.world.status(&id).as_str(), rig.world.status(&own).as_str()),
         ("", "RUNNING")
     );
-    rig.world.ctr(&["sandboxes", "rm", &id, &own]).ok();
+    // One that has died can be removed, too.
+    let died = rig.world.id("died");
+    fs::write(&file, rig.spec(&died, "sleep 1000").to_string()).expect("the folder is ours");
+    let before = rig.shims();
+    assert_eq!(run(&died).ok(), died);
+    let shim = rig
+        .shims()
+        .into_iter()
+        .find(|shim| !before.contains(shim))
+        .expect("its shim");
+    kill(Pid::from_raw(shim as i32), Signal::SIGKILL).expect("it runs");
+    wait::until_true("its task is gone", 10, || rig.world.status(&died).is_empty());
+    rig.world.ctr(&["sandboxes", "rm", &id, &own, &died]).ok();
     assert_eq!(rig.world.ctr(&["sandboxes", "list"]).ok().lines().count(), 1);
     rig.no_shim_is_left();
 
@@ -429,6 +445,39 @@ async fn what_a_sandbox_cannot_have_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(controller.status(&id).await.expect("status").state, "SANDBOX_READY");
     controller.shutdown(&id).await.expect("shutdown");
     rig.no_shim_is_left();
+}
+
+/// What the shim makes of it after the manager's death is given up by the next, and can be asked for anew.
+#[test]
+fn a_sandbox_whose_manager_is_killed_while_it_is_made_leaves_nothing() {
+    let mut rig = Rig::new(Kind::Ours);
+    let id = rig.world.id("s");
+    let file = rig.world.scratch.join("pod.json").display().to_string();
+    fs::write(&file, rig.spec(&id, "sleep 1000").to_string()).expect("the folder is ours");
+    let mut run = rig.world.scratch.ctr(&rig.world.socket);
+    run.args(["sandboxes", "run"])
+        .args(rig.world.with_slow_creation())
+        .args([&file, &id]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = run.spawn().expect("ctr starts");
+    wait::until_true("the runtime is called", 20, || rig.world.scratch.join("began").exists());
+    rig.kill();
+    running.wait().expect("ctr is a child");
+
+    rig.start();
+
+    rig.no_shim_is_left();
+    let bundles = rig
+        .world
+        .scratch
+        .join("cstate/io.containerd.sandbox.controller.v1.shim/default");
+    wait::until_true("its bundle is removed", 10, || {
+        fs::read_dir(&bundles).into_iter().flatten().count() == 0
+    });
+    assert!(!fs::exists(format!("/run/davit/runc/default/{id}")).expect("it can be looked for"));
+    File::create(rig.world.scratch.join("go")).expect("the scratch is ours");
+    rig.world.ctr(&["sandboxes", "rm", &id]).ok();
+    assert_eq!(rig.world.ctr(&["sandboxes", "list"]).ok().lines().count(), 1);
 }
 
 /// containerd leaves such a shim running.
