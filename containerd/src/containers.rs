@@ -1,52 +1,19 @@
 //! Container records: what a client asked for. Nothing here knows whether anything runs.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 use davit_containerd_api::events::ContainerUpdate;
 use davit_metadata::{
-    CONTAINERS, ContainerRecord, Database, Records, StoreError, check_labels,
-    filter::{Fields, Filters, label, non_empty},
+    Bucket, CONTAINERS, ContainerRecord, check_labels,
+    filter::{label, non_empty},
 };
-use davit_vocabulary::{ContainerId, ErrorKind, InvalidIdentifier, Namespace};
+
+use crate::kept::{Change, Kept, Kind, RecordError};
 
 pub(crate) mod task;
 
-/// Why a record cannot be read or written. The words are containerd's, since its clients read them.
-#[derive(Debug, thiserror::Error)]
-pub enum ContainerError {
-    /// No such container.
-    #[error("container {id:?} in namespace {:?}: not found", namespace.as_str())]
-    NotFound {
-        /// The container.
-        id: String,
-        /// The namespace looked in.
-        namespace: Namespace,
-    },
-    /// A container of this id exists.
-    #[error("container {:?}: already exists", .0.as_str())]
-    Exists(ContainerId),
-    /// The id is none.
-    #[error("create container failed validation: container.ID: {0}: invalid argument")]
-    Id(#[from] InvalidIdentifier),
-    /// The record lacks something, or has what it must not.
-    #[error("{0}: invalid argument")]
-    Invalid(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl ContainerError {
-    /// The kind of this error.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Exists(_) => ErrorKind::AlreadyExists,
-            Self::Id(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
-            Self::Store(error) => error.kind(),
-        }
-    }
-}
+/// The records of all namespaces.
+pub type Containers = Kept<ContainerRecord>;
 
 /// The event of a record's change.
 pub(crate) fn updated(id: String, record: &ContainerRecord) -> ContainerUpdate {
@@ -58,106 +25,36 @@ pub(crate) fn updated(id: String, record: &ContainerRecord) -> ContainerUpdate {
     }
 }
 
-/// A container as filters see it.
-struct Filtered<'a>(&'a str, &'a ContainerRecord);
+impl Kind for ContainerRecord {
+    const BUCKET: Bucket<Self> = CONTAINERS;
+    const NAME: &'static str = "container";
+    const REFUSED: &'static str = "create container failed validation: container.ID";
 
-impl Fields for Filtered<'_> {
-    fn field(&self, path: &[String]) -> Option<std::borrow::Cow<'_, str>> {
-        let Self(id, record) = self;
+    fn field(&self, path: &[String]) -> Option<Cow<'_, str>> {
         let (first, rest) = path.split_first()?;
         match (first.as_str(), rest) {
-            ("id", _) => non_empty(id),
-            ("image", _) => non_empty(&record.image),
-            ("runtime", [name, ..]) if name == "name" => non_empty(&record.runtime.name),
-            ("labels", rest) => label(&record.labels, rest),
+            ("image", _) => non_empty(&self.image),
+            ("runtime", [name, ..]) if name == "name" => non_empty(&self.runtime.name),
+            ("labels", rest) => label(&self.labels, rest),
             _ => None,
         }
     }
-}
 
-/// The records of all namespaces. Every call blocks on the disk.
-#[derive(Clone)]
-pub struct Containers {
-    database: Arc<Database>,
-}
-
-impl Containers {
-    /// The records in this store.
-    pub fn new(database: Arc<Database>) -> Self {
-        Self { database }
+    fn check(&mut self, change: Change) -> Result<(), RecordError> {
+        let what = match change {
+            Change::Create => "create container failed validation",
+            Change::Update => "update failed validation",
+        };
+        validate(self).map_err(|error| in_words(what, error))
     }
 
-    /// One record.
-    pub fn get(&self, namespace: &Namespace, id: &str) -> Result<ContainerRecord, ContainerError> {
-        self.database.read(|view| find(view, namespace, id))
-    }
-
-    /// The records that pass the filters, by id.
-    pub fn list(
-        &self,
-        namespace: &Namespace,
-        filters: &Filters,
-    ) -> Result<Vec<(String, ContainerRecord)>, ContainerError> {
-        let mut records = self.database.read(|view| view.list(&CONTAINERS, namespace))?;
-        records.retain(|(id, record)| filters.matches(&Filtered(id, record)));
-        Ok(records)
-    }
-
-    /// Stores a new record.
-    pub fn create(
-        &self,
-        namespace: &Namespace,
-        id: &str,
-        mut record: ContainerRecord,
-    ) -> Result<ContainerRecord, ContainerError> {
-        let id: ContainerId = id.parse()?;
-        validate(&mut record).map_err(|error| in_words("create container failed validation", error))?;
-        self.database.write(|writer| {
-            if writer.get(&CONTAINERS, namespace, &id)?.is_some() {
-                return Err(ContainerError::Exists(id));
-            }
-            writer.put(&CONTAINERS, namespace, &id, &record)?;
-            Ok(record)
-        })
-    }
-
-    /// Changes a record by `change`, all or nothing.
-    pub fn update<E: From<ContainerError> + From<StoreError>>(
-        &self,
-        namespace: &Namespace,
-        id: &str,
-        change: impl FnOnce(&mut ContainerRecord) -> Result<(), E>,
-    ) -> Result<ContainerRecord, E> {
-        self.database.write(|writer| {
-            let mut record = find(writer, namespace, id)?;
-            change(&mut record)?;
-            validate(&mut record).map_err(|error| in_words("update failed validation", error))?;
-            record.updated_at = SystemTime::now();
-            writer.put(&CONTAINERS, namespace, id, &record)?;
-            Ok(record)
-        })
-    }
-
-    /// Removes a record.
-    pub fn delete(&self, namespace: &Namespace, id: &str) -> Result<(), ContainerError> {
-        self.database.write(|writer| {
-            find(writer, namespace, id)?;
-            writer.delete(&CONTAINERS, namespace, id)?;
-            Ok(())
-        })
+    fn changed_at(&mut self, now: SystemTime) {
+        self.updated_at = now;
     }
 }
 
-fn find(view: &impl Records, namespace: &Namespace, id: &str) -> Result<ContainerRecord, ContainerError> {
-    view.get(&CONTAINERS, namespace, id)?
-        .ok_or_else(|| ContainerError::NotFound {
-            id: id.chars().take(200).collect(),
-            namespace: namespace.clone(),
-        })
-}
-
-fn validate(record: &mut ContainerRecord) -> Result<(), ContainerError> {
-    let invalid = |text: &str| Err(ContainerError::Invalid(text.into()));
+fn validate(record: &mut ContainerRecord) -> Result<(), RecordError> {
+    let invalid = |text: &str| Err(RecordError::Invalid(text.into()));
     record.labels.retain(|_, value| !value.is_empty());
     check_labels(&record.labels)?;
     if record.extensions.contains_key("") {
@@ -175,16 +72,17 @@ fn validate(record: &mut ContainerRecord) -> Result<(), ContainerError> {
     Ok(())
 }
 
-fn in_words(what: &str, error: ContainerError) -> ContainerError {
+fn in_words(what: &str, error: RecordError) -> RecordError {
     match error {
-        ContainerError::Invalid(text) => ContainerError::Invalid(format!("{what}: {text}")),
+        RecordError::Invalid(text) => RecordError::Invalid(format!("{what}: {text}")),
         error => error,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use davit_metadata::{AnyRecord, RuntimeRecord};
+    use davit_metadata::{AnyRecord, Database, RuntimeRecord, filter::Filters};
+    use davit_vocabulary::{ErrorKind, Namespace};
 
     use super::*;
 

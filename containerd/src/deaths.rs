@@ -1,4 +1,5 @@
-//! A dead shim cannot tell the end of its task, and one that is taken down may not have: it is told in its stead.
+//! A dead shim cannot tell the end of its task, and one that is taken down may not have: it is told in its stead. The end of a
+//! sandbox is not a shim's to tell.
 //!
 //! An end that the shim has told after all is known by what it says, and is not told again.
 
@@ -6,10 +7,11 @@ use std::time::Duration;
 
 use davit_containerd_api::{
     any,
-    events::{TaskDelete, TaskExit},
+    events::{SandboxExit, TaskDelete, TaskExit},
     types::Envelope,
 };
-use davit_tasks::Death;
+use davit_tasks::{Death, Role};
+use prost_types::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{events::stamped, recorder::Recorder};
@@ -26,8 +28,7 @@ pub(crate) async fn tell(mut died: UnboundedReceiver<Death>, recorder: Recorder)
 }
 
 async fn tell_one(death: Death, recorder: Recorder) {
-    let [exited, deleted] = events_of(&death);
-    for envelope in [exited, deleted] {
+    for envelope in events_of(&death) {
         record(&recorder, envelope).await;
     }
     // Whoever waits for it may have gone.
@@ -44,14 +45,36 @@ async fn record(recorder: &Recorder, envelope: Envelope) {
     }
 }
 
-fn events_of(death: &Death) -> [Envelope; 2] {
+/// A sandbox whose shim has died and which had a process ends as a task does, too.
+fn events_of(death: &Death) -> Vec<Envelope> {
+    match death.role {
+        Role::Task => task_ended(death).into(),
+        Role::Sandbox if death.exit.pid == 0 => vec![sandbox_ended(death)],
+        Role::Sandbox => task_ended(death).into_iter().chain([sandbox_ended(death)]).collect(),
+    }
+}
+
+fn sandbox_ended(death: &Death) -> Envelope {
+    let exited = SandboxExit {
+        sandbox_id: death.id.to_string(),
+        exit_status: death.exit.status,
+        exited_at: time(death),
+    };
+    stamped(&death.namespace, "/sandboxes/exit", Some(any::pack(&exited)))
+}
+
+fn time(death: &Death) -> Option<Timestamp> {
+    death.exit.at.as_ref().map(|at| Timestamp {
+        seconds: at.seconds,
+        nanos: at.nanos,
+    })
+}
+
+fn task_ended(death: &Death) -> [Envelope; 2] {
     let Death {
         namespace, id, exit, ..
     } = death;
-    let at = exit.at.as_ref().map(|at| prost_types::Timestamp {
-        seconds: at.seconds,
-        nanos: at.nanos,
-    });
+    let at = time(death);
     let exited = TaskExit {
         container_id: id.to_string(),
         id: id.to_string(),
@@ -89,6 +112,7 @@ mod tests {
         Death {
             namespace: "n".parse().unwrap(),
             id: "c".parse().unwrap(),
+            role: Role::Task,
             exit: Exit {
                 pid: 7,
                 status: 137,

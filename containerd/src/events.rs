@@ -96,7 +96,7 @@ impl EventBus {
         let envelope = Arc::new(envelope);
         let mut kept = self.kept();
         if let Some(kept) = kept.as_mut()
-            && is_of_task(&envelope.topic)
+            && is_kept(&envelope.topic)
             && kept.events.len() < CAPACITY
         {
             kept.events.push(envelope.clone());
@@ -178,9 +178,9 @@ pub fn stamped(namespace: &Namespace, topic: &str, event: Option<Any>) -> Envelo
     }
 }
 
-/// Whether events of this topic tell of tasks.
-pub fn is_of_task(topic: &str) -> bool {
-    topic.starts_with("/tasks/")
+/// Whether events of this topic are journalled, and kept for who comes back: those that tell of tasks, and of the end of a sandbox.
+pub fn is_kept(topic: &str) -> bool {
+    topic.starts_with("/tasks/") || topic == "/sandboxes/exit"
 }
 
 /// Checks an event that another process has stamped.

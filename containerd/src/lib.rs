@@ -6,7 +6,7 @@
 //!
 //! In reading order: [`arguments`] and [`config`] (what the daemon is told), [`server`] (sockets and the list of services),
 //! [`daemon`] (what the services share), [`services`] (one file a gRPC service, each converting at its edge), [`containers`]
-//! and [`sandboxes`] (their records), [`checkpoints`] (tasks in the content store), [`events`] (the bus between all of
+//! and [`sandboxes`] (their records, each [`kept`] in the same way), [`checkpoints`] (tasks in the content store), [`events`] (the bus between all of
 //! them), [`recorder`] (the way of task events onto it, through the journal), [`resume`] (a subscription that goes on from a
 //! cursor), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which shims that cannot do so
 //! publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`] (what keeps tasks running without a client).
@@ -20,6 +20,7 @@ mod deaths;
 pub mod events;
 mod fail_point;
 pub mod forward;
+pub mod kept;
 pub mod logging;
 pub mod oci_hook;
 pub mod oneself;

@@ -1,6 +1,6 @@
 //! The way of task events: into the journal, and from there onto the bus.
 //!
-//! What tells of tasks is on disk before it is acknowledged and before any subscriber sees it, so that a subscriber that was
+//! What tells of tasks, and of the ends of sandboxes, is on disk before it is acknowledged and before any subscriber sees it, so that a subscriber that was
 //! away can ask for it. All other events are live only.
 //!
 //! A shim sends an event again when its acknowledgement is lost. It is then known by its identity, journalled once, and
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use davit_containerd_api::{
     any,
-    events::{TaskDelete, TaskExit},
+    events::{SandboxExit, TaskDelete, TaskExit},
     types::Envelope,
 };
 use davit_journal::{Entry, Journal, JournalError, Limits};
@@ -20,7 +20,7 @@ use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    events::{EventBus, is_of_task},
+    events::{EventBus, is_kept},
     fail_point,
 };
 
@@ -50,14 +50,14 @@ impl Recorder {
         Ok(Self { bus, journal })
     }
 
-    /// Passes on an event that is stamped, and returns once it is published; that of a task is journalled by then.
+    /// Passes on an event that is stamped, and returns once it is published; that of a task, or a sandbox's end, is journalled by then.
     pub async fn forward(&self, envelope: Envelope) -> Result<(), JournalError> {
         // A number is given here alone.
         let envelope = Envelope {
             sequence: 0,
             ..envelope
         };
-        if !is_of_task(&envelope.topic) {
+        if !is_kept(&envelope.topic) {
             self.bus.forward(envelope);
             return Ok(());
         }
@@ -110,12 +110,10 @@ fn identity(envelope: &Envelope) -> u128 {
 /// When the end was that this event tells, if it tells one.
 fn end(envelope: &Envelope) -> Option<Timestamp> {
     let event = envelope.event.as_ref()?;
-    let exit = any::unpack::<TaskExit>(event).and_then(Result::ok);
-    let delete = || any::unpack::<TaskDelete>(event).and_then(Result::ok);
-    let at = match exit {
-        Some(exit) => exit.exited_at,
-        None => delete()?.exited_at,
-    };
+    let exit = || Some(any::unpack::<TaskExit>(event)?.ok()?.exited_at);
+    let delete = || Some(any::unpack::<TaskDelete>(event)?.ok()?.exited_at);
+    let sandbox = || Some(any::unpack::<SandboxExit>(event)?.ok()?.exited_at);
+    let at = exit().or_else(delete).or_else(sandbox)?;
     // The zero time of Go, long before 1970, stands for no time at all.
     at.filter(|at| at.seconds >= 0)
 }

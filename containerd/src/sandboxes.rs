@@ -1,158 +1,71 @@
 //! Sandbox records: what a client told of groups of containers. Nothing here knows whether anything of them runs.
 
-use std::{borrow::Cow, sync::Arc, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
-use davit_metadata::{
-    Database, Records, SANDBOXES, SandboxRecord, StoreError, check_labels,
-    filter::{Fields, Filters, label, non_empty},
-};
-use davit_vocabulary::{ContainerId, ErrorKind, InvalidIdentifier, Namespace};
+use davit_metadata::{Bucket, SANDBOXES, SandboxRecord, check_labels, filter::label};
+use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
+
+use crate::kept::{Change, Kept, Kind, RecordError};
 
 /// What an update changes where it names nothing.
 const ALL_FIELDS: [&str; 4] = ["labels", "extensions", "spec", "runtime"];
 
-/// Why a record cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// No such sandbox.
-    #[error("sandbox {id:?} in namespace {:?}: not found", namespace.as_str())]
-    NotFound {
-        /// The sandbox.
-        id: String,
-        /// The namespace looked in.
-        namespace: Namespace,
-    },
-    /// A sandbox of this id exists.
-    #[error("sandbox {:?}: already exists", .0.as_str())]
-    Exists(ContainerId),
-    /// The id is none.
-    #[error("failed to validate sandbox: invalid sandbox ID: {0}: invalid argument")]
-    Id(#[from] InvalidIdentifier),
-    /// What was asked for cannot be.
-    #[error("{0}: invalid argument")]
-    Invalid(String),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
+/// The records of all namespaces.
+pub type Sandboxes = Kept<SandboxRecord>;
 
-impl SandboxError {
-    /// The kind of this error.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Exists(_) => ErrorKind::AlreadyExists,
-            Self::Id(_) | Self::Invalid(_) => ErrorKind::InvalidArgument,
-            Self::Store(error) => error.kind(),
-        }
-    }
-}
+impl Kind for SandboxRecord {
+    const BUCKET: Bucket<Self> = SANDBOXES;
+    const NAME: &'static str = "sandbox";
+    const REFUSED: &'static str = "failed to validate sandbox: invalid sandbox ID";
 
-/// A sandbox as filters see it.
-struct Filtered<'a>(&'a str, &'a SandboxRecord);
-
-impl Fields for Filtered<'_> {
     fn field(&self, path: &[String]) -> Option<Cow<'_, str>> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
-            "id" => non_empty(self.0),
-            "labels" => label(&self.1.labels, rest),
+            "labels" => label(&self.labels, rest),
             _ => None,
+        }
+    }
+
+    fn check(&mut self, _: Change) -> Result<(), RecordError> {
+        Ok(check_labels(&self.labels)?)
+    }
+
+    fn changed_at(&mut self, now: SystemTime) {
+        self.updated_at = now;
+    }
+}
+
+impl Sandboxes {
+    /// The sandbox that a container names, if there is a record of it; containers of before there were any name one all the same.
+    pub fn known(&self, namespace: &Namespace, id: &str) -> Result<Option<ContainerId>, RecordError> {
+        let Ok(id) = id.parse::<ContainerId>() else {
+            return Ok(None);
+        };
+        match self.get(namespace, &id) {
+            Ok(_) => Ok(Some(id)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                tracing::warn!(%namespace, sandbox = %id, "no record of the sandbox of a container");
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 }
 
-/// The records of all namespaces. Every call blocks on the disk.
-#[derive(Clone)]
-pub struct Sandboxes {
-    database: Arc<Database>,
-}
-
-impl Sandboxes {
-    /// The records in this store.
-    pub fn new(database: Arc<Database>) -> Self {
-        Self { database }
-    }
-
-    /// One record.
-    pub fn get(&self, namespace: &Namespace, id: &str) -> Result<SandboxRecord, SandboxError> {
-        self.database.read(|view| find(view, namespace, id))
-    }
-
-    /// The records that pass the filters, by id.
-    pub fn list(&self, namespace: &Namespace, filters: &Filters) -> Result<Vec<(String, SandboxRecord)>, SandboxError> {
-        let mut records = self.database.read(|view| view.list(&SANDBOXES, namespace))?;
-        records.retain(|(id, record)| filters.matches(&Filtered(id, record)));
-        Ok(records)
-    }
-
-    /// Stores a new record.
-    pub fn create(
-        &self,
-        namespace: &Namespace,
-        id: &str,
-        record: SandboxRecord,
-    ) -> Result<SandboxRecord, SandboxError> {
-        let id: ContainerId = id.parse()?;
-        check_labels(&record.labels)?;
-        self.database.write(|writer| {
-            if writer.get(&SANDBOXES, namespace, &id)?.is_some() {
-                return Err(SandboxError::Exists(id));
-            }
-            writer.put(&SANDBOXES, namespace, &id, &record)?;
-            Ok(record)
-        })
-    }
-
-    /// Changes the fields of a record that `paths` name, or all that can change; all of it or nothing.
-    pub fn update(
-        &self,
-        namespace: &Namespace,
-        id: &str,
-        given: &SandboxRecord,
-        paths: &[String],
-    ) -> Result<SandboxRecord, SandboxError> {
-        self.database.write(|writer| {
-            let mut record = find(writer, namespace, id)?;
-            apply(&mut record, given, id, paths)?;
-            check_labels(&record.labels)?;
-            record.updated_at = SystemTime::now();
-            writer.put(&SANDBOXES, namespace, id, &record)?;
-            Ok(record)
-        })
-    }
-
-    /// Removes a record.
-    pub fn delete(&self, namespace: &Namespace, id: &str) -> Result<(), SandboxError> {
-        self.database.write(|writer| {
-            find(writer, namespace, id)?;
-            writer.delete(&SANDBOXES, namespace, id)?;
-            Ok(())
-        })
-    }
-}
-
-fn find(view: &impl Records, namespace: &Namespace, id: &str) -> Result<SandboxRecord, SandboxError> {
-    view.get(&SANDBOXES, namespace, id)?
-        .ok_or_else(|| SandboxError::NotFound {
-            id: id.chars().take(200).collect(),
-            namespace: namespace.clone(),
-        })
-}
-
-fn apply(record: &mut SandboxRecord, given: &SandboxRecord, id: &str, paths: &[String]) -> Result<(), SandboxError> {
+/// Changes the fields of a record that `paths` name, or all that can change.
+pub fn apply(record: &mut SandboxRecord, given: &SandboxRecord, id: &str, paths: &[String]) -> Result<(), RecordError> {
     if !paths.is_empty() {
         return paths.iter().try_for_each(|path| apply_path(record, given, id, path));
     }
     if record.runtime.name != given.runtime.name {
-        return Err(SandboxError::Invalid("sandbox.Runtime.Name field is immutable".into()));
+        return Err(RecordError::Invalid("sandbox.Runtime.Name field is immutable".into()));
     }
     ALL_FIELDS
         .iter()
         .try_for_each(|path| apply_path(record, given, id, path))
 }
 
-fn apply_path(record: &mut SandboxRecord, given: &SandboxRecord, id: &str, path: &str) -> Result<(), SandboxError> {
+fn apply_path(record: &mut SandboxRecord, given: &SandboxRecord, id: &str, path: &str) -> Result<(), RecordError> {
     match (path, path.split_once('.')) {
         ("labels", _) => record.labels.clone_from(&given.labels),
         ("extensions", _) => record.extensions.clone_from(&given.extensions),
@@ -168,7 +81,7 @@ fn apply_path(record: &mut SandboxRecord, given: &SandboxRecord, id: &str, path:
         }
         _ => {
             let text = format!("cannot update {path:?} field on sandbox {id:?}");
-            return Err(SandboxError::Invalid(text));
+            return Err(RecordError::Invalid(text));
         }
     }
     Ok(())

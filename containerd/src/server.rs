@@ -133,6 +133,7 @@ fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
         .add_service(services::namespaces::service(daemon))
         .add_service(services::containers::service(daemon))
         .add_service(services::sandboxes::store(daemon))
+        .add_service(services::sandboxes::controller(daemon))
         .add_service(services::content::service(&daemon.storage))
         .add_service(services::snapshots::service(&daemon.storage))
         .add_service(services::diff::service(&daemon.storage))

@@ -32,6 +32,15 @@ const GROUPS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "sandbox",
+        &[
+            "proto/runtime/sandbox/v1/sandbox.proto",
+            "../containerd-api/proto/types/metrics.proto",
+            "../containerd-api/proto/types/mount.proto",
+            "../containerd-api/proto/types/platform.proto",
+        ],
+    ),
+    (
         "forward",
         &[
             "proto/services/ttrpc/events/v1/events.proto",

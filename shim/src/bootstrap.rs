@@ -13,12 +13,18 @@ use serde::Serialize;
 
 use crate::arguments::Identity;
 
-/// The task API version that `start` answers with.
+/// The version that `start` answers with where it is understood: with it a manager does not execute the shim for the containers
+/// of a sandbox that it knows.
 ///
-/// Both services are there, but 3 would also promise the sandbox service and streamed stdio, which this shim does not have.
-const VERSION: i32 = 2;
+/// It is understood wherever protobuf is, and by whoever makes a bundle for a sandbox. Who reads JSON may be containerd 1.7, which
+/// refuses it; for that the two generations of the task service are as good as each other, and grouping is the shim's.
+const VERSION: i32 = 3;
+const OLD_VERSION: i32 = 2;
 
 const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
+
+/// What containerd's clients give for a sandbox without options.
+const EMPTY_TYPE: &str = "google.protobuf.Empty";
 
 /// How `start` must answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,12 +102,12 @@ impl Bootstrap {
     }
 
     /// The answer for stdout.
-    pub fn reply(&self, address: &str) -> Vec<u8> {
+    pub fn reply(&self, address: &str, is_of_sandbox: bool) -> Vec<u8> {
         match self.generation {
             Generation::Address => address.into(),
             Generation::Json => {
                 let reply = JsonReply {
-                    version: VERSION,
+                    version: if is_of_sandbox { VERSION } else { OLD_VERSION },
                     address,
                     protocol: "ttrpc",
                 };
@@ -136,7 +142,11 @@ fn parameters(input: &[u8], identity: &Identity) -> Option<BootstrapParams> {
 }
 
 fn is_options(any: &Any) -> bool {
-    any.type_url.rsplit('/').next() == Some(OPTIONS_TYPE)
+    is_a(any, OPTIONS_TYPE)
+}
+
+fn is_a(any: &Any, kind: &str) -> bool {
+    any.type_url.rsplit('/').next() == Some(kind)
 }
 
 /// The options in an `Any` as bytes; `None` where there are no bytes.
@@ -147,7 +157,7 @@ pub fn read_options(input: &[u8]) -> Result<Option<Options>, BootstrapError> {
 
 /// The options in an `Any`; `None` where it is empty.
 pub fn options_of(any: &Any) -> Result<Option<Options>, BootstrapError> {
-    if any.type_url.is_empty() && any.value.is_empty() {
+    if any.value.is_empty() && (any.type_url.is_empty() || is_a(any, EMPTY_TYPE)) {
         return Ok(None);
     }
     if !is_options(any) {
@@ -202,10 +212,10 @@ mod tests {
         let bootstrap = Bootstrap::read(&params.write_to_bytes().unwrap(), &identity(), true).unwrap();
         assert_eq!(bootstrap.socket_dir.as_deref(), Some("/run/s"));
         assert_eq!(bootstrap.options.as_ref().unwrap().binary_name, "crun");
-        let reply = BootstrapResult::parse_from_bytes(&bootstrap.reply("unix:///s")).unwrap();
+        let reply = BootstrapResult::parse_from_bytes(&bootstrap.reply("unix:///s", false)).unwrap();
         assert_eq!(
             (reply.version, reply.address.as_str(), reply.protocol.as_str()),
-            (2, "unix:///s", "ttrpc")
+            (3, "unix:///s", "ttrpc")
         );
     }
 
@@ -215,10 +225,22 @@ mod tests {
         let json = Bootstrap::read(&bytes, &identity(), true).unwrap();
         assert_eq!(json.options.as_ref().unwrap().root, "/r");
         let expected = br#"{"version":2,"address":"unix:///s","protocol":"ttrpc"}"#;
-        assert_eq!(json.reply("unix:///s"), expected);
+        assert_eq!(json.reply("unix:///s", false), expected);
+        let of_sandbox = br#"{"version":3,"address":"unix:///s","protocol":"ttrpc"}"#;
+        assert_eq!(json.reply("unix:///s", true), of_sandbox);
         let bare = Bootstrap::read(b"", &identity(), false).unwrap();
         assert!(bare.options.is_none());
-        assert_eq!(bare.reply("unix:///s"), b"unix:///s");
+        assert_eq!(bare.reply("unix:///s", false), b"unix:///s");
+    }
+
+    #[test]
+    fn the_empty_options_of_a_sandbox_are_none() {
+        let empty = Any {
+            type_url: "google.protobuf.Empty".into(),
+            ..Default::default()
+        };
+        assert_eq!(options_of(&empty).unwrap(), None);
+        assert_eq!(read_options(&empty.write_to_bytes().unwrap()).unwrap(), None);
     }
 
     #[test]

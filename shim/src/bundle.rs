@@ -17,6 +17,9 @@ pub struct Bundle {
     path: PathBuf,
 }
 
+/// The folder, two above a sandbox's bundle, by which containerd and ours tell bundles of sandboxes from those of tasks.
+const OF_SANDBOXES: &str = "io.containerd.sandbox.controller.v1.shim";
+
 /// What `delete` must know of a container whose shim has died.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StoredOptions {
@@ -51,6 +54,12 @@ impl Bundle {
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether this is the bundle of a sandbox, and so need not have a configuration.
+    pub fn is_of_sandbox(&self) -> bool {
+        let above = self.path.ancestors().nth(2).and_then(Path::file_name);
+        above.is_some_and(|name| name == OF_SANDBOXES)
     }
 
     /// Where the root file system is mounted.
@@ -102,10 +111,31 @@ impl Bundle {
         }
     }
 
+    /// Whether the specification of a sandbox describes a process. There need be no specification.
+    pub fn has_process(&self) -> io::Result<bool> {
+        match self.spec() {
+            Ok(spec) => Ok(spec
+                .process
+                .is_some_and(|process| !process.args.unwrap_or_default().is_empty())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The path of the network namespace that the specification joins, if it joins one.
+    pub fn network_namespace(&self) -> io::Result<Option<String>> {
+        let namespaces = self.spec()?.linux.map(|linux| linux.namespaces).unwrap_or_default();
+        let network = namespaces.into_iter().find(|namespace| namespace.kind == "network");
+        Ok(network.and_then(|namespace| namespace.path))
+    }
+
+    fn spec(&self) -> io::Result<Spec> {
+        Ok(serde_json::from_slice(&fs::read(self.path.join("config.json"))?)?)
+    }
+
     /// Whether the container has a pid namespace of its own, so that the end of init ends all its processes.
     pub fn has_own_pids(&self) -> io::Result<bool> {
-        let spec: Spec = serde_json::from_slice(&fs::read(self.path.join("config.json"))?)?;
-        let namespaces = spec.linux.map(|linux| linux.namespaces).unwrap_or_default();
+        let namespaces = self.spec()?.linux.map(|linux| linux.namespaces).unwrap_or_default();
         let is_own =
             |namespace: &Namespace| namespace.kind == "pid" && namespace.path.as_deref().unwrap_or_default().is_empty();
         Ok(namespaces.iter().any(is_own))
@@ -114,7 +144,13 @@ impl Bundle {
 
 #[derive(Deserialize)]
 struct Spec {
+    process: Option<ProcessSpec>,
     linux: Option<Linux>,
+}
+
+#[derive(Deserialize)]
+struct ProcessSpec {
+    args: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -164,6 +200,24 @@ mod tests {
         ));
         assert!(!check(r#"{"linux":{}}"#));
         assert!(!check("{}"));
+    }
+
+    #[test]
+    fn a_sandbox_has_a_process_where_its_specification_says_what_to_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = Bundle::new(dir.path());
+        assert!(!bundle.has_process().unwrap(), "without a specification");
+        for (config, expected) in [
+            (r#"{"ociVersion":"1.0.2"}"#, false),
+            (r#"{"process":{"cwd":"/","args":null}}"#, false),
+            (r#"{"process":{"args":[]}}"#, false),
+            (r#"{"process":{"args":["/pause"]}}"#, true),
+        ] {
+            fs::write(dir.path().join("config.json"), config).unwrap();
+            assert_eq!(bundle.has_process().unwrap(), expected, "{config}");
+        }
+        fs::write(dir.path().join("config.json"), "{").unwrap();
+        bundle.has_process().unwrap_err();
     }
 
     #[test]

@@ -47,6 +47,8 @@ use crate::{
 /// What all containers of a shim share.
 #[derive(Debug)]
 pub struct Host {
+    /// The container, or the sandbox, that this shim was started for. The others of a group joined it.
+    pub id: ContainerId,
     /// The namespace of all its containers.
     pub namespace: String,
     /// A folder for console sockets.

@@ -14,6 +14,9 @@ pub enum TaskError {
     /// No container of this id in this shim.
     #[error("container {0} not found: not found")]
     NoContainer(String),
+    /// No sandbox of this id in this shim.
+    #[error("sandbox {0} not found: not found")]
+    NoSandbox(String),
     /// No exec of this id in the container.
     #[error("process does not exist {0}: not found")]
     NoProcess(String),
@@ -74,7 +77,7 @@ impl TaskError {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoContainer(_) | Self::NoProcess(_) | Self::Finished => ErrorKind::NotFound,
+            Self::NoContainer(_) | Self::NoSandbox(_) | Self::NoProcess(_) | Self::Finished => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::Identifier(_) | Self::Invalid(_) | Self::Options(_) => ErrorKind::InvalidArgument,
             Self::Stdio(StdioError::Uri(_) | StdioError::Unsupported { .. } | StdioError::Log(LogError::Option(_))) => {

@@ -5,8 +5,9 @@
 //! two awaits happens at once, and several arguments in the modules below rest on that.
 //!
 //! The modules in reading order: the command line and its three actions ([`arguments`], [`bootstrap`], [`start`], [`cleanup`],
-//! [`info`], [`upgrade`]), the serving process ([`serve`], [`shim`], [`server`], [`service`], [`handover`]), containers and their processes ([`container`], [`process`]), and what
-//! they rest on ([`reaper`], [`oci`], [`stdio`], [`rootfs`], [`cgroup`], [`events`]).
+//! [`info`], [`upgrade`]), the serving process ([`serve`], [`shim`], [`server`], [`service`], [`handover`]), containers and their
+//! processes ([`container`], [`process`]), the sandbox they may be part of ([`sandbox`]), and what they rest on ([`reaper`], [`oci`],
+//! [`stdio`], [`rootfs`], [`cgroup`], [`events`]).
 
 pub mod arguments;
 pub mod bootstrap;
@@ -24,6 +25,7 @@ pub mod oci;
 pub mod process;
 pub mod reaper;
 pub mod rootfs;
+pub mod sandbox;
 pub mod serve;
 pub mod server;
 pub mod service;

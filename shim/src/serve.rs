@@ -170,7 +170,7 @@ impl Signals {
     }
 }
 
-/// Returns on SIGTERM or SIGINT, but not while a container lives: whoever stops the manager must not stop the containers.
+/// Returns on SIGTERM or SIGINT, but not while a container or a sandbox lives: whoever stops the manager must not stop the containers.
 async fn terminated(signals: Signals, tasks: &Tasks) {
     let Signals([Some(mut term), Some(mut interrupt), Some(mut hangup)]) = signals else {
         return future::pending().await;

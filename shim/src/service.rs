@@ -1,7 +1,8 @@
-//! The services on the wire: tasks, in both their generations, and the upgrade.
+//! The services on the wire: tasks, in both their generations, the sandbox, and the upgrade.
 //!
 //! Whatever changes a container runs to its end even if its caller goes away; [`crate::server`] sees to that.
 
+mod sandboxes;
 mod tasks;
 mod upgrade;
 
@@ -9,6 +10,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use davit_shim_api::{
+    sandbox::{
+        sandbox::*,
+        sandbox_ttrpc::{self, Sandbox},
+    },
     task_v3::{
         shim::*,
         shim_ttrpc::{self, Task},
@@ -20,7 +25,8 @@ use ttrpc::r#async::{Service, TtrpcContext};
 
 use self::upgrade::UpgradeService;
 pub use self::{
-    tasks::Tasks,
+    sandboxes::Sandboxes,
+    tasks::{Tasks, TasksState},
     upgrade::{Asked, Upgrader},
 };
 
@@ -41,6 +47,8 @@ pub fn services(tasks: &Arc<Tasks>, upgrader: &Arc<Upgrader>) -> HashMap<String,
     };
     let mut services = upgrade_ttrpc::create_upgrade(Arc::new(UpgradeService(upgrader.clone())));
     services.extend([under(V2), under(V3)]);
+    let sandboxes = SandboxService(Arc::new(Sandboxes::new(tasks.clone())));
+    services.extend(sandbox_ttrpc::create_sandbox(Arc::new(sandboxes)));
     services
 }
 
@@ -115,5 +123,66 @@ impl Task for TaskService {
     async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> ttrpc::Result<Empty> {
         self.0.shut_down(&request.id);
         Ok(Empty::new())
+    }
+}
+
+struct SandboxService(Arc<Sandboxes>);
+
+#[async_trait]
+impl Sandbox for SandboxService {
+    async fn create_sandbox(
+        &self,
+        _: &TtrpcContext,
+        request: CreateSandboxRequest,
+    ) -> ttrpc::Result<CreateSandboxResponse> {
+        Ok(self.0.create(request).await?)
+    }
+
+    async fn start_sandbox(
+        &self,
+        _: &TtrpcContext,
+        request: StartSandboxRequest,
+    ) -> ttrpc::Result<StartSandboxResponse> {
+        Ok(self.0.start(request).await?)
+    }
+
+    async fn stop_sandbox(&self, _: &TtrpcContext, request: StopSandboxRequest) -> ttrpc::Result<StopSandboxResponse> {
+        Ok(self.0.stop(request).await?)
+    }
+
+    async fn shutdown_sandbox(
+        &self,
+        _: &TtrpcContext,
+        request: ShutdownSandboxRequest,
+    ) -> ttrpc::Result<ShutdownSandboxResponse> {
+        Ok(self.0.shut_down(request).await?)
+    }
+
+    async fn wait_sandbox(&self, _: &TtrpcContext, request: WaitSandboxRequest) -> ttrpc::Result<WaitSandboxResponse> {
+        Ok(self.0.wait(request).await?)
+    }
+
+    async fn sandbox_status(
+        &self,
+        _: &TtrpcContext,
+        request: SandboxStatusRequest,
+    ) -> ttrpc::Result<SandboxStatusResponse> {
+        Ok(self.0.status(&request)?)
+    }
+
+    async fn ping_sandbox(&self, _: &TtrpcContext, request: PingRequest) -> ttrpc::Result<PingResponse> {
+        Ok(self.0.ping(&request)?)
+    }
+
+    async fn platform(&self, _: &TtrpcContext, request: PlatformRequest) -> ttrpc::Result<PlatformResponse> {
+        Ok(self.0.platform(&request)?)
+    }
+
+    async fn sandbox_metrics(
+        &self,
+        _: &TtrpcContext,
+        request: SandboxMetricsRequest,
+    ) -> ttrpc::Result<SandboxMetricsResponse> {
+        Ok(self.0.metrics(&request).await?)
     }
 }

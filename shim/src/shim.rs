@@ -78,7 +78,7 @@ impl Shim {
             server: self.server.pack(packing)?,
             events: self.host.outbox.pack(),
             ending: ending.map(|(pid, left)| (pid, milliseconds(left))).collect(),
-            containers: self.tasks.pack(packing)?,
+            tasks: self.tasks.pack(packing)?,
         })
     }
 
@@ -95,7 +95,7 @@ impl Shim {
         let parts = Parts::new(&identity, &socket, Upgrader::after(state.program, outcome));
         parts.host.outbox.refill(state.events)?;
         parts.host.reaper.go_on_ending(state.ending);
-        parts.tasks.take_over(state.containers, unpacking).await?;
+        parts.tasks.take_over(state.tasks, unpacking).await?;
         let shim = Self {
             server: Server::unpack(state.server, unpacking, services(&parts.tasks, &parts.upgrader))?,
             identity,
@@ -137,6 +137,7 @@ struct Parts {
 impl Parts {
     fn new(identity: &Identity, socket: &Path, upgrader: Upgrader) -> Self {
         let host = Arc::new(Host {
+            id: identity.id.clone(),
             namespace: identity.namespace.to_string(),
             sockets: socket.parent().unwrap_or(Path::new("/")).to_owned(),
             reaper: Arc::new(Reaper::default()),

@@ -11,7 +11,7 @@ use std::{
         fd::OwnedFd,
         unix::process::{CommandExt, parent_id},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -20,6 +20,7 @@ use serde::Deserialize;
 use crate::{
     arguments::{Beginning, Identity},
     bootstrap::{Bootstrap, BootstrapError},
+    bundle::Bundle,
     shim_cgroup,
     socket::{self, Claim},
 };
@@ -65,8 +66,15 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
         .read_to_end(&mut input)
         .map_err(failed("cannot read stdin"))?;
     let bootstrap = Bootstrap::read(&input, identity, env::var_os("MAX_SHIM_VERSION").is_some())?;
+    let bundle = Bundle::new(env::current_dir().map_err(failed("cannot find the bundle"))?);
+    if let Some(options) = &bootstrap.options {
+        // A sandbox with a process of its own is made with them, and whoever cleans up needs them at once.
+        bundle
+            .store_options(options)
+            .map_err(failed("cannot keep the runtime's options"))?;
+    }
     let dir = bootstrap.socket_dir.as_deref().unwrap_or(socket::DEFAULT_DIR);
-    let group = group_of(identity)?;
+    let group = group_of(identity, &bundle)?;
     let path = socket::path(
         Path::new(dir),
         &bootstrap.grpc_address,
@@ -84,7 +92,7 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
         }
     }
     fs::write(socket::NOTE, path.as_os_str().as_encoded_bytes()).map_err(failed("cannot note the socket"))?;
-    let reply = bootstrap.reply(&format!("unix://{}", path.display()));
+    let reply = bootstrap.reply(&format!("unix://{}", path.display()), bundle.is_of_sandbox());
     io::stdout()
         .write_all(&reply)
         .map_err(failed("cannot write the address"))
@@ -122,9 +130,14 @@ struct Annotated {
     annotations: Option<HashMap<String, String>>,
 }
 
-fn group_of(identity: &Identity) -> Result<String, StartError> {
-    let config = PathBuf::from("config.json");
-    let text = fs::read(&config).map_err(failed("cannot read config.json in the bundle"))?;
+fn group_of(identity: &Identity, bundle: &Bundle) -> Result<String, StartError> {
+    let text = match fs::read("config.json") {
+        // A sandbox is the first of its group.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && bundle.is_of_sandbox() => {
+            return Ok(identity.id.as_str().to_owned());
+        }
+        text => text.map_err(failed("cannot read config.json in the bundle"))?,
+    };
     let spec: Annotated = serde_json::from_slice(&text).map_err(StartError::Spec)?;
     let mut annotations = spec.annotations.unwrap_or_default();
     let group = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.remove(*name));

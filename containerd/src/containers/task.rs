@@ -18,6 +18,7 @@ pub(crate) fn recorded(namespace: Namespace, id: ContainerId, record: ContainerR
         rootfs: Vec::new(),
         stdio: Stdio::default(),
         checkpoint: None,
+        sandbox: None,
     }
 }
 

@@ -3,11 +3,15 @@
 use davit_metadata::{ContainerRecord, Scope};
 use davit_shim_api::task_v3::mount::Mount;
 use davit_snapshots::{NAME, Overlay, SnapshotError};
-use davit_tasks::{CreateTask, Stdio};
+use davit_tasks::{CreateTask, Sandboxed, Stdio};
 use serde::Deserialize;
 
 use super::{Key, labels};
-use crate::containers::task::{mount, recorded};
+use crate::{
+    containers::task::{mount, recorded},
+    kept::RecordError,
+    sandboxes::Sandboxes,
+};
 
 /// Why a record is no ground for a task.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +20,8 @@ pub(super) enum AnewError {
     Snapshotter(String),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Sandbox(#[from] RecordError),
     #[error("specification of the container: {0}")]
     Spec(serde_json::Error),
 }
@@ -40,14 +46,21 @@ struct Linux {
 }
 
 /// The task of this record. Blocks on the disk.
-pub(super) fn task(overlay: &Overlay, key: &Key, record: ContainerRecord) -> Result<CreateTask, AnewError> {
+pub(super) fn task(
+    overlay: &Overlay,
+    sandboxes: &Sandboxes,
+    key: &Key,
+    record: ContainerRecord,
+) -> Result<CreateTask, AnewError> {
     let json = record.spec.as_ref().map_or(&[][..], |spec| &spec.value.0);
     let spec: Spec = serde_json::from_slice(json).map_err(AnewError::Spec)?;
     let rootfs = mounts(overlay, key, &record, &spec)?;
     let stdio = stdio(&spec, labels::log_uri(&record.labels));
+    let sandbox = sandboxes.known(&key.namespace, &record.sandbox)?;
     Ok(CreateTask {
         rootfs,
         stdio,
+        sandbox: sandbox.map(|id| Sandboxed { id, address: None }),
         ..recorded(key.namespace.clone(), key.id.clone(), record)
     })
 }

@@ -16,9 +16,11 @@ use super::{
     unfinished::{Unfinished, UnfinishedError},
 };
 use crate::{
-    containers::{ContainerError, Containers, updated},
+    containers::{Containers, updated},
     daemon::Daemon,
     events::EventBus,
+    kept::RecordError,
+    sandboxes::Sandboxes,
     services::blocking,
 };
 
@@ -104,7 +106,7 @@ impl Scan {
 #[derive(Debug, thiserror::Error)]
 enum ReconcileError {
     #[error(transparent)]
-    Container(#[from] ContainerError),
+    Container(#[from] RecordError),
     #[error(transparent)]
     Task(#[from] TaskError),
     #[error(transparent)]
@@ -138,6 +140,7 @@ impl ReconcileError {
 pub(super) struct Reconciler {
     database: Arc<Database>,
     containers: Containers,
+    sandboxes: Sandboxes,
     overlay: Overlay,
     tasks: Arc<Tasks>,
     events: EventBus,
@@ -149,6 +152,7 @@ impl Reconciler {
         Self {
             database: daemon.database.clone(),
             containers: Containers::new(daemon.database.clone()),
+            sandboxes: Sandboxes::new(daemon.database.clone()),
             overlay: daemon.storage.snapshots.clone(),
             tasks: daemon.tasks.clone(),
             events: daemon.events.clone(),
@@ -175,7 +179,7 @@ impl Reconciler {
         looks.fold(Scan::default(), async |scan, look| scan.with(look)).await
     }
 
-    async fn looked_after(&self) -> Result<Vec<(Key, ContainerRecord)>, ContainerError> {
+    async fn looked_after(&self) -> Result<Vec<(Key, ContainerRecord)>, RecordError> {
         let (database, containers) = (self.database.clone(), self.containers.clone());
         blocking(move || {
             let mut found = Vec::new();
@@ -346,7 +350,7 @@ impl Reconciler {
         }
     }
 
-    async fn record(&self, key: &Key) -> Result<ContainerRecord, ContainerError> {
+    async fn record(&self, key: &Key) -> Result<ContainerRecord, RecordError> {
         let (containers, key) = (self.containers.clone(), key.clone());
         blocking(move || containers.get(&key.namespace, key.id.as_str())).await
     }
@@ -370,8 +374,8 @@ impl Reconciler {
     }
 
     async fn task(&self, key: &Key, record: ContainerRecord) -> Result<CreateTask, AnewError> {
-        let (overlay, key) = (self.overlay.clone(), key.clone());
-        blocking(move || anew::task(&overlay, &key, record)).await
+        let (overlay, sandboxes, key) = (self.overlay.clone(), self.sandboxes.clone(), key.clone());
+        blocking(move || anew::task(&overlay, &sandboxes, &key, record)).await
     }
 
     /// Makes room for a new task. One that somebody else has made meanwhile is not touched.

@@ -18,9 +18,10 @@ use tonic::{Request, Response, Status};
 
 use super::{blocking, limited, namespace, status};
 use crate::{
-    containers::{self, ContainerError, Containers},
+    containers::{self, Containers},
     daemon::Daemon,
     events::EventBus,
+    kept::RecordError,
 };
 
 mod convert;
@@ -38,7 +39,7 @@ pub fn service(daemon: &Daemon) -> ContainersServer<impl Api> {
     }))
 }
 
-fn failed(error: ContainerError) -> Status {
+fn failed(error: RecordError) -> Status {
     status(error.kind(), error)
 }
 

@@ -1,4 +1,4 @@
-//! `containerd.services.sandbox.v1.Store`.
+//! `containerd.services.sandbox.v1`: the records of sandboxes, and [their controller](controller()).
 
 use std::time::SystemTime;
 
@@ -13,10 +13,14 @@ use tonic::{Request, Response, Status};
 use super::{blocking, limited, namespace, status};
 use crate::{
     daemon::Daemon,
-    sandboxes::{SandboxError, Sandboxes},
+    kept::RecordError,
+    sandboxes::{self, Sandboxes},
 };
 
+mod controller;
 mod convert;
+
+pub use controller::controller;
 
 struct Service {
     sandboxes: Sandboxes,
@@ -29,7 +33,7 @@ pub fn store(daemon: &Daemon) -> StoreServer<impl Store> {
     }))
 }
 
-fn failed(error: SandboxError) -> Status {
+fn failed(error: RecordError) -> Status {
     status(error.kind(), error)
 }
 
@@ -51,7 +55,11 @@ impl Store for Service {
         let StoreUpdateRequest { sandbox, fields } = request.into_inner();
         let (id, given) = convert::from_wire(sandbox.unwrap_or_default(), SystemTime::now());
         let (sandboxes, changed) = (self.sandboxes.clone(), id.clone());
-        let updated = blocking(move || sandboxes.update(&namespace, &changed, &given, &fields)).await;
+        let updated = blocking(move || {
+            let apply = |record: &mut _| sandboxes::apply(record, &given, &changed, &fields);
+            sandboxes.update(&namespace, &changed, apply)
+        })
+        .await;
         Ok(Response::new(StoreUpdateResponse {
             sandbox: Some(convert::to_wire(id, updated.map_err(failed)?)),
         }))

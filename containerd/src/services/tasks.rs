@@ -20,15 +20,17 @@ use davit_containerd_api::{
 use davit_content::ContentStore;
 use davit_metadata::{ContainerRecord, filter::Filters};
 use davit_tasks::{Shim, TaskError, Tasks};
-use davit_vocabulary::{ErrorKind, ExecId, Namespace};
+use davit_vocabulary::{ContainerId, ErrorKind, ExecId, Namespace};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{blocking, limited, namespace, status, storage::scope};
-use crate::{checkpoints::Checkpoints, containers::Containers, daemon::Daemon};
+use crate::{checkpoints::Checkpoints, containers::Containers, daemon::Daemon, sandboxes::Sandboxes};
 
 mod checkpoint;
 mod convert;
+
+pub(super) use convert::{any_to_shim, any_to_wire as shim_any_to_wire, time_to_wire};
 
 /// How long a list waits for shims of an earlier run; one that takes longer is in trouble.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,6 +39,7 @@ struct Service {
     stop: CancellationToken,
     tasks: Arc<Tasks>,
     containers: Containers,
+    sandboxes: Sandboxes,
     content: ContentStore,
     checkpoints: Checkpoints,
 }
@@ -47,6 +50,7 @@ pub fn service(daemon: &Daemon) -> TasksServer<impl Api> {
         stop: daemon.stop.clone(),
         tasks: daemon.tasks.clone(),
         containers: Containers::new(daemon.database.clone()),
+        sandboxes: Sandboxes::new(daemon.database.clone()),
         content: daemon.storage.content.clone(),
         checkpoints: daemon.checkpoints.clone(),
     }))
@@ -73,6 +77,14 @@ impl Service {
     async fn container(&self, namespace: &Namespace, id: &str) -> Result<ContainerRecord, Status> {
         let (containers, namespace, id) = (self.containers.clone(), namespace.clone(), id.to_owned());
         blocking(move || containers.get(&namespace, &id))
+            .await
+            .map_err(|error| status(error.kind(), error))
+    }
+
+    /// The sandbox that a container belongs to, if there is a record of it.
+    async fn sandbox(&self, namespace: &Namespace, container: &ContainerRecord) -> Result<Option<ContainerId>, Status> {
+        let (sandboxes, namespace, id) = (self.sandboxes.clone(), namespace.clone(), container.sandbox.clone());
+        blocking(move || sandboxes.known(&namespace, &id))
             .await
             .map_err(|error| status(error.kind(), error))
     }
@@ -133,7 +145,8 @@ impl Api for Service {
         let mut request = request.into_inner();
         let container = self.container(&scope.namespace, &request.container_id).await?;
         let checkpoint = self.origin(&scope, &mut request).await?;
-        let task = convert::task(scope.namespace, request, container, checkpoint)?;
+        let sandbox = self.sandbox(&scope.namespace, &container).await?;
+        let task = convert::task(scope.namespace, request, container, checkpoint, sandbox)?;
         let container_id = task.id.to_string();
         let pid = self.tasks.create(task).await.map_err(failed)?;
         Ok(Response::new(CreateTaskResponse { container_id, pid }))

@@ -8,7 +8,7 @@ use crate::world::World;
 pub struct Case {
     /// What it does, as a sentence.
     pub name: String,
-    /// Panics where it does not.
+    /// Panics where it does not; what is optional and not offered is skipped, by [`World::skip`].
     pub run: fn(World) -> Pin<Box<dyn Future<Output = ()>>>,
 }
 
@@ -80,6 +80,12 @@ cases! {
         a_logging_program_gets_both_outputs,
         a_terminal_has_the_size_that_it_is_given,
         a_process_has_streams_of_its_own,
+    }
+    sandboxes {
+        a_sandbox_is_made_started_and_stopped_once,
+        a_sandbox_keeps_its_shim_and_ends_its_containers,
+        a_sandbox_ends_with_a_process_of_its_own,
+        a_shutdown_leaves_nothing_of_the_group,
     }
     delivery {
         events_have_their_namespace_and_times_in_order,

@@ -1,10 +1,11 @@
 //! `shim-suite`: whether a shim keeps the contract of containerd's runtime v2, case by case, as TAP (version 14).
 //!
 //! It is the manager: it writes bundles, runs the shim's program, calls its task service and takes its events. Nothing in it knows
-//! a shim by name; what it expects holds on containerd-shim-runc-v2. Each case has a folder, a cgroup and a shim of its own.
+//! a shim by name; what it expects holds on containerd-shim-runc-v2, or is optional and skipped there. Each case has a folder, a cgroup and a shim of its own.
 
 mod cases;
 mod events;
+mod sandbox;
 mod tap;
 mod task;
 mod world;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     io::{self, Write},
     panic,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, ThreadId},
     time::Duration,
 };
@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// What the threads have said in their panics.
 static SAID: Mutex<Option<HashMap<ThreadId, String>>> = Mutex::new(None);
+
+/// Why a case was skipped.
+pub type Skipped = Arc<Mutex<Option<String>>>;
 
 /// Runs the cases one after the other; whether all have passed.
 pub async fn run(subject: Subject, cases: Vec<Case>) -> bool {
@@ -35,7 +38,8 @@ pub async fn run(subject: Subject, cases: Vec<Case>) -> bool {
         let number = index + 1;
         let outcome = one(subject.clone(), &case).await;
         match &outcome {
-            Ok(()) => say(format!("ok {number} - {}", case.name)),
+            Ok(None) => say(format!("ok {number} - {}", case.name)),
+            Ok(Some(reason)) => say(format!("ok {number} - {} # SKIP {reason}", case.name)),
             Err(why) => {
                 say(format!("not ok {number} - {}", case.name));
                 why.lines().for_each(|line| say(format!("# {line}")));
@@ -46,20 +50,22 @@ pub async fn run(subject: Subject, cases: Vec<Case>) -> bool {
     passed
 }
 
-/// A thread for each case: where it panics, the panic is that thread's.
-async fn one(subject: Subject, case: &Case) -> Result<(), String> {
+/// A thread for each case: where it panics, the panic is that thread's. Returns why it was skipped, if it was.
+async fn one(subject: Subject, case: &Case) -> Result<Option<String>, String> {
     let run = case.run;
+    let skipped = Skipped::default();
+    let noting = skipped.clone();
     let handle = tokio::runtime::Handle::current();
     let thread = thread::spawn(move || {
         handle.block_on(async {
-            let world = World::new(subject).await;
+            let world = World::new(subject, noting).await;
             tokio::time::timeout(LIMIT, run(world)).await
         })
     });
     let id = thread.thread().id();
     let joined = tokio::task::spawn_blocking(|| thread.join()).await;
     match joined.expect("joining a thread does not panic") {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(())) => Ok(skipped.lock().unwrap_or_else(PoisonError::into_inner).take()),
         Ok(Err(_)) => Err(format!("not within {} s", LIMIT.as_secs())),
         Err(_) => Err(said_by(id)),
     }

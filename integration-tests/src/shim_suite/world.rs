@@ -18,6 +18,7 @@ use ttrpc::asynchronous::Server;
 
 use crate::{
     events::{self, Seen},
+    tap::Skipped,
     task::{Task, connect, process},
 };
 
@@ -38,6 +39,7 @@ pub struct World {
     pub scratch: Scratch,
     pub subject: Subject,
     pub events: Seen,
+    skipped: Skipped,
     server: Option<Server>,
     logs: Mutex<Vec<File>>,
     /// Dropped after the scratch folder, which ends all processes.
@@ -65,7 +67,7 @@ fn hierarchies() -> impl Iterator<Item = PathBuf> {
 }
 
 impl World {
-    pub async fn new(subject: Subject) -> Self {
+    pub async fn new(subject: Subject, skipped: Skipped) -> Self {
         // None of our own programs is needed.
         let scratch = Scratch::with_programs(Path::new(""));
         image::busybox_root(&scratch.join("image")).expect("a root file system");
@@ -74,11 +76,17 @@ impl World {
             scratch,
             subject,
             events: Seen::default(),
+            skipped,
             server: None,
             logs: Mutex::default(),
         };
         world.manager_comes().await;
         world
+    }
+
+    /// Says why the case is not gone through with: the shim does not offer what is optional.
+    pub fn skip(&self, reason: &str) {
+        *self.skipped.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.into());
     }
 
     /// The manager takes events from now on.
@@ -116,7 +124,7 @@ impl World {
     }
 
     /// A manager reads what its shims log from a FIFO in the bundle; here nobody does, and a shim says little.
-    fn keep_log(&self, bundle: &Path) {
+    pub fn keep_log(&self, bundle: &Path) {
         let path = bundle.join("log");
         if !path.exists() {
             make_fifo(&path);
@@ -125,7 +133,7 @@ impl World {
         }
     }
 
-    fn cgroup(&self, id: &str) -> String {
+    pub fn cgroup(&self, id: &str) -> String {
         format!("{}-{id}", self.scratch.bridge())
     }
 
@@ -145,13 +153,18 @@ impl World {
 
     /// Runs an action of the shim's program in a bundle, as containerd 1.7 to 2.2 does.
     pub fn action(&self, id: &str, arguments: &[&str], stdin: &[u8]) -> Output {
+        self.action_in(&self.scratch.join(id), id, arguments, stdin)
+    }
+
+    /// The same in another folder.
+    pub fn action_in(&self, folder: &Path, id: &str, arguments: &[&str], stdin: &[u8]) -> Output {
         let mut command = Command::new(&self.subject.shim);
         command
             .args(["-namespace", NAMESPACE, "-id", id, "-address"])
             .arg(self.scratch.join("m.sock"))
             .args(["-publish-binary", "/bin/false"])
             .args(arguments)
-            .current_dir(self.scratch.join(id))
+            .current_dir(folder)
             .env("TTRPC_ADDRESS", self.scratch.join("m.sock.ttrpc"))
             .env("GRPC_ADDRESS", self.scratch.join("m.sock"))
             .env("NAMESPACE", NAMESPACE)

@@ -162,13 +162,18 @@ impl Rig {
 
     /// Runs an action of the shim in the bundle.
     pub fn action(&self, id: &str, action: &str, stdin: &[u8], legacy: Option<&str>) -> Output {
+        self.action_in(&self.scratch.join(id), id, action, stdin, legacy)
+    }
+
+    /// The same in another folder.
+    pub fn action_in(&self, folder: &Path, id: &str, action: &str, stdin: &[u8], legacy: Option<&str>) -> Output {
         let mut command = self.scratch.program("containerd-shim-davit-v1");
         let address = self.scratch.join("m.sock");
         command
             .args(["-namespace", NAMESPACE, "-id", id, "-address"])
             .arg(address);
         command.args(["-publish-binary", "/bin/false", action]);
-        command.current_dir(self.scratch.join(id));
+        command.current_dir(folder);
         command
             .env("TTRPC_ADDRESS", self.scratch.join("m.ttrpc"))
             .env_remove("MAX_SHIM_VERSION");

@@ -23,7 +23,7 @@ use crate::{
     client::Attached,
     delete_request, id, kill_request,
     rig::{Rig, connect, exec_request, output, pid_of_listener, soon},
-    start_request, wait_request,
+    sandbox, start_request, wait_request,
 };
 
 /// Two programs, so that each upgrade is one.
@@ -459,4 +459,29 @@ async fn a_shim_without_a_container_can_be_upgraded_and_still_ends() {
         time::sleep(Duration::from_millis(20)).await;
     }
     panic!("it does not end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_goes_on_and_its_containers_stay_in_it() {
+    let rig = Rig::new().await;
+    let (_, socket, client) = sandbox::created(&rig).await;
+    client.start_sandbox(soon(), &sandbox::start()).await.expect("start");
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { client.wait_sandbox(soon(), &sandbox::wait()).await }
+    });
+    let programs = Programs::new(&rig);
+    let pid = pid_of_listener(&socket)[0];
+    assert_eq!(programs.upgrade(0, &socket), Ok(pid));
+    let status = client.sandbox_status(soon(), &sandbox::status()).await.expect("status");
+    assert_eq!(status.state, "SANDBOX_READY");
+    client.stop_sandbox(soon(), &sandbox::stop()).await.expect("stop");
+    let exit = waiting
+        .await
+        .expect("a task")
+        .expect("the call that was waiting is answered");
+    assert_eq!(exit.exit_status, 0);
+    assert_eq!(programs.upgrade(1, &socket), Ok(pid));
+    let status = client.sandbox_status(soon(), &sandbox::status()).await.expect("status");
+    assert_eq!(status.state, "SANDBOX_NOTREADY");
 }

@@ -7,6 +7,7 @@
 //! | module | package |
 //! |---|---|
 //! | `task_v2`, `task_v3` | `containerd.task.v2`, `containerd.task.v3`: the task service |
+//! | `sandbox` | `containerd.runtime.sandbox.v1`: the sandbox service |
 //! | `forward` | `containerd.services.events.ttrpc.v1`: where a shim sends its events |
 //! | `task_events` | `containerd.events`: the events of tasks |
 //! | `upgrade` | `davit.shim.v1`: our shim becomes another program |

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use davit_luggage::{Bytes, Fd};
 use serde::{Deserialize, Serialize};
 
-use crate::{container::ContainerState, server::ServerState};
+use crate::{server::ServerState, service::TasksState};
 
 /// The version of the state that this program writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -33,8 +33,8 @@ pub struct State {
     pub events: Vec<Bytes>,
     /// Children that are asked to end, and how many milliseconds each has left.
     pub ending: Vec<(u32, u64)>,
-    /// Containers.
-    pub containers: Vec<ContainerState>,
+    /// Containers and their sandbox.
+    pub tasks: TasksState,
 }
 
 /// A state that this program does not understand.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     const FIRST: &str = r#"{"version":1,"program":"/p","previous":1,"log":null,"server":{"listener":0,"connections":[]},
-        "events":[],"ending":[],"containers":[]}"#;
+        "events":[],"ending":[],"tasks":{"containers":[],"sandbox":null,"is_leaving":false}}"#;
 
     #[test]
     fn a_state_of_a_newer_program_is_refused_whatever_else_is_in_it() {

@@ -21,6 +21,11 @@ const REPEATABLE: &[&str] = &[
     "ResizePty",
     "CloseIO",
     "Shutdown",
+    "WaitSandbox",
+    "SandboxStatus",
+    "PingSandbox",
+    "Platform",
+    "SandboxMetrics",
     "Upgrade",
 ];
 

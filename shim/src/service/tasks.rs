@@ -1,14 +1,17 @@
 //! The calls of the task service on the containers of this shim: requests in, answers out.
 
+mod handover;
+
 use std::{
     collections::HashMap,
-    io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use davit_luggage::{Packing, Unpacking};
 use davit_shim_api::{
     options::oci::{CheckpointOptions, ProcessDetails},
     task_v3::{
@@ -26,14 +29,16 @@ use tokio::{
     time,
 };
 
+pub use self::handover::TasksState;
 use crate::{
     bootstrap::options_of,
     bundle::Bundle,
-    container::{Checkpoint, Container, ContainerState, CreateRequest, Deleted, Host},
+    container::{Checkpoint, Container, CreateRequest, Deleted, Host},
     convert,
     error::TaskError,
     process::Status,
     rootfs::Mount,
+    sandbox::SandboxSlot,
     stdio::StdioRequest,
 };
 
@@ -44,7 +49,13 @@ pub struct Tasks {
     table: Mutex<Table>,
     /// Told when a creation has come to its end, well or not.
     settled: Notify,
-    /// A manager has asked for the end, and no container was left.
+    /// The sandbox that the containers are part of, where there is one.
+    pub sandbox: SandboxSlot,
+    /// Whether a manager has asked for the end while there were containers of the group beside the one it spoke of.
+    is_leaving: AtomicBool,
+    /// How many ends of this shim are decided on and wait for their answers to get out.
+    leaving_soon: AtomicUsize,
+    /// A manager has asked for the end, and nothing keeps the shim.
     ending: watch::Sender<bool>,
 }
 
@@ -59,6 +70,10 @@ struct Table {
 /// that does not answer within five seconds as one that holds a container.
 const CREATION_PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long an answer may take to be read. containerd takes a connection that closes for an error, even if the answer has come
+/// before.
+const ANSWER: Duration = Duration::from_millis(100);
+
 impl Tasks {
     /// No containers yet.
     pub fn new(host: Arc<Host>) -> Self {
@@ -66,53 +81,19 @@ impl Tasks {
             host,
             table: Mutex::default(),
             settled: Notify::new(),
+            sandbox: SandboxSlot::default(),
+            is_leaving: AtomicBool::new(false),
+            leaving_soon: AtomicUsize::new(0),
             ending: watch::Sender::new(false),
         }
     }
 
-    /// The containers, for another program of ours; only while none is being created.
-    pub fn pack(&self, packing: &mut Packing) -> io::Result<Vec<ContainerState>> {
-        self.containers()
-            .iter()
-            .map(|container| container.pack(packing))
-            .collect()
-    }
-
-    /// Goes on with the containers of another program of ours.
-    pub async fn take_over(&self, states: Vec<ContainerState>, unpacking: &mut Unpacking) -> io::Result<()> {
-        for state in states {
-            // Boxed: it is large, and it is there once.
-            let unpacked = Box::pin(Container::unpack(state, unpacking, self.host.clone()));
-            let container = unpacked.await?;
-            self.table().containers.insert(container.id.clone(), container);
-        }
-        Ok(())
-    }
-
-    /// What cannot be packed now. Who is `patient` waits for more than he must.
-    pub fn is_busy(&self, patient: bool) -> Option<&'static str> {
-        if !self.table().reserved.is_empty() {
-            return Some("a creation");
-        }
-        self.containers()
-            .iter()
-            .find_map(|container| container.is_busy(patient))
-    }
-
-    /// The bundles of all containers.
-    pub fn bundles(&self) -> Vec<Bundle> {
-        self.containers()
-            .iter()
-            .map(|container| container.bundle.clone())
-            .collect()
-    }
-
-    fn containers(&self) -> Vec<Arc<Container>> {
-        self.table().containers.values().cloned().collect()
-    }
-
-    /// Whether any container is here or on its way.
+    /// Whether nothing keeps this shim: no container that is here or on its way, and no sandbox.
     pub fn is_empty(&self) -> bool {
+        self.has_no_containers() && !self.sandbox.keeps_shim()
+    }
+
+    fn has_no_containers(&self) -> bool {
         let table = self.table();
         table.containers.is_empty() && table.reserved.is_empty()
     }
@@ -137,7 +118,7 @@ impl Tasks {
     /// A creation outlives the manager that asked for it. The next one asks for the container's state, and takes a shim without a
     /// container down. The create is read before that question, since its bytes were there before the question's
     /// connection was.
-    async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
+    pub(super) async fn container(&self, id: &str) -> Result<Arc<Container>, TaskError> {
         let deadline = time::Instant::now() + CREATION_PATIENCE;
         loop {
             // Before the look: it is told of every end from now on.
@@ -157,27 +138,82 @@ impl Tasks {
         }
     }
 
+    /// All containers that are here.
+    pub(super) fn containers(&self) -> Vec<Arc<Container>> {
+        self.table().containers.values().cloned().collect()
+    }
+
     /// The manager wants no shim for this container any more: an empty one ends, and a creation is given up. Other containers of
-    /// the group keep the shim alive.
+    /// the group keep the shim alive. So does a sandbox, but for a manager that speaks of the sandbox itself: that one knows of none.
     pub(super) fn shut_down(&self, id: &str) {
-        if self.is_empty() {
+        if self.is_left_by(id) {
             self.end();
         } else if let Some(giving_up) = self.table().reserved.get(id) {
             tracing::info!(id, "the creation is given up");
             giving_up.send_replace(true);
+        } else if id == self.host.id.as_str() {
+            // Whoever takes the rest of the group for part of a sandbox does not ask again for them.
+            self.is_leaving.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(super) async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
-        let request = create_request(request)?;
-        let reservation = self.reserve(&request.id)?;
-        let container = Container::create(request, self.host.clone(), reservation.given_up.clone()).await?;
-        let pid = container.init.pid();
-        reservation.fill(container);
+    /// Whether nothing is here but what has this id.
+    fn is_left_by(&self, id: &str) -> bool {
+        let sandbox = self.sandbox.held();
+        self.has_no_containers() && sandbox.is_none_or(|sandbox| sandbox.id.as_str() == id)
+    }
+
+    /// Ends the shim where that was asked for already, and nothing keeps it any more.
+    fn leave_if_last(self: &Arc<Self>) {
+        let is_due = |tasks: &Self| tasks.is_leaving.load(Ordering::Relaxed) && tasks.is_left_by(&tasks.host.id);
+        if is_due(self) {
+            self.end_soon_if(is_due);
+        }
+    }
+
+    /// Ends the shim if that is due then: what has brought it about is still to be answered.
+    pub(super) fn end_soon_if(self: &Arc<Self>, is_due: fn(&Self) -> bool) {
+        let tasks = self.clone();
+        self.leaving_soon.fetch_add(1, Ordering::Relaxed);
+        tokio::spawn(async move {
+            time::sleep(ANSWER).await;
+            tasks.leaving_soon.fetch_sub(1, Ordering::Relaxed);
+            if is_due(&tasks) {
+                tasks.end();
+            }
+        });
+    }
+
+    /// Gives up whatever creation is under way.
+    pub(super) fn give_up_creations(&self) {
+        for giving_up in self.table().reserved.values() {
+            giving_up.send_replace(true);
+        }
+    }
+
+    pub(super) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<CreateTaskResponse, TaskError> {
+        let container = self.add(create_request(request)?).await?;
         Ok(CreateTaskResponse {
-            pid,
+            pid: container.init.pid(),
             ..Default::default()
         })
+    }
+
+    /// Creates a container.
+    pub(super) async fn add(self: &Arc<Self>, request: CreateRequest) -> Result<Arc<Container>, TaskError> {
+        if self.sandbox.is_closed() {
+            return Err(TaskError::State("the sandbox has ended".into()));
+        }
+        let reservation = self.reserve(&request.id)?;
+        let made = Container::create(request, self.host.clone(), reservation.given_up.clone()).await;
+        match &made {
+            Ok(container) => reservation.fill(container.clone()),
+            Err(_) => {
+                drop(reservation);
+                self.leave_if_last();
+            }
+        }
+        made
     }
 
     fn reserve(&self, id: &ContainerId) -> Result<Reservation<'_>, TaskError> {
@@ -206,17 +242,21 @@ impl Tasks {
         })
     }
 
-    pub(super) async fn delete(&self, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
+    pub(super) async fn delete(self: &Arc<Self>, request: DeleteRequest) -> Result<DeleteResponse, TaskError> {
         let container = self.container(&request.id).await?;
         let deleted = match exec_id(&request.exec_id)? {
             Some(exec) => container.delete_exec(&exec).await?,
-            None => {
-                let deleted = container.delete().await?;
-                self.table().containers.remove(&container.id);
-                deleted
-            }
+            None => self.remove(&container).await?,
         };
         Ok(delete_response(deleted))
+    }
+
+    /// Deletes a container that has ended.
+    pub(super) async fn remove(self: &Arc<Self>, container: &Container) -> Result<Deleted, TaskError> {
+        let deleted = container.delete().await?;
+        self.table().containers.remove(&container.id);
+        self.leave_if_last();
+        Ok(deleted)
     }
 
     pub(super) async fn exec(&self, request: ExecProcessRequest) -> Result<Empty, TaskError> {

@@ -9,7 +9,7 @@ use davit_shim_api::bootstrap::bootstrap::{BootstrapParams, BootstrapResult, Ext
 use protobuf::{EnumOrUnknown, Message, well_known_types::any::Any};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bundle, Launcher};
+use crate::{Bundle, Launcher, TaskError};
 
 /// The newest generation of the task service that is spoken here.
 pub(crate) const NEWEST: u32 = 3;
@@ -50,6 +50,23 @@ impl Endpoint {
             return Err(InvalidReply::Protocol(endpoint.protocol));
         }
         Ok(endpoint)
+    }
+
+    /// What a client that knows a sandbox says of its shim: protocol, plus sign, address.
+    pub(crate) fn of_sandbox(address: &str, version: u32) -> Result<Self, TaskError> {
+        let path = address.strip_prefix("ttrpc+");
+        let path = path.filter(|address| address.starts_with("unix:///"));
+        let path = path.ok_or_else(|| TaskError::Address(address.chars().take(200).collect()))?;
+        Ok(Self {
+            version,
+            address: path.into(),
+            protocol: "ttrpc".into(),
+        })
+    }
+
+    /// The same for a client to be.
+    pub(crate) fn for_clients(&self) -> String {
+        format!("{}+{}", self.protocol, self.address)
     }
 
     /// The path to connect to; an abstract socket's begins with a zero byte.
@@ -155,6 +172,23 @@ mod tests {
         assert_eq!(Endpoint::parse(json), Err(InvalidReply::Version(9)));
         let json = br#"{"version":3,"address":"unix:///a","protocol":"grpc"}"#;
         assert_eq!(Endpoint::parse(json), Err(InvalidReply::Protocol("grpc".into())));
+    }
+
+    #[test]
+    fn a_client_names_a_sandbox_by_protocol_and_address() {
+        let parsed = Endpoint::of_sandbox("ttrpc+unix:///run/s/0a", 3).unwrap();
+        assert_eq!(parsed, endpoint(3));
+        assert_eq!(parsed.for_clients(), "ttrpc+unix:///run/s/0a");
+        for refused in [
+            "",
+            "unix:///run/s",
+            "grpc+unix:///run/s",
+            "ttrpc+vsock://3:1024",
+            "ttrpc+unix://s",
+        ] {
+            let error = Endpoint::of_sandbox(refused, 3).unwrap_err();
+            assert!(matches!(error, TaskError::Address(_)), "{refused}");
+        }
     }
 
     #[test]

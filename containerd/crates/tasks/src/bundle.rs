@@ -9,15 +9,42 @@ use std::{
 use davit_vocabulary::{ContainerId, Namespace};
 use serde::Deserialize;
 
-use crate::{PLUGIN, TaskError, mounts};
+use crate::{PLUGIN, SANDBOX_PLUGIN, TaskError, mounts};
+
+/// The file that names the sandbox whose shim holds this container, where that shim was not started for it.
+const SANDBOX: &str = "sandbox";
+
+/// What a bundle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A task.
+    Task,
+    /// A sandbox, which may have a process of its own.
+    Sandbox,
+}
+
+impl Role {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Task, Self::Sandbox];
+
+    /// The folder of its bundles.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Self::Task => PLUGIN,
+            Self::Sandbox => SANDBOX_PLUGIN,
+        }
+    }
+}
 
 /// A bundle: `config.json`, `rootfs/`, the link `work` to a folder that survives a reboot, and what the shim keeps there.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// The namespace of the container.
     pub namespace: Namespace,
-    /// The container.
+    /// The container, or the sandbox.
     pub id: ContainerId,
+    /// What it is for.
+    pub role: Role,
     /// Where it lies.
     pub path: PathBuf,
     /// The folder that survives a reboot.
@@ -27,10 +54,16 @@ pub struct Bundle {
 impl Bundle {
     /// The bundle of a container, whether it exists or not.
     pub fn at(root: &Path, state: &Path, namespace: &Namespace, id: &ContainerId) -> Self {
-        let below = |folder: &Path| folder.join(PLUGIN).join(namespace.as_str()).join(id.as_str());
+        Self::of(Role::Task, root, state, namespace, id)
+    }
+
+    /// The bundle of a container or a sandbox, whether it exists or not.
+    pub(crate) fn of(role: Role, root: &Path, state: &Path, namespace: &Namespace, id: &ContainerId) -> Self {
+        let below = |folder: &Path| folder.join(role.folder()).join(namespace.as_str()).join(id.as_str());
         Self {
             namespace: namespace.clone(),
             id: id.clone(),
+            role,
             path: below(state),
             work: below(root),
         }
@@ -39,6 +72,17 @@ impl Bundle {
     /// A file in the bundle.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Writes down that the shim of a sandbox holds this container.
+    pub(crate) fn join_sandbox(&self, sandbox: &ContainerId) -> Result<(), TaskError> {
+        let path = self.file(SANDBOX);
+        fs::write(&path, sandbox.as_str()).map_err(|source| self.error(&path, source))
+    }
+
+    /// Whether the shim of a sandbox holds this container.
+    pub(crate) fn is_in_sandbox(&self) -> bool {
+        self.file(SANDBOX).exists()
     }
 
     /// Makes the bundle with `spec` as its config.json. On failure nothing of it is left.

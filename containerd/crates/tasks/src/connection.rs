@@ -26,6 +26,9 @@ use crate::bootstrap::{Endpoint, NEWEST};
 /// The ttrpc header that names the namespace of a call.
 const NAMESPACE_HEADER: &str = "containerd-namespace-ttrpc";
 
+/// The service of a shim that groups containers.
+const SANDBOX_SERVICE: &str = "containerd.runtime.sandbox.v1.Sandbox";
+
 /// At what intervals a shim that cannot be reached, but is not known to be dead, is called again; the last goes on.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(100),
@@ -139,9 +142,28 @@ impl Connection {
         self.call(method, request).await
     }
 
-    /// A call without a limit in time.
+    /// A call of the task service without a limit in time.
     pub(crate) async fn call<Q: Message, A: Message>(&self, method: &'static str, request: &Q) -> Result<A, CallError> {
-        let request = self.request(method, request)?;
+        let service = format!("containerd.task.v{}.Task", self.version.load(Ordering::Relaxed));
+        self.call_service(service, method, request).await
+    }
+
+    /// A call of the sandbox service without a limit in time.
+    pub(crate) async fn call_sandbox<Q: Message, A: Message>(
+        &self,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
+        self.call_service(SANDBOX_SERVICE.into(), method, request).await
+    }
+
+    async fn call_service<Q: Message, A: Message>(
+        &self,
+        service: String,
+        method: &'static str,
+        request: &Q,
+    ) -> Result<A, CallError> {
+        let request = self.request(service, method, request)?;
         let reply = tokio::select! {
             biased;
             reply = self.send(request) => reply.map_err(|error| self.failure(method, error))?,
@@ -186,12 +208,17 @@ impl Connection {
         }
     }
 
-    fn request<Q: Message>(&self, method: &'static str, message: &Q) -> Result<ttrpc::Request, CallError> {
+    fn request<Q: Message>(
+        &self,
+        service: String,
+        method: &'static str,
+        message: &Q,
+    ) -> Result<ttrpc::Request, CallError> {
         let mut namespace = ttrpc::proto::KeyValue::new();
         namespace.key = NAMESPACE_HEADER.into();
         namespace.value = self.namespace.to_string();
         let mut request = ttrpc::Request::new();
-        request.service = format!("containerd.task.v{}.Task", self.version.load(Ordering::Relaxed));
+        request.service = service;
         request.method = method.into();
         request.metadata = vec![namespace];
         request.payload = message.write_to_bytes().map_err(|error| malformed(method, error))?;

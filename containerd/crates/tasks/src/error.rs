@@ -37,6 +37,37 @@ pub enum TaskError {
     /// The shim started, but its task could not be made.
     #[error("failed to create shim task: {0}")]
     Create(CallError),
+    /// No such sandbox.
+    #[error("unable to find sandbox {0:?}: not found")]
+    NoSandbox(String),
+    /// A sandbox of this id exists.
+    #[error("sandbox {0} already running: already exists")]
+    SandboxExists(String),
+    /// The shim started, but its sandbox could not be made.
+    #[error("failed to create sandbox {id}: {source}")]
+    CreateSandbox {
+        /// The sandbox.
+        id: String,
+        /// What the shim said.
+        source: CallError,
+    },
+    /// The sandbox could not be started.
+    #[error("failed to start sandbox {id}: {source}")]
+    StartSandbox {
+        /// The sandbox.
+        id: String,
+        /// What the shim said.
+        source: Box<TaskError>,
+    },
+    /// The shim of the sandbox that a container belongs to is not known.
+    #[error("failed to start shim: can't find shim for sandbox {0}: not found")]
+    NoSandboxShim(String),
+    /// An address of a shim that is none.
+    #[error("task_api_address {0:?}: expected ttrpc+unix:// and a path: invalid argument")]
+    Address(String),
+    /// The process of a sandbox, which is no task of a client's.
+    #[error("{0} is the process of a sandbox, which is to be removed instead: failed precondition")]
+    OfSandbox(String),
     /// The shim refused a call.
     #[error(transparent)]
     Call(#[from] CallError),
@@ -54,8 +85,12 @@ impl TaskError {
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) => ErrorKind::NotFound,
-            Self::Exists(_) => ErrorKind::AlreadyExists,
+            Self::NotFound(_) | Self::NoSandbox(_) | Self::NoSandboxShim(_) => ErrorKind::NotFound,
+            Self::Exists(_) | Self::SandboxExists(_) => ErrorKind::AlreadyExists,
+            Self::Address(_) => ErrorKind::InvalidArgument,
+            Self::OfSandbox(_) => ErrorKind::FailedPrecondition,
+            Self::CreateSandbox { source, .. } => source.kind(),
+            Self::StartSandbox { source, .. } => source.kind(),
             Self::Bundle { .. } => ErrorKind::Internal,
             Self::Checkpoint(error) => error.kind(),
             Self::Runtime(_) | Self::NoShim(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,

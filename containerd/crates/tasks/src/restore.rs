@@ -15,10 +15,11 @@ use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
 use tokio::task::JoinSet;
 
 use crate::{
-    Bundle, CallError, PLUGIN, Shim, Tasks,
+    Bundle, CallError, Role, Shim, Tasks,
     bundle::DOOMED_PREFIX,
     connection::{Connection, pauses, says_death},
     log_pipe::LogPipe,
+    sandbox,
     strays::Stray,
     tasks::{
         Claim, Slot,
@@ -33,15 +34,20 @@ impl Tasks {
     /// # Errors
     /// The folders of the bundles and of their work cannot be read.
     pub fn restore(self: &Arc<Self>) -> io::Result<Restoring> {
-        let claimed = self.bundles()?.into_iter().filter_map(|bundle| {
-            let claim = self.claim_as(Slot::Returning, &bundle.namespace, &bundle.id);
-            // An error says that it is here already.
-            claim.ok().map(|claim| (bundle, claim))
-        });
+        let (mut bundles, mut orphaned_work) = (Vec::new(), Vec::new());
+        for role in Role::ALL {
+            let claimed = self.bundles(role)?.into_iter().filter_map(|bundle| {
+                let claim = self.claim_as(Slot::Returning(role), &bundle.namespace, &bundle.id);
+                // An error says that it is here already.
+                claim.ok().map(|claim| (bundle, claim))
+            });
+            bundles.extend(claimed);
+            orphaned_work.extend(self.doom_orphaned_work(role)?);
+        }
         Ok(Restoring {
             tasks: self.clone(),
-            bundles: claimed.collect(),
-            orphaned_work: self.doom_orphaned_work()?,
+            bundles,
+            orphaned_work,
         })
     }
 
@@ -126,7 +132,7 @@ impl Tasks {
         Ok(Reached::Shim(Arc::new(shim), connection))
     }
 
-    /// Whether the shim has its task. One that does not answer in time, or with an error, is alive, and so may be its container: it
+    /// Whether the shim has its task, or its sandbox. One that does not answer in time, or with an error, is alive, and so may be its container: it
     /// counts as found.
     async fn look_for_task(&self, shim: &Shim, connection: &Connection) -> Found {
         match tokio::time::timeout(self.launcher.timeouts.load, ask(connection, shim)).await {
@@ -174,12 +180,12 @@ impl Tasks {
         }
     }
 
-    fn bundles(&self) -> io::Result<Vec<Bundle>> {
-        let folder = self.state.join(PLUGIN);
+    fn bundles(&self, role: Role) -> io::Result<Vec<Bundle>> {
+        let folder = self.state.join(role.folder());
         let mut bundles = Vec::new();
         for namespace in children(&folder)? {
             for name in children(&folder.join(&namespace))? {
-                match bundle(self, &namespace, &name) {
+                match bundle(self, role, &namespace, &name) {
                     Some(bundle) => bundles.push(bundle),
                     None => {
                         let path = folder.join(&namespace).join(name);
@@ -195,8 +201,8 @@ impl Tasks {
 
     /// A reboot takes the bundles, but not the work folders. They are renamed, so that whatever a client makes from now on is none of
     /// them, and returned to be removed.
-    fn doom_orphaned_work(&self) -> io::Result<Vec<PathBuf>> {
-        let (works, bundles) = (self.root.join(PLUGIN), self.state.join(PLUGIN));
+    fn doom_orphaned_work(&self, role: Role) -> io::Result<Vec<PathBuf>> {
+        let (works, bundles) = (self.root.join(role.folder()), self.state.join(role.folder()));
         let mut doomed = Vec::new();
         for namespace in children(&works)? {
             for name in children(&works.join(&namespace))? {
@@ -255,6 +261,9 @@ enum Found {
 
 async fn ask(connection: &Connection, shim: &Shim) -> Result<(), CallError> {
     let id = shim.bundle.id.to_string();
+    if shim.bundle.role == Role::Sandbox {
+        return sandbox::ask(connection, id).await;
+    }
     let connect = ConnectRequest {
         id: id.clone(),
         ..Default::default()
@@ -270,10 +279,10 @@ async fn ask(connection: &Connection, shim: &Shim) -> Result<(), CallError> {
 }
 
 /// The bundle behind a folder's name, unless it is one that was being removed, or is none of ours.
-fn bundle(tasks: &Tasks, namespace: &OsString, name: &OsString) -> Option<Bundle> {
+fn bundle(tasks: &Tasks, role: Role, namespace: &OsString, name: &OsString) -> Option<Bundle> {
     let namespace: Namespace = namespace.to_str()?.parse().ok()?;
     let id: ContainerId = name.to_str()?.parse().ok()?;
-    Some(Bundle::at(&tasks.root, &tasks.state, &namespace, &id))
+    Some(Bundle::of(role, &tasks.root, &tasks.state, &namespace, &id))
 }
 
 /// Renames a folder to what it is called while it is being removed. Returns that, unless an error keeps it for the next start.

@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use davit_shim_api::task_v3::shim as api;
@@ -12,7 +15,7 @@ use protobuf::{
 };
 use tokio::sync::{Notify, watch};
 
-use crate::{Bundle, CallError, TaskError, Timeouts, checkpoint, connection::Connection, log_pipe::LogPipe};
+use crate::{Bundle, CallError, Role, TaskError, Timeouts, checkpoint, connection::Connection, log_pipe::LogPipe};
 
 /// The end of a process.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,18 +36,23 @@ enum Life {
     Gone(Exit),
 }
 
-/// A shim that is known: the holder of one container.
+/// A shim that is known: the holder of one container, or of a sandbox. Containers of a group have one each, although the process
+/// behind them is the same.
 pub struct Shim {
     /// Its folder.
     pub bundle: Bundle,
     /// Its program.
     pub(crate) binary: PathBuf,
+    /// Whether it was started for a sandbox, and is ended with that.
+    is_in_sandbox: bool,
     life: watch::Sender<Life>,
     /// Whether somebody is taking it down already.
     ending: AtomicBool,
-    /// That it has told its task's removal.
+    /// That it has told its task's removal, or that its sandbox's end is told.
     removal: Notify,
-    timeouts: Timeouts,
+    /// How its sandbox has ended.
+    pub(crate) sandbox_exit: OnceLock<Exit>,
+    pub(crate) timeouts: Timeouts,
     _log: LogPipe,
 }
 
@@ -57,11 +65,13 @@ impl Shim {
         timeouts: Timeouts,
     ) -> Self {
         Self {
+            is_in_sandbox: bundle.role == Role::Task && bundle.is_in_sandbox(),
             bundle,
             binary,
             life: watch::Sender::new(Life::Connected(connection)),
             ending: AtomicBool::new(false),
             removal: Notify::new(),
+            sandbox_exit: OnceLock::new(),
             timeouts,
             _log: log,
         }
@@ -85,12 +95,19 @@ impl Shim {
         self.life.send_replace(Life::Gone(exit));
     }
 
+    /// Waits until the shim is known to be gone.
+    pub(crate) async fn is_gone(&self) {
+        let mut life = self.life.subscribe();
+        // An error says that nobody can say so any more.
+        let _ = life.wait_for(|life| matches!(life, Life::Gone(_))).await;
+    }
+
     /// Claims the right to take the shim down; only one caller ever gets it.
     pub(crate) fn claim_end(&self) -> bool {
         !self.ending.swap(true, Ordering::SeqCst)
     }
 
-    /// Says that the event of its task's removal has come.
+    /// Says that the event of its task's removal has come, or that its sandbox's end is told.
     pub(crate) fn removal_is_told(&self) {
         self.removal.notify_one();
     }
@@ -106,7 +123,7 @@ impl Shim {
     }
 
     /// Waits, after a broken connection, until there is a new one or the shim is known to be gone.
-    async fn fate(&self) -> Option<Exit> {
+    pub(crate) async fn fate(&self) -> Option<Exit> {
         let mut life = self.life.subscribe();
         let settled = |life: &Life| match life {
             Life::Connected(connection) => !connection.is_closed(),
@@ -132,11 +149,11 @@ impl Shim {
         }
     }
 
-    fn not_found(&self) -> TaskError {
+    pub(crate) fn not_found(&self) -> TaskError {
         TaskError::NotFound(self.bundle.id.to_string())
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.bundle.id.to_string()
     }
 
@@ -316,8 +333,11 @@ impl Shim {
         Ok(MessageField::into_option(response.stats))
     }
 
-    /// Asks the shim to end, if it has no task left.
+    /// Asks the shim to end, if it has no task left. That of a sandbox is not asked: it ends with the sandbox.
     pub(crate) async fn shutdown(&self) -> Result<(), CallError> {
+        if self.is_in_sandbox {
+            return Ok(());
+        }
         let Ok(connection) = self.connection() else {
             return Ok(());
         };

@@ -11,7 +11,7 @@ use std::{
 use davit_vocabulary::{ContainerId, Namespace};
 use tokio::sync::{Notify, mpsc::UnboundedSender};
 
-use crate::{Death, Launcher, Shim, TaskError};
+use crate::{Death, Launcher, Role, Shim, TaskError};
 
 pub(crate) mod create;
 pub(crate) mod end;
@@ -22,7 +22,7 @@ pub(crate) enum Slot {
     /// Being made.
     Coming,
     /// Being looked for: there was one before this daemon started.
-    Returning,
+    Returning(Role),
     /// Can be called.
     There(Arc<Shim>),
     /// Gone, but its end is not told yet: the id is free when it is, and the bundle removed.
@@ -73,13 +73,13 @@ impl Tasks {
     /// How many shims of an earlier run are still being looked for.
     pub fn returning(&self) -> usize {
         let slots = self.slots();
-        slots.values().filter(|slot| matches!(slot, Slot::Returning)).count()
+        slots.values().filter(|slot| matches!(slot, Slot::Returning(_))).count()
     }
 
     /// Waits until the shim of a container is not looked for any more, if it is.
     pub async fn has_returned(&self, namespace: &Namespace, id: &ContainerId) {
         let key = (namespace.clone(), id.clone());
-        self.until(|slots| !matches!(slots.get(&key), Some(Slot::Returning)))
+        self.until(|slots| !matches!(slots.get(&key), Some(Slot::Returning(_))))
             .await;
     }
 
@@ -108,7 +108,7 @@ impl Tasks {
         let container: ContainerId = id.parse().map_err(|_| not_found())?;
         match self.slots().get(&(namespace.clone(), container)) {
             Some(Slot::There(shim)) => Ok(shim.clone()),
-            Some(Slot::Coming | Slot::Returning | Slot::Going) | None => Err(not_found()),
+            Some(Slot::Coming | Slot::Returning(_) | Slot::Going) | None => Err(not_found()),
         }
     }
 
@@ -121,13 +121,15 @@ impl Tasks {
     pub fn is_returning(&self, namespace: &Namespace, id: &ContainerId) -> bool {
         matches!(
             self.slots().get(&(namespace.clone(), id.clone())),
-            Some(Slot::Returning)
+            Some(Slot::Returning(_))
         )
     }
 
     /// To be called when a shim has told that this task was removed: until then the shim is not shut down.
     pub fn removal_is_told(&self, namespace: &Namespace, id: &str) {
-        if let Ok(shim) = self.get(namespace, id) {
+        if let Ok(shim) = self.get(namespace, id)
+            && shim.bundle.role == Role::Task
+        {
             shim.removal_is_told();
         }
     }
@@ -142,14 +144,14 @@ impl Tasks {
     }
 
     /// The place of a shim in the map, for the one who takes it down.
-    fn place(self: &Arc<Self>, shim: &Shim) -> Claim {
+    pub(crate) fn place(self: &Arc<Self>, shim: &Shim) -> Claim {
         Claim {
             tasks: self.clone(),
             key: Some(shim.key()),
         }
     }
 
-    fn claim(self: &Arc<Self>, namespace: &Namespace, id: &ContainerId) -> Result<Claim, TaskError> {
+    pub(crate) fn claim(self: &Arc<Self>, namespace: &Namespace, id: &ContainerId) -> Result<Claim, TaskError> {
         self.claim_as(Slot::Coming, namespace, id)
     }
 
@@ -187,7 +189,7 @@ fn there(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<Arc<Shim>> {
 fn returning(slots: &HashMap<Key, Slot>, namespace: &Namespace) -> Vec<ContainerId> {
     let mut ids: Vec<_> = slots
         .iter()
-        .filter(|((of, _), slot)| of == namespace && matches!(slot, Slot::Returning))
+        .filter(|((of, _), slot)| of == namespace && matches!(slot, Slot::Returning(Role::Task)))
         .map(|((_, id), _)| id.clone())
         .collect();
     ids.sort();
@@ -205,6 +207,9 @@ impl Claim {
         let key = self.key.take().expect("a claim is filled once");
         self.tasks.slots().insert(key, Slot::There(shim.clone()));
         self.tasks.settled.notify_waiters();
+        if shim.bundle.role == Role::Sandbox {
+            tokio::spawn(self.tasks.clone().tell_exit(shim.clone()));
+        }
         tokio::spawn(self.tasks.clone().watch(shim));
     }
 

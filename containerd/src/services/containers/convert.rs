@@ -6,7 +6,7 @@ use davit_containerd_api::services::containers::v1::{Container, container::Runti
 use davit_metadata::{ContainerRecord, RuntimeRecord};
 
 use crate::{
-    containers::ContainerError,
+    kept::RecordError,
     services::records::{any_from_wire, any_to_wire, extensions_from_wire, extensions_to_wire},
 };
 
@@ -58,8 +58,8 @@ pub(super) fn apply(
     given: ContainerRecord,
     id: &str,
     paths: &[String],
-) -> Result<(), ContainerError> {
-    let immutable = |field: &str| Err(ContainerError::Invalid(format!("container.{field} field is immutable")));
+) -> Result<(), RecordError> {
+    let immutable = |field: &str| Err(RecordError::Invalid(format!("container.{field} field is immutable")));
     if !paths.is_empty() {
         return paths.iter().try_for_each(|path| apply_path(record, &given, id, path));
     }
@@ -74,12 +74,7 @@ pub(super) fn apply(
         .try_for_each(|path| apply_path(record, &given, id, path))
 }
 
-fn apply_path(
-    record: &mut ContainerRecord,
-    given: &ContainerRecord,
-    id: &str,
-    path: &str,
-) -> Result<(), ContainerError> {
+fn apply_path(record: &mut ContainerRecord, given: &ContainerRecord, id: &str, path: &str) -> Result<(), RecordError> {
     if let Some(key) = path.strip_prefix("labels.") {
         match given.labels.get(key) {
             Some(value) => record.labels.insert(key.into(), value.clone()),
@@ -101,9 +96,7 @@ fn apply_path(
         "image" => record.image.clone_from(&given.image),
         "snapshotkey" => record.snapshot_key.clone_from(&given.snapshot_key),
         _ => {
-            return Err(ContainerError::Invalid(format!(
-                "cannot update {path:?} field on {id:?}"
-            )));
+            return Err(RecordError::Invalid(format!("cannot update {path:?} field on {id:?}")));
         }
     }
     Ok(())
@@ -124,7 +117,7 @@ mod tests {
         }
     }
 
-    fn updated(paths: &[&str]) -> Result<ContainerRecord, ContainerError> {
+    fn updated(paths: &[&str]) -> Result<ContainerRecord, RecordError> {
         let (_, mut record) = from_wire(container("old", "old"), SystemTime::now());
         let (_, given) = from_wire(container("new", "new"), SystemTime::now());
         let paths: Vec<_> = paths.iter().map(|path| path.to_string()).collect();

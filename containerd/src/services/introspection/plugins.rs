@@ -9,7 +9,7 @@ use davit_containerd_api::{services::introspection::v1::Plugin, types::Platform}
 use crate::restart;
 
 /// The services that are listed, by the ids of containerd's plugins.
-const SERVICES: [&str; 15] = [
+const SERVICES: [&str; 16] = [
     "containers",
     "content",
     "diff",
@@ -19,6 +19,7 @@ const SERVICES: [&str; 15] = [
     "introspection",
     "leases",
     "namespaces",
+    "sandbox-controllers",
     "sandboxes",
     "snapshots",
     "streaming",
@@ -49,6 +50,9 @@ pub(super) fn all(root: &Path) -> Vec<Plugin> {
         plugin("io.containerd.monitor.container.v1", "restart")
             .requiring(["io.containerd.event.v1", "io.containerd.metadata.v1"])
             .capable_of(restart::POLICIES),
+        plugin("io.containerd.sandbox.store.v1", "local").requiring(["io.containerd.metadata.v1"]),
+        plugin("io.containerd.sandbox.controller.v1", "shim")
+            .requiring(["io.containerd.shim.v1", "io.containerd.event.v1"]),
         plugin("io.containerd.streaming.v1", "manager"),
         plugin("io.containerd.transfer.v1", "local")
             .requiring(["io.containerd.metadata.v1", "io.containerd.differ.v1"]),

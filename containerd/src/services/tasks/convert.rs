@@ -8,7 +8,7 @@ use davit_containerd_api::{
 };
 use davit_metadata::{ContainerRecord, filter::Fields};
 use davit_shim_api::task_v3::shim as api;
-use davit_tasks::{Checkpoint, CreateTask, Exit, Shim, Stdio};
+use davit_tasks::{Checkpoint, CreateTask, Exit, Sandboxed, Shim, Stdio};
 use davit_vocabulary::{ContainerId, Namespace};
 use prost_types::{Any, Timestamp};
 use protobuf::well_known_types::{any::Any as ShimAny, timestamp::Timestamp as ShimTimestamp};
@@ -38,12 +38,18 @@ pub(super) fn task(
     request: CreateTaskRequest,
     container: ContainerRecord,
     checkpoint: Option<Checkpoint>,
+    sandbox: Option<ContainerId>,
 ) -> Result<CreateTask, Status> {
-    if !request.task_api_address.is_empty() {
-        return Err(Status::unimplemented(
-            "task_api_address is not supported: not implemented",
-        ));
-    }
+    let address =
+        (!request.task_api_address.is_empty()).then_some((request.task_api_address, request.task_api_version));
+    let sandbox = match (sandbox, address) {
+        (Some(id), address) => Some(Sandboxed { id, address }),
+        (None, None) => None,
+        (None, Some((address, _))) => {
+            let text = format!("task_api_address {address:?} for a container of no known sandbox: invalid argument");
+            return Err(Status::invalid_argument(text));
+        }
+    };
     let id = request
         .container_id
         .parse()
@@ -64,6 +70,7 @@ pub(super) fn task(
             terminal: request.terminal,
         },
         checkpoint,
+        sandbox,
         ..recorded
     })
 }
@@ -137,21 +144,21 @@ pub(super) fn deleted(id: String, exit: Exit) -> DeleteResponse {
     }
 }
 
-pub(super) fn time_to_wire(at: ShimTimestamp) -> Timestamp {
+pub(in crate::services) fn time_to_wire(at: ShimTimestamp) -> Timestamp {
     Timestamp {
         seconds: at.seconds,
         nanos: at.nanos,
     }
 }
 
-pub(super) fn any_to_wire(any: ShimAny) -> Any {
+pub(in crate::services) fn any_to_wire(any: ShimAny) -> Any {
     Any {
         type_url: any.type_url,
         value: any.value,
     }
 }
 
-pub(super) fn any_to_shim(any: Any) -> ShimAny {
+pub(in crate::services) fn any_to_shim(any: Any) -> ShimAny {
     ShimAny {
         type_url: any.type_url,
         value: any.value,

@@ -6,8 +6,16 @@ use davit_shim_api::task_v3::{mount::Mount, shim::CreateTaskRequest};
 use davit_vocabulary::{ContainerId, Namespace};
 use protobuf::well_known_types::any::Any;
 
-use super::{Tasks, end::remove_bundle};
-use crate::{Bundle, CallError, Checkpoint, Shim, TaskError, binary, connection::Connection, log_pipe::LogPipe};
+use super::{
+    Tasks,
+    end::{recorded, remove_bundle},
+};
+use crate::{
+    Bundle, CallError, Checkpoint, Shim, TaskError, binary,
+    bootstrap::{Endpoint, NEWEST},
+    connection::Connection,
+    log_pipe::LogPipe,
+};
 
 /// The standard streams of a process, as URIs; see the shim for their kinds.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +49,18 @@ pub struct CreateTask {
     pub stdio: Stdio,
     /// What it is restored from, where it is not made afresh.
     pub checkpoint: Option<Checkpoint>,
+    /// The sandbox that it belongs to.
+    pub sandbox: Option<Sandboxed>,
+}
+
+/// A container's place in a sandbox.
+#[derive(Clone, Debug)]
+pub struct Sandboxed {
+    /// The sandbox.
+    pub id: ContainerId,
+    /// Where its shim is reached, `ttrpc+unix://` and a path, and the generation of the task service there; where it is not given, the
+    /// shim that this daemon has started for the sandbox is meant.
+    pub address: Option<(String, u32)>,
 }
 
 impl Tasks {
@@ -57,10 +77,10 @@ impl Tasks {
     async fn create_whole(self: Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
         self.has_returned(&task.namespace, &task.id).await;
         let claim = self.claim(&task.namespace, &task.id)?;
-        let binary = binary::resolve(&task.runtime).map_err(TaskError::NoShim)?;
+        let holder = self.holder(&task).await?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);
         make_bundle(bundle.clone(), task.spec.clone()).await?;
-        match self.populate(&bundle, binary, task).await {
+        match self.populate(&bundle, holder, task).await {
             Ok((shim, pid)) => {
                 claim.fill(shim);
                 Ok(pid)
@@ -75,20 +95,47 @@ impl Tasks {
     async fn populate(
         self: &Arc<Self>,
         bundle: &Bundle,
-        binary: PathBuf,
+        holder: Holder,
         mut task: CreateTask,
     ) -> Result<(Arc<Shim>, u32), TaskError> {
         let checkpoint = match task.checkpoint.take() {
             Some(checkpoint) => Some(checkpoint.folder(bundle).await?),
             None => None,
         };
+        let shim = self.begin(bundle, holder, task.options.as_ref()).await?;
+        match shim.create(&request(&shim, task, checkpoint)).await {
+            Ok(pid) => Ok((shim, pid)),
+            Err(error) => {
+                self.dismiss(&shim).await;
+                if error == CallError::Closed {
+                    self.clean_up(&shim.binary, bundle).await;
+                }
+                Err(TaskError::Create(error))
+            }
+        }
+    }
+
+    /// Starts the shim of a bundle, or finds that of its sandbox, and connects to it.
+    pub(crate) async fn begin(
+        &self,
+        bundle: &Bundle,
+        holder: Holder,
+        options: Option<&Any>,
+    ) -> Result<Arc<Shim>, TaskError> {
+        let binary = holder.binary;
         let log = LogPipe::open(bundle).map_err(|source| TaskError::Bundle {
             path: bundle.file("log"),
             source,
         })?;
         // Before the start: should this daemon die now, the next one knows by which program to clean up.
         write(bundle, "shim-binary-path", binary.as_os_str().as_encoded_bytes()).await?;
-        let endpoint = self.launcher.start(&binary, bundle, task.options.as_ref()).await?;
+        let endpoint = match holder.sandbox {
+            None => self.launcher.start(&binary, bundle, options).await?,
+            Some((sandbox, endpoint)) => {
+                bundle.join_sandbox(&sandbox)?;
+                endpoint
+            }
+        };
         let connected = async {
             let json = serde_json::to_vec(&endpoint).expect("an endpoint is always written");
             write(bundle, "bootstrap.json", &json).await?;
@@ -102,24 +149,57 @@ impl Tasks {
                 return Err(error);
             }
         };
-        let shim = Arc::new(Shim::new(
-            bundle.clone(),
-            binary,
-            connection,
-            log,
-            self.launcher.timeouts,
-        ));
-        match shim.create(&request(&shim, task, checkpoint)).await {
-            Ok(pid) => Ok((shim, pid)),
-            Err(error) => {
-                self.dismiss(&shim).await;
-                if error == CallError::Closed {
-                    self.clean_up(&shim.binary, bundle).await;
-                }
-                Err(TaskError::Create(error))
-            }
-        }
+        let timeouts = self.launcher.timeouts;
+        Ok(Arc::new(Shim::new(bundle.clone(), binary, connection, log, timeouts)))
     }
+
+    /// Which shim is to hold a task.
+    async fn holder(&self, task: &CreateTask) -> Result<Holder, TaskError> {
+        if let Some(sandbox) = &task.sandbox
+            && let Some(holder) = self.holder_in(&task.namespace, sandbox, &task.runtime).await?
+        {
+            return Ok(holder);
+        }
+        let binary = binary::resolve(&task.runtime).map_err(TaskError::NoShim)?;
+        Ok(Holder { binary, sandbox: None })
+    }
+
+    /// The shim of the sandbox. There is none that could be told of a task by its address alone if it is of an older generation: then
+    /// the shim's program is executed for each container, and finds the group by itself.
+    async fn holder_in(
+        &self,
+        namespace: &Namespace,
+        sandbox: &Sandboxed,
+        runtime: &str,
+    ) -> Result<Option<Holder>, TaskError> {
+        let (binary, endpoint) = match &sandbox.address {
+            Some((address, version)) => {
+                let binary = binary::resolve(runtime).map_err(TaskError::NoShim)?;
+                (binary, Endpoint::of_sandbox(address, *version)?)
+            }
+            None => {
+                let missing = |_| TaskError::NoSandboxShim(sandbox.id.to_string());
+                let shim = self.find(namespace, sandbox.id.as_str()).await.map_err(missing)?;
+                let endpoint = recorded(&shim.bundle).await.map_err(|source| TaskError::Bundle {
+                    path: shim.bundle.file("bootstrap.json"),
+                    source,
+                })?;
+                (shim.binary.clone(), endpoint)
+            }
+        };
+        Ok((endpoint.version >= NEWEST).then(|| Holder {
+            binary,
+            sandbox: Some((sandbox.id.clone(), endpoint)),
+        }))
+    }
+}
+
+/// The shim that a bundle is for.
+pub(crate) struct Holder {
+    /// Its program.
+    pub(crate) binary: PathBuf,
+    /// The sandbox that it was started for already, and where it is reached.
+    pub(crate) sandbox: Option<(ContainerId, Endpoint)>,
 }
 
 fn request(shim: &Shim, task: CreateTask, checkpoint: Option<PathBuf>) -> CreateTaskRequest {
@@ -137,7 +217,7 @@ fn request(shim: &Shim, task: CreateTask, checkpoint: Option<PathBuf>) -> Create
     }
 }
 
-async fn make_bundle(bundle: Bundle, spec: Option<Vec<u8>>) -> Result<(), TaskError> {
+pub(crate) async fn make_bundle(bundle: Bundle, spec: Option<Vec<u8>>) -> Result<(), TaskError> {
     tokio::task::spawn_blocking(move || bundle.create(spec.as_deref()))
         .await
         .expect("making a bundle does not panic")

@@ -13,22 +13,24 @@ use tokio::{
 
 use super::{Claim, Tasks};
 use crate::{
-    Bundle, Exit, Shim, TaskError,
+    Bundle, Exit, Role, Shim, TaskError,
     bootstrap::Endpoint,
     connection::{Connection, pauses, says_death},
 };
 
 /// The exit status of a task of which nobody can say how it ended, as containerd has it.
-pub(super) const UNKNOWN_EXIT: u32 = 255;
+pub(crate) const UNKNOWN_EXIT: u32 = 255;
 
-/// The end of a task that its shim has not told, or may not have told.
+/// The end of a task that its shim has not told, or may not have told; or of a sandbox, which shims do not tell.
 #[derive(Debug)]
 pub struct Death {
     /// The namespace of the container.
     pub namespace: Namespace,
-    /// The container.
+    /// The container, or the sandbox.
     pub id: ContainerId,
-    /// The exit of its first process.
+    /// Which of them.
+    pub role: Role,
+    /// The exit of its first process, or of a sandbox that may have none.
     pub exit: Exit,
     /// To be sent to once it is told.
     pub told: oneshot::Sender<()>,
@@ -40,6 +42,9 @@ impl Tasks {
     /// Runs to its end even if the caller does not wait for it.
     pub async fn delete(self: &Arc<Self>, namespace: &Namespace, id: &str) -> Result<Exit, TaskError> {
         let shim = self.find(namespace, id).await?;
+        if shim.bundle.role == Role::Sandbox {
+            return Err(TaskError::OfSandbox(id.into()));
+        }
         let tasks = self.clone();
         tokio::spawn(async move { tasks.delete_whole(shim).await })
             .await
@@ -92,7 +97,11 @@ impl Tasks {
     /// Waits for a shim's end, and cleans up after one that was not taken down.
     pub(super) async fn watch(self: Arc<Self>, shim: Arc<Shim>) {
         while let Ok(connection) = shim.connection() {
-            connection.closed().await;
+            tokio::select! {
+                () = connection.closed() => {}
+                // Its task was removed, while others of its group keep the shim.
+                () = shim.is_gone() => return,
+            }
             match self.reconnect(&shim).await {
                 Some(connection) => shim.reconnected(connection),
                 None => break,
@@ -128,15 +137,7 @@ impl Tasks {
     /// Tells an end, and then removes the bundle and frees the place. Returns when that is done or, while it goes on, after a limit:
     /// the task is gone by then.
     async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
-        let (told, mut is_told) = oneshot::channel();
-        let death = Death {
-            namespace: bundle.namespace.clone(),
-            id: bundle.id.clone(),
-            exit: exit.clone(),
-            told,
-        };
-        // An error says that the daemon stops; then the other end is gone, too.
-        let _ = self.deaths.send(death);
+        let mut is_told = self.announce(bundle, exit);
         match tokio::time::timeout(self.launcher.timeouts.told, &mut is_told).await {
             Ok(told) => part(bundle, told, place).await,
             Err(_) => {
@@ -145,6 +146,21 @@ impl Tasks {
                 tokio::spawn(async move { part(&bundle, is_told.await, place).await });
             }
         }
+    }
+
+    /// Gives an end to those who tell it. What is returned says when they have.
+    pub(crate) fn announce(&self, bundle: &Bundle, exit: &Exit) -> oneshot::Receiver<()> {
+        let (told, is_told) = oneshot::channel();
+        let death = Death {
+            namespace: bundle.namespace.clone(),
+            id: bundle.id.clone(),
+            role: bundle.role,
+            exit: exit.clone(),
+            told,
+        };
+        // An error says that the daemon stops; then the other end is gone, too.
+        let _ = self.deaths.send(death);
+        is_told
     }
 
     /// Lets the shim's program clean up after a shim that is gone, and removes its socket.
@@ -188,7 +204,7 @@ pub(crate) async fn open(bundle: &Bundle) -> io::Result<Connection> {
     Connection::open(&recorded(bundle).await?, &bundle.namespace).await
 }
 
-async fn recorded(bundle: &Bundle) -> io::Result<Endpoint> {
+pub(crate) async fn recorded(bundle: &Bundle) -> io::Result<Endpoint> {
     let kept = tokio::fs::read(bundle.file("bootstrap.json")).await?;
     // Nobody will ever be found by a record that says nothing.
     Endpoint::parse(&kept).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))

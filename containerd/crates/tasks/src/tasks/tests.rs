@@ -148,6 +148,7 @@ fn task() -> CreateTask {
         namespace: "n".parse().unwrap(),
         id: "c".parse().unwrap(),
         runtime: "/bin/false".into(),
+        sandbox: None,
         spec: Some(b"{}".to_vec()),
         options: None,
         rootfs: Vec::new(),

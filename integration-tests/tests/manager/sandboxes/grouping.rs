@@ -1,0 +1,214 @@
+//! Containers of one sandbox, or of one pod, in one shim.
+
+use std::{fs, path::PathBuf};
+
+use davit_containerd_api::services::tasks::v1::{CreateTaskRequest, StartRequest, tasks_client::TasksClient};
+use davit_integration_tests::wait;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tonic::Code;
+
+use super::{
+    super::channel,
+    rig::{Kind, Rig},
+};
+
+/// Two containers in the shim that is there already. One is removed, the manager is killed meanwhile, the other lives.
+fn live_and_end_by_themselves(rig: &mut Rig, options: &[&str], [one, other]: [&str; 2]) {
+    rig.run(options, one, "sleep 1000").ok();
+    let shims = rig.shims();
+    assert_eq!(shims.len(), 1);
+    rig.run(options, other, "sleep 1000").ok();
+    assert_eq!(rig.shims(), shims);
+    let exec = ["tasks", "exec", "--exec-id", "e", other, "/bin/sh", "-c", "echo inside"];
+    assert_eq!(rig.world.ctr(&exec).ok(), "inside");
+    rig.kill();
+    rig.start();
+    for id in [one, other] {
+        assert_eq!(rig.world.known_status(id), "RUNNING", "{id}");
+    }
+    rig.remove(one);
+    assert_eq!(rig.shims(), shims);
+    assert_eq!(rig.world.status(other), "RUNNING");
+    assert_eq!(rig.world.ctr(&exec).ok(), "inside");
+    // Its id is free again.
+    rig.world.ctr(&["containers", "rm", one]).ok();
+    rig.run(options, one, "sleep 1000").ok();
+    assert_eq!(rig.shims(), shims);
+    for id in [one, other] {
+        rig.remove(id);
+    }
+}
+
+async fn share_the_shim_of_their_sandbox(kind: Kind) {
+    let mut rig = Rig::new(kind);
+    let [id, one, other] = ["s", "one", "other"].map(|name| rig.world.id(name));
+    rig.started(&id, None).await;
+    let shims = rig.shims();
+    live_and_end_by_themselves(&mut rig, &["--sandbox", &id], [&one, &other]);
+    // The sandbox keeps the shim.
+    assert_eq!(rig.shims(), shims);
+    let mut controller = rig.controller().await;
+    assert_eq!(controller.status(&id).await.expect("status").state, "SANDBOX_READY");
+    controller.shutdown(&id).await.expect("shutdown");
+    rig.no_shim_is_left();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_of_a_sandbox_share_its_shim() {
+    for kind in [Kind::Containerd, Kind::Ours] {
+        share_the_shim_of_their_sandbox(kind).await;
+    }
+}
+
+/// As CRI marks the containers of a pod: no sandbox need be recorded.
+#[test]
+fn containers_of_a_pod_share_a_shim_that_ends_with_the_last() {
+    for kind in [Kind::Containerd, Kind::Ours] {
+        let mut rig = Rig::new(kind);
+        let [one, other] = ["one", "other"].map(|name| rig.world.id(name));
+        let pod = format!("io.kubernetes.cri.sandbox-id={one}");
+        live_and_end_by_themselves(&mut rig, &["--annotation", &pod], [&one, &other]);
+        rig.no_shim_is_left();
+    }
+}
+
+/// A container with a sandbox of which there is no record has a shim of its own.
+#[test]
+fn a_container_of_an_unknown_sandbox_has_a_shim_of_its_own() {
+    for kind in [Kind::Containerd, Kind::Ours] {
+        let rig = Rig::new(kind);
+        let [one, other] = ["one", "other"].map(|name| rig.world.id(name));
+        for id in [&one, &other] {
+            rig.run(&["--sandbox", "unknown"], id, "sleep 1000").ok();
+        }
+        assert_eq!(rig.shims().len(), 2);
+        for id in [&one, &other] {
+            rig.remove(id);
+        }
+        rig.no_shim_is_left();
+    }
+}
+
+/// The order in which a sandbox's shutdown is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_is_stopped_ends_its_containers_and_takes_no_more() {
+    let rig = Rig::new(Kind::Ours);
+    let [id, kind, stubborn, late] = ["s", "kind", "stubborn", "late"].map(|name| rig.world.id(name));
+    let own = rig.spec(&id, "trap 'exit 3' TERM; while :; do sleep 0.01; done");
+    rig.started(&id, Some(&own)).await;
+    let options = ["--sandbox", id.as_str()];
+    rig.run(
+        &options,
+        &kind,
+        "trap 'exit 5' TERM; echo > /tmp-ready; while :; do sleep 0.01; done",
+    )
+    .ok();
+    rig.run(&options, &stubborn, "trap '' TERM; while :; do sleep 0.01; done")
+        .ok();
+    wait::until_true("the traps are set", 10, || rig.world.root.join("tmp-ready").exists());
+    let (mut subscriber, events) = rig.world.events("events");
+    let mut controller = rig.controller().await;
+    controller.stop(&id, 2).await.expect("stop");
+    assert_eq!(controller.wait(&id).await.expect("wait").exit_status, 3);
+    for id in [&kind, &stubborn] {
+        assert_eq!(rig.world.status(id), "STOPPED");
+    }
+    rig.run(&options, &late, "true")
+        .code_is(1)
+        .says("the sandbox has ended");
+    rig.world.ctr(&["tasks", "rm", &kind]).says("exit code 5");
+    controller.shutdown(&id).await.expect("shutdown");
+    rig.no_shim_is_left();
+    wait::until_true("its task is gone", 10, || rig.world.status(&stubborn).is_empty());
+    let expected = ["/tasks/exit".to_owned(), "/tasks/delete".to_owned()];
+    for id in [&kind, &stubborn, &id] {
+        // What was told in the manager's first moments is told to who comes later, too.
+        let is_told = || rig.topics_of_task(&events, id).ends_with(&expected);
+        wait::until_true("the end is told", 10, is_told);
+        let ends = rig
+            .topics_of_task(&events, id)
+            .iter()
+            .filter(|topic| expected.contains(topic))
+            .count();
+        assert_eq!(ends, 2, "{id}");
+    }
+    let text = fs::read_to_string(&events).expect("the folder is ours");
+    let killed = text
+        .lines()
+        .find(|line| line.contains("/tasks/exit") && line.contains(&stubborn));
+    assert!(killed.expect("its exit").contains("\"exit_status\":137"), "{text}");
+    assert_eq!(rig.topics(&events, &id), ["/sandboxes/exit"]);
+    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
+    subscriber.wait().expect("ctr is a child");
+}
+
+/// As CRI says where the task of a container is to be made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_made_at_the_address_that_a_client_knows() {
+    let rig = Rig::new(Kind::Ours);
+    let [id, member, stranger] = ["s", "member", "stranger"].map(|name| rig.world.id(name));
+    let started = rig.started(&id, None).await;
+    assert!(
+        started.address.starts_with("ttrpc+unix:///") && started.version == 3,
+        "{started:?}"
+    );
+    let (runtime, root) = (rig.runtime(), rig.world.root.to_str().expect("ASCII"));
+    let create = ["containers", "create", "--runtime", &runtime, "--rootfs"];
+    let command = [root, &member, "/bin/sleep", "1000"];
+    rig.world
+        .ctr(&[&create[..], &["--sandbox", &id], &command].concat())
+        .ok();
+    rig.world
+        .ctr(&[&create[..], &[root, &stranger, "/bin/sleep", "1000"]].concat())
+        .ok();
+    let channel = channel::to(&rig.world.socket).await;
+    let mut tasks = TasksClient::with_interceptor(channel, channel::in_the_namespace);
+    let request = |container: &str, address: &str, version: u32| CreateTaskRequest {
+        container_id: container.into(),
+        task_api_address: address.into(),
+        task_api_version: version,
+        ..Default::default()
+    };
+    for (container, address) in [
+        (&member, "unix:///run/s"),
+        (&member, "grpc+vsock://3:1024"),
+        (&stranger, started.address.as_str()),
+    ] {
+        let refused = tasks.create(request(container, address, 3)).await.expect_err(address);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+        assert!(refused.message().contains(address), "{refused}");
+    }
+    let nobody = format!("ttrpc+unix://{}", rig.world.scratch.join("nobody").display());
+    tasks
+        .create(request(&member, &nobody, 3))
+        .await
+        .expect_err("nobody listens there");
+    let bundles: Vec<PathBuf> = ["cstate", "croot"]
+        .map(|folder| {
+            rig.world
+                .scratch
+                .join(folder)
+                .join("io.containerd.runtime.v2.task/default")
+        })
+        .into();
+    for bundles in bundles {
+        assert_eq!(fs::read_dir(bundles).into_iter().flatten().count(), 0);
+    }
+    tasks
+        .create(request(&member, &started.address, started.version))
+        .await
+        .expect("create");
+    let start = StartRequest {
+        container_id: member.clone(),
+        ..Default::default()
+    };
+    tasks.start(start).await.expect("start");
+    assert_eq!(rig.world.status(&member), "RUNNING");
+    assert_eq!(rig.shims().len(), 1);
+    rig.remove(&member);
+    rig.controller().await.shutdown(&id).await.expect("shutdown");
+    rig.no_shim_is_left();
+}
