@@ -19,7 +19,7 @@ use davit_containerd_api::{
 };
 use davit_content::ContentStore;
 use davit_metadata::{ContainerRecord, filter::Filters};
-use davit_tasks::{Shim, TaskError, Tasks};
+use davit_tasks::{Role, Shim, TaskError, Tasks};
 use davit_vocabulary::{ContainerId, ErrorKind, ExecId, Namespace};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
@@ -83,15 +83,23 @@ impl Service {
 
     /// The sandbox that a container belongs to, if there is a record of it.
     async fn sandbox(&self, namespace: &Namespace, container: &ContainerRecord) -> Result<Option<ContainerId>, Status> {
+        if container.sandbox.is_empty() {
+            return Ok(None);
+        }
         let (sandboxes, namespace, id) = (self.sandboxes.clone(), namespace.clone(), container.sandbox.clone());
         blocking(move || sandboxes.known(&namespace, &id))
             .await
             .map_err(|error| status(error.kind(), error))
     }
 
-    /// The shim of a container. Where there is none, the error says whether at least the container exists.
+    /// The shim of a container. Where there is none, the error says whether at least the container exists. The process of a sandbox
+    /// is listed, but without a container it is its controller's alone.
     async fn shim(&self, namespace: &Namespace, id: &str) -> Result<Arc<Shim>, Status> {
         match self.tasks.find(namespace, id).await {
+            Ok(shim) if shim.bundle.role == Role::Sandbox => {
+                self.container(namespace, id).await?;
+                Ok(shim)
+            }
             Ok(shim) => Ok(shim),
             Err(error) => {
                 self.container(namespace, id).await?;

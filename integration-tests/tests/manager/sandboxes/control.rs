@@ -39,7 +39,7 @@ fn waiting(controller: &Controller, id: &str) -> tokio::task::JoinHandle<Result<
 async fn lives_until_it_is_stopped(kind: Kind) {
     let rig = Rig::new(kind);
     let mut controller = rig.controller().await;
-    let (mut subscriber, events) = rig.world.events("events");
+    let heard = rig.listen();
     let id = rig.world.id("s");
 
     // Of one that is not there.
@@ -66,13 +66,13 @@ async fn lives_until_it_is_stopped(kind: Kind) {
         sandbox_id: id.clone(),
         sandboxer: "shim".into(),
     };
-    match (kind, controller.0.platform(request).await) {
-        (Kind::Ours, platform) => {
-            let platform = platform.expect("platform").into_inner().platform;
-            assert_eq!(platform.expect("a platform").os, "linux");
-        }
+    let platform = controller.0.platform(request).await;
+    if kind == Kind::Containerd {
         // It asks for it within itself alone.
-        (Kind::Containerd, platform) => assert_eq!(code(platform), Code::Unimplemented),
+        assert_eq!(code(platform), Code::Unimplemented);
+    } else {
+        let platform = platform.expect("platform").into_inner().platform;
+        assert_eq!(platform.expect("a platform").os, "linux");
     }
     let request = ControllerMetricsRequest {
         sandbox_id: id.clone(),
@@ -102,7 +102,7 @@ async fn lives_until_it_is_stopped(kind: Kind) {
     assert_eq!(controller.status(&id).await.expect("an answer").state, "");
     rig.no_shim_is_left();
 
-    let told = || rig.topics(&events, &id);
+    let told = || heard.of_sandbox(&id);
     wait::until_true("the end is told", 10, || told().contains(&"/sandboxes/exit".into()));
     let mut told = told();
     if kind == Kind::Containerd {
@@ -110,8 +110,6 @@ async fn lives_until_it_is_stopped(kind: Kind) {
         told.dedup();
     }
     assert_eq!(told, ["/sandboxes/create", "/sandboxes/start", "/sandboxes/exit"]);
-    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
-    subscriber.wait().expect("ctr is a child");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +177,7 @@ async fn outlives_its_manager(kind: Kind) {
         assert_eq!((status.state.as_str(), status.pid), (state, pid), "{id}");
     }
     assert_eq!(controller.wait(&over).await.expect("wait").exit_status, 0);
-    let (mut subscriber, events) = rig.world.events("events");
+    let heard = rig.listen();
     let ended = [&plain, &own].map(|id| waiting(&controller, id));
     for id in [&plain, &own] {
         controller.stop(id, 0).await.expect("stop");
@@ -192,11 +190,9 @@ async fn outlives_its_manager(kind: Kind) {
     }
     rig.no_shim_is_left();
     for id in [&plain, &own] {
-        let is_told = || rig.topics(&events, id) == ["/sandboxes/exit"];
+        let is_told = || heard.of_sandbox(id) == ["/sandboxes/exit"];
         wait::until_true(&format!("the end of {id} is told once"), 10, is_told);
     }
-    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
-    subscriber.wait().expect("ctr is a child");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +202,7 @@ async fn a_sandbox_outlives_a_killed_manager_and_its_end_is_told() {
     }
 }
 
-/// containerd's answers to who waits for it is an error.
+/// With containerd, who waits gets an error.
 async fn dies_with_its_shim(kind: Kind) {
     let rig = Rig::new(kind);
     let mut controller = rig.controller().await;
@@ -214,16 +210,18 @@ async fn dies_with_its_shim(kind: Kind) {
     let spec = rig.spec(&own, "sleep 1000");
     rig.started(&plain, None).await;
     let process = rig.started(&own, Some(&spec)).await.pid;
-    let (mut subscriber, events) = rig.world.events("events");
+    let heard = rig.listen();
     let ended = [&plain, &own].map(|id| waiting(&controller, id));
     tokio::time::sleep(Duration::from_millis(200)).await;
     for shim in rig.shims() {
         kill(Pid::from_raw(shim as i32), Signal::SIGKILL).expect("it runs");
     }
     for ended in ended {
-        match (kind, ended.await.expect("no panic")) {
-            (Kind::Ours, answer) => assert_eq!(answer.expect("wait"), 137),
-            (Kind::Containerd, answer) => drop(answer.expect_err("the connection is closed")),
+        let answer = ended.await.expect("no panic");
+        if kind == Kind::Containerd {
+            answer.expect_err("the connection is closed");
+        } else {
+            assert_eq!(answer.expect("wait"), 137);
         }
     }
     wait::until_true("its process has ended with the shim", 10, || {
@@ -243,17 +241,15 @@ async fn dies_with_its_shim(kind: Kind) {
     }
     if kind == Kind::Ours {
         for id in [&plain, &own] {
-            assert_eq!(rig.topics(&events, id), ["/sandboxes/exit"]);
+            assert_eq!(heard.of_sandbox(id), ["/sandboxes/exit"]);
         }
-        assert_eq!(rig.topics_of_task(&events, &plain), [""; 0]);
-        let told = rig.topics_of_task(&events, &own);
+        assert_eq!(heard.of_task(&plain), [""; 0]);
+        let told = heard.of_task(&own);
         assert!(
             told.ends_with(&["/tasks/exit".into(), "/tasks/delete".into()]) && told.len() <= 4,
             "{told:?}"
         );
     }
-    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
-    subscriber.wait().expect("ctr is a child");
 }
 
 #[tokio::test(flavor = "multi_thread")]

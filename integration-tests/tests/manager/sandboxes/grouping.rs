@@ -4,10 +4,6 @@ use std::{fs, path::PathBuf};
 
 use davit_containerd_api::services::tasks::v1::{CreateTaskRequest, StartRequest, tasks_client::TasksClient};
 use davit_integration_tests::wait;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use tonic::Code;
 
 use super::{
@@ -66,11 +62,42 @@ async fn containers_of_a_sandbox_share_its_shim() {
 /// As CRI marks the containers of a pod: no sandbox need be recorded.
 #[test]
 fn containers_of_a_pod_share_a_shim_that_ends_with_the_last() {
-    for kind in [Kind::Containerd, Kind::Ours] {
+    for kind in [Kind::Containerd, Kind::WithContainerdsShim, Kind::Ours] {
         let mut rig = Rig::new(kind);
         let [one, other] = ["one", "other"].map(|name| rig.world.id(name));
         let pod = format!("io.kubernetes.cri.sandbox-id={one}");
         live_and_end_by_themselves(&mut rig, &["--annotation", &pod], [&one, &other]);
+        rig.no_shim_is_left();
+    }
+}
+
+/// As CRI does it with a pause container: the task of the sandbox's id is nothing but a task. With containerd's shim the first task
+/// must not be the first to go, or the shim stays for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_join_the_shim_of_the_task_that_stands_for_their_sandbox() {
+    for (kind, first_goes_last) in [
+        (Kind::WithContainerdsShim, true),
+        (Kind::Ours, true),
+        (Kind::Ours, false),
+    ] {
+        let mut rig = Rig::new(kind);
+        let [pause, member] = ["pause", "member"].map(|name| rig.world.id(name));
+        rig.record(rig.sandbox(&pause, None)).await;
+        rig.run(&[], &pause, "sleep 1000").ok();
+        rig.run(&["--sandbox", &pause], &member, "sleep 1000").ok();
+        let shims = rig.shims();
+        assert_eq!(shims.len(), 1, "{kind:?}");
+        rig.kill();
+        rig.start();
+        let order = match first_goes_last {
+            true => [&member, &pause],
+            false => [&pause, &member],
+        };
+        for id in order {
+            assert_eq!(rig.world.known_status(id), "RUNNING", "{kind:?}");
+            assert_eq!(rig.shims(), shims);
+            rig.remove(id);
+        }
         rig.no_shim_is_left();
     }
 }
@@ -92,7 +119,6 @@ fn a_container_of_an_unknown_sandbox_has_a_shim_of_its_own() {
     }
 }
 
-/// The order in which a sandbox's shutdown is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_that_is_stopped_ends_its_containers_and_takes_no_more() {
     let rig = Rig::new(Kind::Ours);
@@ -109,7 +135,7 @@ async fn a_sandbox_that_is_stopped_ends_its_containers_and_takes_no_more() {
     rig.run(&options, &stubborn, "trap '' TERM; while :; do sleep 0.01; done")
         .ok();
     wait::until_true("the traps are set", 10, || rig.world.root.join("tmp-ready").exists());
-    let (mut subscriber, events) = rig.world.events("events");
+    let heard = rig.listen();
     let mut controller = rig.controller().await;
     controller.stop(&id, 2).await.expect("stop");
     assert_eq!(controller.wait(&id).await.expect("wait").exit_status, 3);
@@ -126,23 +152,21 @@ async fn a_sandbox_that_is_stopped_ends_its_containers_and_takes_no_more() {
     let expected = ["/tasks/exit".to_owned(), "/tasks/delete".to_owned()];
     for id in [&kind, &stubborn, &id] {
         // What was told in the manager's first moments is told to who comes later, too.
-        let is_told = || rig.topics_of_task(&events, id).ends_with(&expected);
+        let is_told = || heard.of_task(id).ends_with(&expected);
         wait::until_true("the end is told", 10, is_told);
-        let ends = rig
-            .topics_of_task(&events, id)
+        let ends = heard
+            .of_task(id)
             .iter()
             .filter(|topic| expected.contains(topic))
             .count();
         assert_eq!(ends, 2, "{id}");
     }
-    let text = fs::read_to_string(&events).expect("the folder is ours");
+    let text = heard.text();
     let killed = text
         .lines()
         .find(|line| line.contains("/tasks/exit") && line.contains(&stubborn));
     assert!(killed.expect("its exit").contains("\"exit_status\":137"), "{text}");
-    assert_eq!(rig.topics(&events, &id), ["/sandboxes/exit"]);
-    kill(Pid::from_raw(subscriber.id() as i32), Signal::SIGKILL).expect("ctr runs");
-    subscriber.wait().expect("ctr is a child");
+    assert_eq!(heard.of_sandbox(&id), ["/sandboxes/exit"]);
 }
 
 /// As CRI says where the task of a container is to be made.

@@ -1,6 +1,6 @@
-//! A manager of either kind, with our shim, and the calls of its controller.
+//! A manager of either kind, with our shim or containerd's, and the calls of its controller.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, path::PathBuf, process::Child};
 
 use davit_containerd_api::{
     services::sandbox::v1::{
@@ -18,10 +18,14 @@ use tonic::{Request, Status, service::interceptor::InterceptedService, transport
 use super::super::super::{Shim, World, topics_of};
 use super::super::channel;
 
-/// Which manager.
-#[derive(Clone, Copy, PartialEq)]
+/// Which manager, and with which shim.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
+    /// Ours with our shim.
     Ours,
+    /// Ours with containerd's shim.
+    WithContainerdsShim,
+    /// containerd with our shim.
     Containerd,
 }
 
@@ -42,12 +46,13 @@ type Intercepted = InterceptedService<Channel, Interceptor>;
 
 impl Rig {
     pub fn new(kind: Kind) -> Self {
-        let socket = match kind {
-            Kind::Ours => "c.sock",
-            Kind::Containerd => "rc.sock",
+        let (socket, shim) = match kind {
+            Kind::Ours => ("c.sock", Shim::Ours),
+            Kind::WithContainerdsShim => ("c.sock", Shim::Containerds),
+            Kind::Containerd => ("rc.sock", Shim::Ours),
         };
         let mut rig = Self {
-            world: World::on(socket, Shim::Ours),
+            world: World::on(socket, shim),
             kind,
             running: None,
         };
@@ -58,7 +63,7 @@ impl Rig {
     pub fn start(&mut self) {
         let scratch = &self.world.scratch;
         self.running = Some(match self.kind {
-            Kind::Ours => Running::Ours(Manager::start(scratch)),
+            Kind::Ours | Kind::WithContainerdsShim => Running::Ours(self.world.shim.manager(scratch)),
             Kind::Containerd => Running::Containerd(Containerd::start(scratch)),
         });
         // It listens before it serves.
@@ -73,8 +78,11 @@ impl Rig {
         }
     }
 
-    /// The path of our shim, where either manager sees it.
+    /// The path of our shim, where either manager sees it, or the name of containerd's.
     pub fn runtime(&self) -> String {
+        if self.kind == Kind::WithContainerdsShim {
+            return Shim::Containerds.runtime().into();
+        }
         let shim = self.world.scratch.shared_programs().join("containerd-shim-davit-v1");
         shim.to_str().expect("ASCII").into()
     }
@@ -101,7 +109,7 @@ impl Rig {
         let is_shim = |pid: &u32| {
             let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let program = line.split('\0').next();
-            program.is_some_and(|program| program.ends_with("containerd-shim-davit-v1"))
+            program.is_some_and(|program| program.ends_with(self.world.shim.program()))
         };
         let processes = sweep::processes_of(self.world.scratch.path(), &[]);
         processes.into_iter().filter(is_shim).collect()
@@ -111,21 +119,10 @@ impl Rig {
         wait::until_true("every shim has ended", 10, || self.shims().is_empty());
     }
 
-    /// Topics of a sandbox's events in the output of `ctr events`.
-    pub fn topics(&self, events: &std::path::Path, id: &str) -> Vec<String> {
-        let text = fs::read_to_string(events).expect("the folder is ours");
-        let of_sandbox = |line: &&str| line.contains("/sandboxes/") && line.contains(&format!("{id:?}"));
-        let topic = |line: &str| {
-            line.split_whitespace()
-                .find(|word| word.starts_with('/'))
-                .map(str::to_owned)
-        };
-        text.lines().filter(of_sandbox).filter_map(topic).collect()
-    }
-
-    /// The same of a task.
-    pub fn topics_of_task(&self, events: &std::path::Path, id: &str) -> Vec<String> {
-        topics_of(&fs::read_to_string(events).expect("the folder is ours"), id)
+    /// Listens to events from now on. Ours tells what was told in its first moments to who comes later, too.
+    pub fn listen(&self) -> Heard {
+        let (child, path) = self.world.events("events");
+        Heard { child, path }
     }
 
     pub fn sandbox(&self, id: &str, spec: Option<&Value>) -> Sandbox {
@@ -182,6 +179,43 @@ impl Rig {
         let mut controller = self.controller().await;
         controller.create(sandbox).await.expect("create");
         controller.start(id).await.expect("start")
+    }
+}
+
+/// What `ctr events` has printed so far.
+pub struct Heard {
+    child: Child,
+    path: PathBuf,
+}
+
+impl Heard {
+    pub fn text(&self) -> String {
+        fs::read_to_string(&self.path).expect("the folder is ours")
+    }
+
+    /// Topics of a sandbox's events.
+    pub fn of_sandbox(&self, id: &str) -> Vec<String> {
+        let text = self.text();
+        let of_sandbox = |line: &&str| line.contains("/sandboxes/") && line.contains(&format!("{id:?}"));
+        let topic = |line: &str| {
+            line.split_whitespace()
+                .find(|word| word.starts_with('/'))
+                .map(str::to_owned)
+        };
+        text.lines().filter(of_sandbox).filter_map(topic).collect()
+    }
+
+    /// Topics of a task's events.
+    pub fn of_task(&self, id: &str) -> Vec<String> {
+        topics_of(&self.text(), id)
+    }
+}
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        // Whoever sweeps would end it, too.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
