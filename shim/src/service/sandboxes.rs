@@ -144,7 +144,7 @@ impl Sandboxes {
 
     /// First with a request to end, as far as `patience` is granted, then without one.
     async fn end_containers(&self, patience: Duration) -> Result<(), TaskError> {
-        self.tasks.give_up_creations();
+        self.tasks.end_creations().await;
         let deadline = Instant::now() + patience;
         if !patience.is_zero() {
             self.signal_all(SIGTERM).await;

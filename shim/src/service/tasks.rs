@@ -184,10 +184,21 @@ impl Tasks {
         });
     }
 
-    /// Gives up whatever creation is under way.
-    pub(super) fn give_up_creations(&self) {
-        for giving_up in self.table().reserved.values() {
-            giving_up.send_replace(true);
+    /// Gives up whatever creation is under way, and waits for its end, well or not.
+    pub(super) async fn end_creations(&self) {
+        loop {
+            // Before the look: it is told of every end from now on.
+            let settled = self.settled.notified();
+            {
+                let table = self.table();
+                if table.reserved.is_empty() {
+                    return;
+                }
+                for giving_up in table.reserved.values() {
+                    giving_up.send_replace(true);
+                }
+            }
+            settled.await;
         }
     }
 
@@ -428,7 +439,7 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         self.tasks.table().reserved.remove(&self.id);
         self.tasks.settled.notify_waiters();
-        if *self.given_up.borrow() && self.tasks.is_empty() {
+        if *self.given_up.borrow() && self.tasks.is_left_by(&self.id) {
             self.tasks.end();
         }
     }

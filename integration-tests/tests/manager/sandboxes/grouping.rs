@@ -1,6 +1,6 @@
 //! Containers of one sandbox, or of one pod, in one shim.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use davit_containerd_api::services::tasks::v1::{CreateTaskRequest, StartRequest, tasks_client::TasksClient};
 use davit_integration_tests::wait;
@@ -167,6 +167,36 @@ async fn a_sandbox_that_is_stopped_ends_its_containers_and_takes_no_more() {
         .find(|line| line.contains("/tasks/exit") && line.contains(&stubborn));
     assert!(killed.expect("its exit").contains("\"exit_status\":137"), "{text}");
     assert_eq!(heard.of_sandbox(&id), ["/sandboxes/exit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creation_that_hangs_ends_with_its_sandbox() {
+    let rig = Rig::new(Kind::Ours);
+    let slow = rig.world.with_slow_creation();
+    let [id, member] = ["s", "member"].map(|name| rig.world.id(name));
+    let mut sandbox = rig.sandbox(&id, None);
+    sandbox.runtime.as_mut().expect("a runtime").name = slow[1].display().to_string();
+    rig.record(sandbox.clone()).await;
+    let mut controller = rig.controller().await;
+    controller.create(sandbox).await.expect("create");
+    controller.start(&id).await.expect("start");
+    let mut run = rig.world.scratch.ctr(&rig.world.socket);
+    run.args(["run", "--detach"])
+        .args(&slow)
+        .args(["--sandbox", &id, "--rootfs"]);
+    run.arg(&rig.world.root).args([&member, "/bin/sleep", "600"]);
+    run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = run.spawn().expect("ctr starts");
+    wait::until_true("the runtime is called", 20, || rig.world.scratch.join("began").exists());
+
+    controller.stop(&id, 0).await.expect("stop");
+
+    assert!(!running.wait().expect("ctr is a child").success());
+    assert_eq!(rig.world.status(&member), "");
+    let state = controller.status(&id).await.expect("it is there still").state;
+    assert_eq!(state, "SANDBOX_NOTREADY");
+    controller.shutdown(&id).await.expect("shutdown");
+    rig.no_shim_is_left();
 }
 
 /// As CRI says where the task of a container is to be made.
