@@ -15,8 +15,10 @@ pub(crate) mod task;
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
     /// No such container.
-    #[error("container {id:?} in namespace {:?}: not found", namespace.as_str())]
+    #[error("container {}: not found", verb.words(id, namespace))]
     NotFound {
+        /// What was to be done with it.
+        verb: Verb,
         /// The container.
         id: String,
         /// The namespace looked in.
@@ -34,6 +36,27 @@ pub enum ContainerError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What is done with a record that must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It is read.
+    Get,
+    /// It is changed.
+    Update,
+    /// It is removed.
+    Delete,
+}
+
+impl Verb {
+    fn words(self, id: &str, namespace: &Namespace) -> String {
+        match self {
+            Self::Get => format!("{id:?} in namespace {:?}", namespace.as_str()),
+            Self::Update => format!("{id:?}"),
+            Self::Delete => id.to_owned(),
+        }
+    }
 }
 
 impl ContainerError {
@@ -89,7 +112,7 @@ impl Containers {
 
     /// One record.
     pub fn get(&self, namespace: &Namespace, id: &str) -> Result<ContainerRecord, ContainerError> {
-        self.database.read(|view| find(view, namespace, id))
+        self.database.read(|view| find(view, namespace, id, Verb::Get))
     }
 
     /// The records that pass the filters, by id.
@@ -129,7 +152,7 @@ impl Containers {
         change: impl FnOnce(&mut ContainerRecord) -> Result<(), E>,
     ) -> Result<ContainerRecord, E> {
         self.database.write(|writer| {
-            let mut record = find(writer, namespace, id)?;
+            let mut record = find(writer, namespace, id, Verb::Update)?;
             change(&mut record)?;
             validate(&mut record).map_err(|error| in_words("update failed validation", error))?;
             record.updated_at = SystemTime::now();
@@ -141,16 +164,17 @@ impl Containers {
     /// Removes a record.
     pub fn delete(&self, namespace: &Namespace, id: &str) -> Result<(), ContainerError> {
         self.database.write(|writer| {
-            find(writer, namespace, id)?;
+            find(writer, namespace, id, Verb::Delete)?;
             writer.delete(&CONTAINERS, namespace, id)?;
             Ok(())
         })
     }
 }
 
-fn find(view: &impl Records, namespace: &Namespace, id: &str) -> Result<ContainerRecord, ContainerError> {
+fn find(view: &impl Records, namespace: &Namespace, id: &str, verb: Verb) -> Result<ContainerRecord, ContainerError> {
     view.get(&CONTAINERS, namespace, id)?
         .ok_or_else(|| ContainerError::NotFound {
+            verb,
             id: id.chars().take(200).collect(),
             namespace: namespace.clone(),
         })
@@ -159,15 +183,12 @@ fn find(view: &impl Records, namespace: &Namespace, id: &str) -> Result<Containe
 fn validate(record: &mut ContainerRecord) -> Result<(), ContainerError> {
     let invalid = |text: &str| Err(ContainerError::Invalid(text.into()));
     record.labels.retain(|_, value| !value.is_empty());
-    check_labels(&record.labels)?;
+    check_labels("containers", &record.labels)?;
     if record.extensions.contains_key("") {
         return invalid("container.Extension keys must not be zero-length");
     }
     if record.runtime.name.is_empty() {
         return invalid("container.Runtime.Name must be set");
-    }
-    if record.spec.is_none() {
-        return invalid("container.Spec must be set");
     }
     if !record.snapshot_key.is_empty() && record.snapshotter.is_empty() {
         return invalid("container.Snapshotter must be set if container.SnapshotKey is set");
@@ -178,6 +199,11 @@ fn validate(record: &mut ContainerRecord) -> Result<(), ContainerError> {
 fn in_words(what: &str, error: ContainerError) -> ContainerError {
     match error {
         ContainerError::Invalid(text) => ContainerError::Invalid(format!("{what}: {text}")),
+        // It says itself what kind of error it is.
+        ContainerError::Store(error @ StoreError::LabelTooLong { .. }) => {
+            let text = error.to_string();
+            ContainerError::Invalid(format!("{what}: {}", text.trim_end_matches(": invalid argument")))
+        }
         error => error,
     }
 }

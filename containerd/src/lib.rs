@@ -31,3 +31,4 @@ pub mod sandboxes;
 pub mod server;
 pub mod services;
 pub mod version;
+mod wording;

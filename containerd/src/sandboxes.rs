@@ -94,7 +94,7 @@ impl Sandboxes {
         record: SandboxRecord,
     ) -> Result<SandboxRecord, SandboxError> {
         let id: ContainerId = id.parse()?;
-        check_labels(&record.labels)?;
+        check_labels("sandbox", &record.labels)?;
         self.database.write(|writer| {
             if writer.get(&SANDBOXES, namespace, &id)?.is_some() {
                 return Err(SandboxError::Exists(id));
@@ -115,7 +115,7 @@ impl Sandboxes {
         self.database.write(|writer| {
             let mut record = find(writer, namespace, id)?;
             apply(&mut record, given, id, paths)?;
-            check_labels(&record.labels)?;
+            check_labels("sandbox", &record.labels)?;
             record.updated_at = SystemTime::now();
             writer.put(&SANDBOXES, namespace, id, &record)?;
             Ok(record)

@@ -1,13 +1,17 @@
 //! How a task is made: its bundle, its shim, and what the shim makes of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use davit_shim_api::task_v3::{mount::Mount, shim::CreateTaskRequest};
 use davit_vocabulary::{ContainerId, Namespace};
 use protobuf::well_known_types::any::Any;
+use tokio_util::sync::CancellationToken;
 
 use super::{Tasks, end::remove_bundle};
-use crate::{Bundle, CallError, Checkpoint, Shim, TaskError, binary, connection::Connection, log_pipe::LogPipe};
+use crate::{
+    Bundle, CallError, Checkpoint, Shim, TaskError, binary, bootstrap::Endpoint, connection::Connection,
+    log_pipe::LogPipe,
+};
 
 /// The standard streams of a process, as URIs; see the shim for their kinds.
 #[derive(Clone, Debug, Default)]
@@ -46,21 +50,23 @@ pub struct CreateTask {
 impl Tasks {
     /// Makes a task and returns its process id. On failure nothing of it is left: no bundle, no mount, no shim.
     ///
-    /// Runs to its end even if the caller does not wait for it.
+    /// Runs to its end even if the caller does not wait for it, unless the shim has not started yet.
     pub async fn create(self: &Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
         let tasks = self.clone();
-        tokio::spawn(async move { tasks.create_whole(task).await })
-            .await
-            .expect("creating a task does not panic")
+        let gone = CancellationToken::new();
+        let leaving = gone.clone().drop_guard();
+        let made = tokio::spawn(async move { tasks.create_whole(task, gone).await }).await;
+        drop(leaving.disarm());
+        made.expect("creating a task does not panic")
     }
 
-    async fn create_whole(self: Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
+    async fn create_whole(self: Arc<Self>, task: CreateTask, gone: CancellationToken) -> Result<u32, TaskError> {
         self.has_returned(&task.namespace, &task.id).await;
         let claim = self.claim(&task.namespace, &task.id)?;
         let binary = binary::resolve(&task.runtime).map_err(TaskError::NoShim)?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);
         make_bundle(bundle.clone(), task.spec.clone()).await?;
-        match self.populate(&bundle, binary, task).await {
+        match self.populate(&bundle, binary, task, gone).await {
             Ok((shim, pid)) => {
                 claim.fill(shim);
                 Ok(pid)
@@ -77,6 +83,7 @@ impl Tasks {
         bundle: &Bundle,
         binary: PathBuf,
         mut task: CreateTask,
+        gone: CancellationToken,
     ) -> Result<(Arc<Shim>, u32), TaskError> {
         let checkpoint = match task.checkpoint.take() {
             Some(checkpoint) => Some(checkpoint.folder(bundle).await?),
@@ -88,12 +95,17 @@ impl Tasks {
         })?;
         // Before the start: should this daemon die now, the next one knows by which program to clean up.
         write(bundle, "shim-binary-path", binary.as_os_str().as_encoded_bytes()).await?;
-        let endpoint = self.launcher.start(&binary, bundle, task.options.as_ref()).await?;
+        let starting = self.launcher.start(&binary, bundle, task.options.as_ref());
+        let Some(endpoint) = gone.run_until_cancelled(starting).await else {
+            self.clean_up(&binary, bundle).await;
+            return Err(TaskError::Abandoned);
+        };
+        let endpoint = endpoint?;
         let connected = async {
             let json = serde_json::to_vec(&endpoint).expect("an endpoint is always written");
             write(bundle, "bootstrap.json", &json).await?;
             let connection = Connection::open(&endpoint, &bundle.namespace).await;
-            connection.map_err(|error| TaskError::Start(format!("connect to {}: {error}", endpoint.address)))
+            connection.map_err(|error| TaskError::Start(not_reached(&endpoint, &error)))
         };
         let connection = match connected.await {
             Ok(connection) => connection,
@@ -151,4 +163,15 @@ async fn write(bundle: &Bundle, name: &str, bytes: &[u8]) -> Result<(), TaskErro
         tokio::fs::rename(&unfinished, &path).await
     };
     result.await.map_err(|source| TaskError::Bundle { path, source })
+}
+
+/// That nobody answers where a shim said, in containerd's words.
+fn not_reached(endpoint: &Endpoint, error: &io::Error) -> String {
+    let address = endpoint.address.strip_prefix("unix://").unwrap_or(&endpoint.address);
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    };
+    format!("failed to create TTRPC connection: dial unix {address}: connect: {why}")
 }
