@@ -104,9 +104,10 @@ fn parse(arguments: &[String]) -> Result<Options> {
 /// The suite, with its places below the scratch folder and our programs first on its path.
 fn start(scratch: &Scratch, suite: &Suite, list: &Path, conditions: Conditions, filter: Option<&str>) -> Command {
     let programs = programs(scratch, suite, conditions.manager);
+    // A shell is the first process there: it collects the shims that have lost theirs.
     let script = format!(
         "mkdir -p {STATE} {0}/state {0}/lib && mount --bind {0}/state {STATE} && mount --bind {0}/lib /var/lib \
-         && exec unshare --pid --fork --kill-child --mount-proc \"$@\"",
+         && exec unshare --pid --fork --kill-child --mount-proc sh -c '\"$@\"; exit $?' sh \"$@\"",
         scratch.path().display()
     );
     let path = format!("PATH={}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
@@ -157,7 +158,9 @@ fn conclude(report: &Report, asked: &[String], conditions: Conditions, output: &
         return Ok(());
     }
     let kept = peers::folder().with_file_name("conformance.out");
-    fs::copy(output, &kept)?;
+    let mut text = fs::read(output)?;
+    text.extend(fs::read(output.with_file_name("daemon.log"))?);
+    fs::write(&kept, text)?;
     ensure!(
         verdict.is_as_expected(),
         "{} tests came out otherwise than expected; what the suite printed is in {}",
