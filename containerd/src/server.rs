@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     fs, io,
+    net::SocketAddr,
     os::unix::{
         fs::{DirBuilderExt, PermissionsExt, chown},
         net::UnixStream,
@@ -28,7 +29,8 @@ use tower::Service;
 use crate::{
     config::{Config, Owner, Socket},
     daemon::{Daemon, OpenError},
-    forward,
+    forward, inspection,
+    metrics::{Calls, Metrics},
     restart::Monitor,
     services,
     wording::Wording,
@@ -48,6 +50,14 @@ pub enum ServerError {
     Listen {
         /// The socket.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Metrics cannot be served.
+    #[error("listen on {address} for metrics")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -114,7 +124,14 @@ async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
     let services = services(daemon)?;
+    let calls = match &daemon.config.metrics {
+        Some(metrics) => Calls::new(services.names.iter().copied(), metrics.grpc_histogram),
+        None => Calls::default(),
+    };
+    open_to_inspection(daemon, calls.clone()).await?;
     let server = Server::builder()
+        // What is counted is what is said in the end.
+        .layer(calls)
         .layer(Wording::new(services.names))
         .add_routes(services.routes.routes())
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), daemon.stop.clone().cancelled_owned());
@@ -131,6 +148,32 @@ async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), Serv
             Ok(())
         }
     }
+}
+
+/// Serves what the configuration wants to be looked at.
+async fn open_to_inspection(daemon: &Daemon, calls: Calls) -> Result<(), ServerError> {
+    if let Some(wanted) = &daemon.config.metrics {
+        let metrics = Metrics {
+            calls,
+            tasks: daemon.tasks.clone(),
+            database: daemon.database.clone(),
+        };
+        let served = inspection::serve_metrics(wanted.address, metrics, daemon.stop.clone()).await;
+        served.map_err(|source| ServerError::Metrics {
+            address: wanted.address,
+            source,
+        })?;
+    }
+    if let Some(socket) = &daemon.config.debug {
+        let listener = listen(socket)?;
+        inspection::serve_debug(
+            listener,
+            daemon.tasks.clone(),
+            daemon.database.clone(),
+            daemon.stop.clone(),
+        );
+    }
+    Ok(())
 }
 
 /// Every service.
