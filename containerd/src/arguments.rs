@@ -68,6 +68,8 @@ pub enum Shown {
     Default,
     /// The file with the defaults and what it imports
     Dump,
+    /// The same as of version 3, without the plugins that have no settings here
+    Migrate,
 }
 
 impl Arguments {

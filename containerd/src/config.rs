@@ -4,7 +4,7 @@
 //! is silently ignored is worse than none. One of containerd's that has no effect here is named in the log, so that
 //! containerd's own file can be used; one whose effect would be missed is refused.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use davit_tasks::Timeouts;
 
@@ -39,6 +39,15 @@ pub struct Log {
     pub format: Format,
 }
 
+/// Where metrics are served, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Whether the times of gRPC calls are among them.
+    pub grpc_histogram: bool,
+}
+
 /// The settings of a daemon, every one of them valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -58,6 +67,10 @@ pub struct Config {
     pub cgroup: String,
     /// How long shims may take.
     pub timeouts: Timeouts,
+    /// Where metrics are served, if anywhere.
+    pub metrics: Option<Metrics>,
+    /// The debug socket, if there is one.
+    pub debug: Option<Socket>,
     /// How often the restart monitor looks at every container; `None` where it is disabled.
     pub restart_interval: Option<Duration>,
 }

@@ -4,11 +4,12 @@ use std::{borrow::Cow, time::SystemTime};
 
 use davit_containerd_api::events::ContainerUpdate;
 use davit_metadata::{
-    Bucket, CONTAINERS, ContainerRecord, check_labels,
+    Bucket, CONTAINERS, ContainerRecord, StoreError, check_labels,
     filter::{label, non_empty},
 };
+use davit_vocabulary::Namespace;
 
-use crate::kept::{Change, Kept, Kind, RecordError};
+use crate::kept::{Change, Kept, Kind, RecordError, Verb};
 
 pub(crate) mod task;
 
@@ -40,6 +41,14 @@ impl Kind for ContainerRecord {
         }
     }
 
+    fn missing(verb: Verb, id: &str, namespace: &Namespace) -> String {
+        match verb {
+            Verb::Get => format!("{id:?} in namespace {:?}", namespace.as_str()),
+            Verb::Update => format!("{id:?}"),
+            Verb::Delete => id.to_owned(),
+        }
+    }
+
     fn check(&mut self, change: Change) -> Result<(), RecordError> {
         let what = match change {
             Change::Create => "create container failed validation",
@@ -56,15 +65,12 @@ impl Kind for ContainerRecord {
 fn validate(record: &mut ContainerRecord) -> Result<(), RecordError> {
     let invalid = |text: &str| Err(RecordError::Invalid(text.into()));
     record.labels.retain(|_, value| !value.is_empty());
-    check_labels(&record.labels)?;
+    check_labels("containers", &record.labels)?;
     if record.extensions.contains_key("") {
         return invalid("container.Extension keys must not be zero-length");
     }
     if record.runtime.name.is_empty() {
         return invalid("container.Runtime.Name must be set");
-    }
-    if record.spec.is_none() {
-        return invalid("container.Spec must be set");
     }
     if !record.snapshot_key.is_empty() && record.snapshotter.is_empty() {
         return invalid("container.Snapshotter must be set if container.SnapshotKey is set");
@@ -75,6 +81,11 @@ fn validate(record: &mut ContainerRecord) -> Result<(), RecordError> {
 fn in_words(what: &str, error: RecordError) -> RecordError {
     match error {
         RecordError::Invalid(text) => RecordError::Invalid(format!("{what}: {text}")),
+        // It says itself what kind of error it is.
+        RecordError::Store(error @ StoreError::LabelTooLong { .. }) => {
+            let text = error.to_string();
+            RecordError::Invalid(format!("{what}: {}", text.trim_end_matches(": invalid argument")))
+        }
         error => error,
     }
 }

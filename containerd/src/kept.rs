@@ -15,14 +15,12 @@ use serde::{Serialize, de::DeserializeOwned};
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// No such record.
-    #[error("{kind} {id:?} in namespace {:?}: not found", namespace.as_str())]
+    #[error("{kind} {id}: not found")]
     NotFound {
         /// Of what.
         kind: &'static str,
-        /// Its id.
+        /// Its id, as the kind puts it.
         id: String,
-        /// The namespace looked in.
-        namespace: Namespace,
     },
     /// A record of this id exists.
     #[error("{kind} {:?}: already exists", id.as_str())]
@@ -69,6 +67,17 @@ pub enum Change {
     Update,
 }
 
+/// What is done with a record that must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// It is read.
+    Get,
+    /// It is changed.
+    Update,
+    /// It is removed.
+    Delete,
+}
+
 /// A kind of record.
 pub trait Kind: Serialize + DeserializeOwned {
     /// Where records of this kind are.
@@ -80,6 +89,11 @@ pub trait Kind: Serialize + DeserializeOwned {
 
     /// What filters see of it, but for its id.
     fn field(&self, path: &[String]) -> Option<Cow<'_, str>>;
+
+    /// How an id is named that is not there. The words of containerd differ by what was to be done.
+    fn missing(_: Verb, id: &str, namespace: &Namespace) -> String {
+        format!("{id:?} in namespace {:?}", namespace.as_str())
+    }
 
     /// Checks it before it is stored, and leaves out what is not kept.
     fn check(&mut self, change: Change) -> Result<(), RecordError>;
@@ -125,7 +139,7 @@ impl<K: Kind> Kept<K> {
 
     /// One record.
     pub fn get(&self, namespace: &Namespace, id: &str) -> Result<K, RecordError> {
-        self.database.read(|view| find(view, namespace, id))
+        self.database.read(|view| find(view, namespace, id, Verb::Get))
     }
 
     /// The records that pass the filters, by id.
@@ -159,7 +173,7 @@ impl<K: Kind> Kept<K> {
         change: impl FnOnce(&mut K) -> Result<(), E>,
     ) -> Result<K, E> {
         self.database.write(|writer| {
-            let mut record = find::<K>(writer, namespace, id)?;
+            let mut record = find::<K>(writer, namespace, id, Verb::Update)?;
             change(&mut record)?;
             record.check(Change::Update)?;
             record.changed_at(SystemTime::now());
@@ -171,18 +185,17 @@ impl<K: Kind> Kept<K> {
     /// Removes a record.
     pub fn delete(&self, namespace: &Namespace, id: &str) -> Result<(), RecordError> {
         self.database.write(|writer| {
-            find::<K>(writer, namespace, id)?;
+            find::<K>(writer, namespace, id, Verb::Delete)?;
             writer.delete(&K::BUCKET, namespace, id)?;
             Ok(())
         })
     }
 }
 
-fn find<K: Kind>(view: &impl Records, namespace: &Namespace, id: &str) -> Result<K, RecordError> {
+fn find<K: Kind>(view: &impl Records, namespace: &Namespace, id: &str, verb: Verb) -> Result<K, RecordError> {
     view.get(&K::BUCKET, namespace, id)?
         .ok_or_else(|| RecordError::NotFound {
             kind: K::NAME,
-            id: id.chars().take(200).collect(),
-            namespace: namespace.clone(),
+            id: K::missing(verb, &id.chars().take(200).collect::<String>(), namespace),
         })
 }

@@ -9,7 +9,8 @@
 //! and [`sandboxes`] (their records, each [`kept`] in the same way), [`checkpoints`] (tasks in the content store), [`events`] (the bus between all of
 //! them), [`recorder`] (the way of task events onto it, through the journal), [`resume`] (a subscription that goes on from a
 //! cursor), [`forward`] (the socket on which shims forward events), [`publish`] (the command by which shims that cannot do so
-//! publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`] (what keeps tasks running without a client).
+//! publish them), [`oci_hook`] (one that fills in a hook's arguments), [`restart`] (what keeps tasks running without a client),
+//! [`metrics`] and [`inspection`] (what an operator looks at).
 
 pub mod arguments;
 pub mod checkpoints;
@@ -20,8 +21,10 @@ mod deaths;
 pub mod events;
 mod fail_point;
 pub mod forward;
+pub mod inspection;
 pub mod kept;
 pub mod logging;
+pub mod metrics;
 pub mod oci_hook;
 pub mod oneself;
 pub mod publish;
@@ -32,3 +35,4 @@ pub mod sandboxes;
 pub mod server;
 pub mod services;
 pub mod version;
+mod wording;

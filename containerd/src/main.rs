@@ -38,6 +38,7 @@ fn show(which: Shown, arguments: &Arguments, personality: Personality) -> anyhow
     let file = match which {
         Shown::Default => File::of(personality),
         Shown::Dump => arguments.file(personality)?,
+        Shown::Migrate => arguments.file(personality)?.migrated(),
     };
     Ok(io::stdout().write_all(toml::to_string(&file)?.as_bytes())?)
 }

@@ -27,7 +27,7 @@ impl Kind for SandboxRecord {
     }
 
     fn check(&mut self, _: Change) -> Result<(), RecordError> {
-        Ok(check_labels(&self.labels)?)
+        Ok(check_labels("sandbox", &self.labels)?)
     }
 
     fn changed_at(&mut self, now: SystemTime) {

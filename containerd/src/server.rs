@@ -1,7 +1,9 @@
 //! The daemon's sockets, and what is served on them.
 
 use std::{
+    convert::Infallible,
     fs, io,
+    net::SocketAddr,
     os::unix::{
         fs::{DirBuilderExt, PermissionsExt, chown},
         net::UnixStream,
@@ -15,14 +17,23 @@ use rustix::{fs::Mode, process::umask};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport::Server};
+use tonic::{
+    body::Body,
+    codegen::http::{Request, Response},
+    server::NamedService,
+    service::RoutesBuilder,
+    transport::Server,
+};
+use tower::Service;
 
 use crate::{
     config::{Config, Owner, Socket},
     daemon::{Daemon, OpenError},
-    forward,
+    forward, inspection,
+    metrics::{Calls, Metrics},
     restart::Monitor,
     services,
+    wording::Wording,
 };
 
 /// How long open calls may take to end once the daemon is asked to stop.
@@ -39,6 +50,14 @@ pub enum ServerError {
     Listen {
         /// The socket.
         path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Metrics cannot be served.
+    #[error("listen on {address} for metrics")]
+    Metrics {
+        /// The address.
+        address: SocketAddr,
         /// Why.
         source: io::Error,
     },
@@ -104,8 +123,17 @@ async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
 }
 
 async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
+    let services = services(daemon)?;
+    let calls = match &daemon.config.metrics {
+        Some(metrics) => Calls::new(services.names.iter().copied(), metrics.grpc_histogram),
+        None => Calls::default(),
+    };
+    open_to_inspection(daemon, calls.clone()).await?;
     let server = Server::builder()
-        .add_routes(routes(daemon)?)
+        // What is counted is what is said in the end.
+        .layer(calls)
+        .layer(Wording::new(services.names))
+        .add_routes(services.routes.routes())
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), daemon.stop.clone().cancelled_owned());
     tracing::info!(address = %daemon.config.grpc.path.display(), version = crate::version::PROGRAM, "serving");
     tokio::pin!(server);
@@ -122,28 +150,77 @@ async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), Serv
     }
 }
 
+/// Serves what the configuration wants to be looked at.
+async fn open_to_inspection(daemon: &Daemon, calls: Calls) -> Result<(), ServerError> {
+    if let Some(wanted) = &daemon.config.metrics {
+        let metrics = Metrics {
+            calls,
+            tasks: daemon.tasks.clone(),
+            database: daemon.database.clone(),
+        };
+        let served = inspection::serve_metrics(wanted.address, metrics, daemon.stop.clone()).await;
+        served.map_err(|source| ServerError::Metrics {
+            address: wanted.address,
+            source,
+        })?;
+    }
+    if let Some(socket) = &daemon.config.debug {
+        let listener = listen(socket)?;
+        inspection::serve_debug(
+            listener,
+            daemon.tasks.clone(),
+            daemon.database.clone(),
+            daemon.stop.clone(),
+        );
+    }
+    Ok(())
+}
+
 /// Every service.
-fn routes(daemon: &Daemon) -> Result<Routes, ServerError> {
+fn services(daemon: &Daemon) -> Result<Services, ServerError> {
     let streams = services::streaming::Streams::default();
-    let mut routes = Routes::builder();
-    routes
-        .add_service(services::version::service())
-        .add_service(services::health::service())
-        .add_service(services::introspection::service(daemon).map_err(ServerError::Identity)?)
-        .add_service(services::namespaces::service(daemon))
-        .add_service(services::containers::service(daemon))
-        .add_service(services::sandboxes::store(daemon))
-        .add_service(services::sandboxes::controller(daemon))
-        .add_service(services::content::service(&daemon.storage))
-        .add_service(services::snapshots::service(&daemon.storage))
-        .add_service(services::diff::service(&daemon.storage))
-        .add_service(services::images::service(&daemon.storage))
-        .add_service(services::leases::service(&daemon.storage))
-        .add_service(services::streaming::service(streams.clone()))
-        .add_service(services::transfer::service(&daemon.storage, streams))
-        .add_service(services::tasks::service(daemon))
-        .add_service(services::events::service(daemon));
-    Ok(routes.routes())
+    let services = Services::default()
+        .with(services::version::service())
+        .with(services::health::service())
+        .with(services::introspection::service(daemon).map_err(ServerError::Identity)?)
+        .with(services::namespaces::service(daemon))
+        .with(services::containers::service(daemon))
+        .with(services::sandboxes::store(daemon))
+        .with(services::sandboxes::controller(daemon))
+        .with(services::content::service(&daemon.storage))
+        .with(services::snapshots::service(&daemon.storage))
+        .with(services::diff::service(&daemon.storage))
+        .with(services::images::service(&daemon.storage))
+        .with(services::leases::service(&daemon.storage))
+        .with(services::streaming::service(streams.clone()))
+        .with(services::transfer::service(&daemon.storage, streams))
+        .with(services::tasks::service(daemon))
+        .with(services::events::service(daemon));
+    Ok(services)
+}
+
+/// Services and their names.
+#[derive(Default)]
+struct Services {
+    routes: RoutesBuilder,
+    names: Vec<&'static str>,
+}
+
+impl Services {
+    fn with<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        self.routes.add_service(service);
+        self.names.push(S::NAME);
+        self
+    }
 }
 
 /// Makes a folder and its parents, where they are missing.

@@ -50,6 +50,11 @@ pub fn status(kind: ErrorKind, text: impl Display) -> Status {
     Status::new(Code::from_i32(kind.grpc_code()), text.to_string())
 }
 
+/// A status with what was tried before its own words.
+pub(crate) fn in_words(tried: &str, status: Status) -> Status {
+    Status::new(status.code(), format!("{tried}: {}", status.message()))
+}
+
 /// Runs work that blocks on the disk where it holds nobody up.
 pub(crate) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> Result<T, E>
 where

@@ -189,13 +189,17 @@ impl Manager {
 impl Containerd {
     /// Starts the real containerd.
     pub fn start(scratch: &Scratch) -> Self {
-        let (socket, config) = (scratch.join("rc.sock"), scratch.join("containerd.toml"));
         // The CRI plugin wants a network configuration and is of no interest here.
-        std::fs::write(
-            &config,
+        Self::start_with(
+            scratch,
             "version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n",
         )
-        .expect("the folder is ours");
+    }
+
+    /// Starts the real containerd with this configuration.
+    pub fn start_with(scratch: &Scratch, configuration: &str) -> Self {
+        let (socket, config) = (scratch.join("rc.sock"), scratch.join("containerd.toml"));
+        std::fs::write(&config, configuration).expect("the folder is ours");
         let mut command = peers::command("containerd");
         command.arg("--config").arg(config).arg("--address").arg(&socket);
         command

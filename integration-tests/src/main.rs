@@ -1,6 +1,7 @@
 //! `cargo xtask`: build, try, test and measure.
 
 mod bench;
+mod conformance;
 mod quickstart;
 mod verify;
 mod vm;
@@ -16,6 +17,7 @@ usage: cargo xtask COMMAND
   test [ARG...]    check and run every test; ARGs go to `cargo test`
   test vm [FILTER...]  run the tests of the virtual machine alone, or those of them whose names contain a FILTER
   bench [NAME...]  measure ours against the originals: oci, engine, memory
+  conformance [--real-manager] [--source DIR] [FILTER]  run containerd's client suite on our manager, or with our shim on containerd
   soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310)
   build [--debug]  build all programs into target/programs/release (or debug)
   peers            install the real Docker, containerd and runc that the tests compare with
@@ -43,6 +45,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         ("test", arguments) => verify::test(arguments),
         ("bench", arguments) => bench::run(arguments),
         ("bench-among-peers", [folder, arguments @ ..]) => bench::run_among_peers(Path::new(folder), arguments),
+        ("conformance", arguments) => conformance::run(arguments),
         ("soak", []) => verify::soak(),
         ("build", []) => build(workspace::Profile::Release),
         ("build", [flag]) if flag == "--debug" => build(workspace::Profile::Debug),

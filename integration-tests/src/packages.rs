@@ -36,6 +36,12 @@ pub const TEST: &[Package] = &[
     ("util-linux", "/usr/bin/setsid"),
 ];
 
+/// To fetch and build a public suite.
+pub const SUITES: &[Package] = &[("git", "/usr/bin/git")];
+
+/// To install what PyPI carries.
+pub const PIP: &[Package] = &[("python3-pip", "/usr/lib/python3/dist-packages/pip/__init__.py")];
+
 /// What the virtual machine's Debian has beyond the minimum: systemd, the tools of its security modules, and what the tests call.
 pub const GUEST: &[&str] = &[
     "apparmor",

@@ -238,9 +238,13 @@ impl Process {
     pub fn kill(&self, signal: u32) -> Result<(), TaskError> {
         let live = self
             .live()
-            .ok_or_else(|| TaskError::State("process is not started".into()))?;
+            .ok_or_else(|| TaskError::State("process not created".into()))?;
         if let Status::Stopped(_) = self.status() {
             return Err(TaskError::Finished);
+        }
+        // Signal 0 asks whether it is there, which it is: nobody has waited for it yet.
+        if signal == 0 {
+            return Ok(());
         }
         let named = Signal::from_named_raw(signal as i32);
         let signal = named.ok_or_else(|| TaskError::Unsupported(format!("signal {signal} to an exec")))?;

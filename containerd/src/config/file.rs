@@ -222,6 +222,27 @@ impl Default for RestartPlugin {
     }
 }
 
+impl Metrics {
+    /// Where they are served, if anywhere. As in Go, an address without a host is every one of this machine's.
+    fn read(&self) -> Result<Option<super::Metrics>, ConfigError> {
+        let text = self.address.as_str();
+        let address = match (text.strip_prefix(':'), text.strip_prefix("localhost:")) {
+            _ if text.is_empty() => return Ok(None),
+            (Some(port), _) => format!("[::]:{port}").parse(),
+            (_, Some(port)) => format!("127.0.0.1:{port}").parse(),
+            (None, None) => text.parse(),
+        };
+        let address = address.map_err(|_| ConfigError::Address {
+            key: "metrics.address",
+            text: text.into(),
+        })?;
+        Ok(Some(super::Metrics {
+            address,
+            grpc_histogram: self.grpc_histogram,
+        }))
+    }
+}
+
 impl File {
     /// The defaults.
     pub fn of(personality: Personality) -> Self {
@@ -289,8 +310,28 @@ impl File {
             cgroup: self.cgroup.path,
             timeouts,
             restart_interval,
+            metrics: self.metrics.read()?,
+            debug: match self.debug.address.as_str() {
+                "" => None,
+                path => Some(socket(path.into(), self.debug.uid, self.debug.gid)?),
+            },
         };
         Ok((config, notices))
+    }
+
+    /// The same settings in the keys of the newest version, without sections of plugins that have no effect.
+    pub fn migrated(mut self) -> Self {
+        self.version = 3;
+        let before = self.plugins.remove(RESTART_BEFORE);
+        let restart = before.or_else(|| self.plugins.remove(RESTART)).or_else(|| {
+            let name = self.plugins.keys().find(|name| is_restart(name)).cloned()?;
+            self.plugins.remove(&name)
+        });
+        self.plugins = restart
+            .map(|section| (RESTART.to_owned(), section))
+            .into_iter()
+            .collect();
+        self
     }
 
     /// Settings of containerd's whose effect somebody would miss.
@@ -311,16 +352,6 @@ impl File {
                 "grpc.tcp_tls_ca, tcp_tls_cert or tcp_tls_key",
                 tls.iter().all(|path| path.is_empty()),
                 "only a unix socket is served",
-            ),
-            (
-                "metrics.address",
-                self.metrics.address.is_empty(),
-                "metrics are not served",
-            ),
-            (
-                "debug.address",
-                self.debug.address.is_empty(),
-                "there is no debug socket",
             ),
             (
                 "proxy_plugins",
@@ -354,13 +385,17 @@ impl File {
     }
 
     fn without_effect(&self) -> Vec<String> {
+        let has_debug = !self.debug.address.is_empty();
         let keys = [
             ("temp", self.temp.is_empty()),
             ("plugin_dir", self.plugin_dir.is_empty()),
             ("stream_processors", self.stream_processors.is_empty()),
-            ("debug.uid", self.debug.uid == 0),
-            ("debug.gid", self.debug.gid == 0),
-            ("metrics.grpc_histogram", !self.metrics.grpc_histogram),
+            ("debug.uid", self.debug.uid == 0 || has_debug),
+            ("debug.gid", self.debug.gid == 0 || has_debug),
+            (
+                "metrics.grpc_histogram",
+                !self.metrics.grpc_histogram || !self.metrics.address.is_empty(),
+            ),
         ];
         let keys = keys.iter().filter(|(_, is_absent)| !is_absent);
         let keys = keys.map(|(key, _)| format!("{key} has no effect here"));

@@ -64,6 +64,14 @@ pub enum ConfigError {
         /// What it says.
         text: String,
     },
+    /// A TCP address is none.
+    #[error("config: {key}: {text:?} is no address such as 127.0.0.1:1338, [::1]:1338 or :1338")]
+    Address {
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        text: String,
+    },
     /// A path cannot be made absolute.
     #[error("config: path {path:?}")]
     Path {

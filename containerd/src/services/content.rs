@@ -12,13 +12,14 @@ use davit_containerd_api::services::content::v1::{
 };
 use davit_content::{ContentError, ContentStore, Info, Status as WriteStatus};
 use davit_images::Storage;
-use davit_metadata::{LabelChange, NotALabel};
+use davit_metadata::{LabelChange, NotALabel, filter::Filters};
+use davit_vocabulary::Digest;
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    limited,
-    storage::{digest, failed, filtered, filters, labels, run, scope, timestamp},
+    in_words, limited,
+    storage::{digest, failed, filtered, labels, run, scope, timestamp},
 };
 
 /// Blobs in one message of a list, as containerd sends them.
@@ -43,7 +44,7 @@ impl Content for Service {
 
     async fn info(&self, request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
         let scope = scope(&request)?;
-        let digest = digest(&request.into_inner().digest)?;
+        let digest = validated(&request.into_inner().digest)?;
         let content = self.content.clone();
         let info = run(move || content.info(&scope, &digest)).await?;
         Ok(Response::new(InfoResponse {
@@ -57,10 +58,14 @@ impl Content for Service {
         let info = request
             .info
             .ok_or_else(|| Status::invalid_argument("info must be given: invalid argument"))?;
-        let digest = digest(&info.digest)?;
+        let digest = validated(&info.digest)?;
         let paths = request.update_mask.unwrap_or_default().paths;
-        let changes = LabelChange::from_mask(&paths, labels(info.labels))
-            .map_err(|NotALabel(field)| failed(ContentError::Immutable(field)))?;
+        let changes = LabelChange::from_mask(&paths, labels(info.labels)).map_err(|NotALabel(field)| {
+            failed(ContentError::Immutable {
+                field,
+                digest: digest.clone(),
+            })
+        })?;
         let content = self.content.clone();
         let info = run(move || content.update(&scope, &digest, changes)).await?;
         Ok(Response::new(UpdateResponse {
@@ -70,7 +75,7 @@ impl Content for Service {
 
     async fn list(&self, request: Request<ListContentRequest>) -> Result<Response<Self::ListStream>, Status> {
         let scope = scope(&request)?;
-        let filters = filters(&request.into_inner().filters)?;
+        let filters = content_filters(&request.into_inner().filters)?;
         let content = self.content.clone();
         let infos = run(move || content.list(&scope)).await?;
         let infos: Vec<WireInfo> = filtered(infos, &filters).into_iter().map(wire_info).collect();
@@ -97,10 +102,12 @@ impl Content for Service {
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        let scope = scope(&request)?;
+        let tried = format!("could not get status for ref {:?}", request.get_ref().r#ref);
+        let scope = scope(&request).map_err(|status| in_words(&tried, status))?;
         let reference = request.into_inner().r#ref;
         let content = self.content.clone();
-        let status = run(move || content.status(&scope, &reference)).await?;
+        let status = run(move || content.status(&scope, &reference)).await;
+        let status = status.map_err(|status| in_words(&tried, status))?;
         Ok(Response::new(StatusResponse {
             status: Some(wire_status(status)),
         }))
@@ -111,7 +118,7 @@ impl Content for Service {
         request: Request<ListStatusesRequest>,
     ) -> Result<Response<ListStatusesResponse>, Status> {
         let scope = scope(&request)?;
-        let filters = filters(&request.into_inner().filters)?;
+        let filters = content_filters(&request.into_inner().filters)?;
         let content = self.content.clone();
         let statuses = run(move || content.statuses(&scope)).await?;
         Ok(Response::new(ListStatusesResponse {
@@ -138,6 +145,16 @@ impl Content for Service {
         run(move || content.abort(&scope, &reference)).await?;
         Ok(Response::new(()))
     }
+}
+
+fn content_filters(texts: &[String]) -> Result<Filters, Status> {
+    Filters::parse(texts).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The digest of a blob that is asked about.
+fn validated(text: &str) -> Result<Digest, Status> {
+    text.parse()
+        .map_err(|_| Status::invalid_argument(format!("{text:?} failed validation")))
 }
 
 fn wire_info(info: Info) -> WireInfo {

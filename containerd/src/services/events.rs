@@ -23,7 +23,7 @@ use tonic::{
     metadata::{AsciiMetadataValue, MetadataMap},
 };
 
-use super::{limited, namespace, status};
+use super::{in_words, limited, namespace, status};
 use crate::{
     daemon::Daemon,
     events::{EventBus, InvalidEvent, Subscription, SubscriptionEnd, check_forwarded, check_topic, stamped},
@@ -78,7 +78,7 @@ impl Events for Service {
     type SubscribeStream = Pin<Box<dyn Stream<Item = Result<Envelope, Status>> + Send>>;
 
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<()>, Status> {
-        let namespace = namespace(&request)?;
+        let namespace = namespace(&request).map_err(|status| in_words("failed publishing event", status))?;
         let request = request.into_inner();
         check_topic(&request.topic).map_err(refused)?;
         self.record(stamped(&namespace, &request.topic, request.event)).await
@@ -95,7 +95,7 @@ impl Events for Service {
         let start = start(request.metadata())?;
         let filters = Filters::parse(&request.into_inner().filters).map_err(|error| {
             Status::invalid_argument(format!(
-                "failed parsing subscription filters: {error}: invalid argument"
+                "subscription error: failed parsing subscription filters: {error}"
             ))
         })?;
         let (sender, receiver) = tokio::sync::mpsc::channel(AHEAD);

@@ -7,7 +7,10 @@ use davit_containerd_api::services::images::v1::{
     ListImagesRequest, ListImagesResponse, UpdateImageRequest, UpdateImageResponse,
     images_server::{Images, ImagesServer},
 };
+use davit_containerd_api::types::Descriptor as WireDescriptor;
 use davit_images::{Image, ImageChange, Storage};
+use davit_metadata::Descriptor;
+use davit_vocabulary::Digest;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -53,7 +56,7 @@ impl Images for Service {
         let scope = scope(&request)?;
         let request = request.into_inner();
         let image = given(request.image)?;
-        let (target, labels) = (descriptor(image.target.unwrap_or_default())?, labels(image.labels));
+        let (target, labels) = (target(image.target.unwrap_or_default())?, labels(image.labels));
         let now = time(request.source_date_epoch);
         let images = self.storage.images.clone();
         let image = run(move || images.create(&scope, &image.name, target, labels, now)).await?;
@@ -71,7 +74,7 @@ impl Images for Service {
         let now = time(request.source_date_epoch);
         let image = run(move || {
             let target = match wanted.target {
-                Some(target) if !target.digest.is_empty() => descriptor(target).map_err(|status| {
+                Some(wanted) if !wanted.digest.is_empty() => target(wanted).map_err(|status| {
                     davit_images::ImageError::Invalid(status.message().trim_end_matches(": invalid argument").into())
                 })?,
                 // A mask of labels needs no target.
@@ -110,10 +113,23 @@ impl Images for Service {
     }
 }
 
+/// What an image is to stand for.
+fn target(wire: WireDescriptor) -> Result<Descriptor, Status> {
+    if let Err(error) = wire.digest.parse::<Digest>() {
+        let text = format!(
+            "Target.Digest {:?} invalid: {}: invalid argument",
+            wire.digest,
+            error.reason()
+        );
+        return Err(Status::invalid_argument(text));
+    }
+    descriptor(wire)
+}
+
 fn given(image: Option<WireImage>) -> Result<WireImage, Status> {
     let image = image.ok_or_else(|| Status::invalid_argument("image must be given: invalid argument"))?;
     if image.name.is_empty() {
-        return Err(Status::invalid_argument("image.Name required: invalid argument"));
+        return Err(Status::invalid_argument("Image.Name required"));
     }
     Ok(image)
 }

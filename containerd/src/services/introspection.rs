@@ -98,7 +98,7 @@ impl Fields for Filtered<'_> {
 impl Introspection for Service {
     async fn plugins(&self, request: Request<PluginsRequest>) -> Result<Response<PluginsResponse>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)
-            .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))?;
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let mut plugins = self.plugins();
         plugins.retain(|plugin| filters.matches(&Filtered(plugin)));
         Ok(Response::new(PluginsResponse { plugins }))
@@ -117,18 +117,18 @@ impl Introspection for Service {
     async fn plugin_info(&self, request: Request<PluginInfoRequest>) -> Result<Response<PluginInfoResponse>, Status> {
         let request = request.into_inner();
         let name = (request.r#type.as_str(), request.id.as_str());
+        let asked = request.options.as_ref().map(runtime_request).transpose()?;
         let mut plugins = self.plugins().into_iter();
         let plugin = plugins
             .find(|plugin| (plugin.r#type.as_str(), plugin.id.as_str()) == name)
             .ok_or_else(|| Status::not_found(format!("plugin {}.{} not found: not found", name.0, name.1)))?;
-        let extra = match request.options {
+        let extra = match asked {
             None => None,
-            Some(options) if name == TASK_PLUGIN => Some(any::pack(&runtime_info(&options).await?)),
+            Some(asked) if name == TASK_PLUGIN => Some(any::pack(&runtime_info(asked).await?)),
             Some(_) => {
-                return Err(Status::unimplemented(format!(
-                    "plugin {}.{} has no further information: not implemented",
-                    name.0, name.1
-                )));
+                return Err(Status::unimplemented(
+                    "plugin does not provided extra information: not implemented",
+                ));
             }
         };
         Ok(Response::new(PluginInfoResponse {
@@ -138,16 +138,15 @@ impl Introspection for Service {
     }
 }
 
-async fn runtime_info(options: &prost_types::Any) -> Result<RuntimeInfo, Status> {
-    let invalid = |reason: String| status(ErrorKind::InvalidArgument, reason);
-    let request = any::unpack::<RuntimeRequest>(options)
-        .ok_or_else(|| {
-            status(
-                ErrorKind::Unimplemented,
-                format!("unknown request type {}: not implemented", options.type_url),
-            )
-        })?
-        .map_err(|error| invalid(error.to_string()))?;
+/// The one request for further information that there is.
+fn runtime_request(options: &prost_types::Any) -> Result<RuntimeRequest, Status> {
+    let refused = |reason: &str| Status::unknown(format!("failed to unmarshal plugin info Options: {reason}"));
+    any::unpack::<RuntimeRequest>(options)
+        .ok_or_else(|| refused(&format!("type with url {}: not found", options.type_url)))?
+        .map_err(|_| refused("proto: cannot parse invalid wire-format data"))
+}
+
+async fn runtime_info(request: RuntimeRequest) -> Result<RuntimeInfo, Status> {
     let options = request.options.map(|options| options.encode_to_vec());
     let bytes = davit_tasks::runtime_info(&request.runtime_path, options.as_deref())
         .await

@@ -46,7 +46,7 @@ impl Service {
             ));
         }
         if snapshotter != NAME {
-            let text = format!("snapshotter not loaded: {snapshotter} (only {NAME} is offered): invalid argument");
+            let text = format!("snapshotter not loaded: {snapshotter}: invalid argument");
             return Err(Status::invalid_argument(text));
         }
         let overlay = self.overlay.clone();

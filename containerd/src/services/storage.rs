@@ -17,11 +17,11 @@ use davit_metadata::{
 };
 use davit_registry::RegistryError;
 use davit_snapshots::SnapshotError;
-use davit_vocabulary::{Digest, ErrorKind};
+use davit_vocabulary::{Digest, ErrorKind, InvalidDigest};
 use prost_types::Timestamp;
 use tonic::{Request, Status};
 
-use super::{blocking, lease, namespace, status};
+use super::{blocking, in_words, lease, namespace, status};
 use crate::{checkpoints::CheckpointError, events::EventBus};
 
 /// The namespace and the lease of a call.
@@ -77,7 +77,7 @@ pub(super) fn filtered<T: Fields>(objects: Vec<T>, filters: &Filters) -> Vec<T> 
     objects.into_iter().filter(|object| filters.matches(object)).collect()
 }
 
-/// The filters of a call.
+/// The filters of a call. That they are an invalid argument is said twice, as containerd does.
 pub(super) fn filters(texts: &[String]) -> Result<Filters, Status> {
     Filters::parse(texts).map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))
 }
@@ -85,7 +85,7 @@ pub(super) fn filters(texts: &[String]) -> Result<Filters, Status> {
 /// A digest that a client sent.
 pub(super) fn digest(text: &str) -> Result<Digest, Status> {
     text.parse()
-        .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))
+        .map_err(|error: InvalidDigest| Status::invalid_argument(error.reason()))
 }
 
 /// A digest that a client may leave out.
@@ -115,13 +115,12 @@ pub(super) fn wire_descriptor(descriptor: &Descriptor) -> WireDescriptor {
 
 /// A descriptor that a client sent.
 pub(super) fn descriptor(wire: WireDescriptor) -> Result<Descriptor, Status> {
-    let size = u64::try_from(wire.size).map_err(|_| {
-        Status::invalid_argument(format!("descriptor size {} is negative: invalid argument", wire.size))
-    })?;
+    let digest = digest(&wire.digest).map_err(|status| in_words(&wire.digest, status))?;
     Ok(Descriptor {
         media_type: wire.media_type,
-        digest: digest(&wire.digest)?,
-        size,
+        digest,
+        // One below zero is none, which who needs one refuses.
+        size: u64::try_from(wire.size).unwrap_or_default(),
         annotations: labels(wire.annotations),
     })
 }

@@ -24,7 +24,7 @@ use davit_vocabulary::{ContainerId, ErrorKind, ExecId, Namespace};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::{blocking, limited, namespace, status, storage::scope};
+use super::{blocking, in_words, limited, namespace, status, storage::scope};
 use crate::{checkpoints::Checkpoints, containers::Containers, daemon::Daemon, sandboxes::Sandboxes};
 
 mod checkpoint;
@@ -137,6 +137,17 @@ impl Service {
     }
 }
 
+/// Why a call on a process was refused: that there is no such exec is the better reason than the state of its container.
+async fn better(shim: &Shim, exec_id: &str, error: TaskError) -> Status {
+    if exec_id.is_empty() || error.kind() == ErrorKind::NotFound {
+        return failed(error);
+    }
+    match shim.state(exec_id).await {
+        Err(missing) if missing.kind() == ErrorKind::NotFound => failed(missing),
+        _ => failed(error),
+    }
+}
+
 /// Asks all shims at once, and keeps their order.
 async fn ask_all<T, F>(shims: Vec<Arc<Shim>>, ask: impl Fn(Arc<Shim>) -> F) -> Vec<T>
 where
@@ -164,7 +175,10 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let request = request.into_inner();
         let shim = self.shim(&namespace, &request.container_id).await?;
-        let pid = shim.start(&request.exec_id).await.map_err(failed)?;
+        let pid = match shim.start(&request.exec_id).await {
+            Ok(pid) => pid,
+            Err(error) => return Err(better(&shim, &request.exec_id, error).await),
+        };
         Ok(Response::new(StartResponse { pid }))
     }
 
@@ -172,7 +186,8 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let id = request.into_inner().container_id;
         self.shim(&namespace, &id).await?;
-        let exit = self.tasks.delete(&namespace, &id).await.map_err(failed)?;
+        let exit = self.tasks.delete(&namespace, &id).await;
+        let exit = exit.map_err(|error| in_words("failed to delete task", failed(error)))?;
         Ok(Response::new(convert::deleted(String::new(), exit)))
     }
 
@@ -218,6 +233,12 @@ impl Api for Service {
         let request = request.into_inner();
         check_exec_id(&request.exec_id)?;
         let shim = self.shim(&namespace, &request.container_id).await?;
+        if request.spec.is_none() {
+            // containerd's own shim dies of it, and its container with it.
+            return Err(Status::invalid_argument(
+                "exec process has no specification: invalid argument",
+            ));
+        }
         shim.exec(convert::exec(request)).await.map_err(failed)?;
         Ok(Response::new(()))
     }
@@ -235,6 +256,10 @@ impl Api for Service {
         let request = request.into_inner();
         let shim = self.shim(&namespace, &request.container_id).await?;
         if request.stdin {
+            if !request.exec_id.is_empty() {
+                // containerd's own shim gives no kind for an exec that it does not know, but here.
+                shim.state(&request.exec_id).await.map_err(failed)?;
+            }
             shim.close_stdin(&request.exec_id).await.map_err(failed)?;
         }
         Ok(Response::new(()))
@@ -272,6 +297,10 @@ impl Api for Service {
         let namespace = namespace(&request)?;
         let request = request.into_inner();
         let shim = self.shim(&namespace, &request.container_id).await?;
+        if request.resources.is_none() && request.annotations.is_empty() {
+            // Of this, too.
+            return Err(Status::invalid_argument("there is nothing to update: invalid argument"));
+        }
         shim.update(convert::update(request)).await.map_err(failed)?;
         Ok(Response::new(()))
     }
@@ -279,7 +308,7 @@ impl Api for Service {
     async fn metrics(&self, request: Request<MetricsRequest>) -> Result<Response<MetricsResponse>, Status> {
         let namespace = namespace(&request)?;
         let filters = Filters::parse(&request.into_inner().filters)
-            .map_err(|error| Status::invalid_argument(format!("{error}: invalid argument")))?;
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let (mut shims, _) = self.tasks.known(&namespace, PATIENCE).await;
         shims.retain(|shim| filters.matches(&convert::Filtered(shim)));
         let metrics = ask_all(shims, Self::metric).await;

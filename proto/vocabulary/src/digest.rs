@@ -41,6 +41,46 @@ pub struct Digest {
 #[error("invalid digest {0:?}: expected sha256: or sha512: and its lower-case hexadecimal digits")]
 pub struct InvalidDigest(pub String);
 
+impl InvalidDigest {
+    /// What is wrong with it, in the words of the Go library that containerd's clients and containerd itself use.
+    pub fn reason(&self) -> &'static str {
+        let Some((name, hex)) = self
+            .0
+            .split_once(':')
+            .filter(|(name, hex)| !name.is_empty() && !hex.is_empty())
+        else {
+            return FORMAT;
+        };
+        let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = match name {
+            "sha256" => Algorithm::Sha256.digits(),
+            "sha512" => Algorithm::Sha512.digits(),
+            name if is_algorithm(name) && hex.bytes().all(is_encoded) => return "unsupported digest algorithm",
+            _ => return FORMAT,
+        };
+        if hex.len() != digits {
+            "invalid checksum digest length"
+        } else if is_hex {
+            // It was cut for the message.
+            "invalid checksum digest"
+        } else {
+            FORMAT
+        }
+    }
+}
+
+const FORMAT: &str = "invalid checksum digest format";
+
+/// `[a-z0-9]+([.+_-][a-z0-9]+)*` (OCI image-spec, descriptor, "Digests").
+fn is_algorithm(name: &str) -> bool {
+    name.split(['.', '+', '_', '-'])
+        .all(|part| !part.is_empty() && part.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9')))
+}
+
+fn is_encoded(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'=' | b'_' | b'-')
+}
+
 impl Digest {
     /// A SHA-256 digest of these 32 bytes.
     pub fn sha256(hash: [u8; 32]) -> Self {
@@ -130,6 +170,21 @@ mod tests {
             "sha256:../x",
         ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_digest_is_said_in_the_words_of_its_go_library() {
+        for (text, reason) in [
+            ("", "invalid checksum digest format"),
+            ("sha256:", "invalid checksum digest format"),
+            (":00", "invalid checksum digest format"),
+            ("SHA256:00", "invalid checksum digest format"),
+            ("sha256:../x", "invalid checksum digest length"),
+            (&format!("sha256:{}", "G".repeat(64)), "invalid checksum digest format"),
+            ("sha1:da39", "unsupported digest algorithm"),
+        ] {
+            assert_eq!(text.parse::<Digest>().unwrap_err().reason(), reason, "{text}");
         }
     }
 }

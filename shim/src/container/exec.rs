@@ -10,7 +10,7 @@ use crate::{
     bundle::process_spec,
     error::TaskError,
     exit::Exit,
-    process::{Live, Process},
+    process::{Live, Process, Status},
     reaper::ExitReceiver,
     stdio::{Place, Prepared, StdioRequest},
 };
@@ -22,6 +22,9 @@ impl Container {
             return Err(TaskError::State(
                 "cannot exec in a container that is not restored yet".into(),
             ));
+        }
+        if let Status::Stopped(_) = self.init.status() {
+            return Err(TaskError::State("cannot exec in a stopped state".into()));
         }
         if self.execs().contains_key(&id) {
             return Err(TaskError::Exists(id.to_string()));

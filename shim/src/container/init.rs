@@ -22,7 +22,7 @@ impl Container {
         match self.init.status() {
             Status::Created => {}
             Status::Running => return Err(TaskError::State("cannot start a running process".into())),
-            Status::Stopped(_) => return Err(TaskError::State("cannot start a process that has ended".into())),
+            Status::Stopped(_) => return Err(TaskError::State("cannot start a stopped process".into())),
         }
         match &self.checkpoint {
             Some(checkpoint) => self.restore(checkpoint).await?,
@@ -69,10 +69,7 @@ impl Container {
     /// Freezes all processes.
     pub async fn pause(&self) -> Result<(), TaskError> {
         if self.init.status() != Status::Running || self.is_paused() {
-            return Err(TaskError::State(format!(
-                "cannot pause a container that is {}",
-                self.state_name()
-            )));
+            return Err(self.refuses("pause", "container"));
         }
         self.call("OCI runtime pause failed", &["pause"], CallStdio::Captured)
             .await?;
@@ -88,10 +85,7 @@ impl Container {
     /// Thaws them.
     pub async fn resume(&self) -> Result<(), TaskError> {
         if !self.is_paused() {
-            return Err(TaskError::State(format!(
-                "cannot resume a container that is {}",
-                self.state_name()
-            )));
+            return Err(self.refuses("resume", "process"));
         }
         self.call("OCI runtime resume failed", &["resume"], CallStdio::Captured)
             .await?;
@@ -106,12 +100,24 @@ impl Container {
 
     /// Changes limits; `resources` is the JSON of LinuxResources.
     pub async fn update(&self, resources: Vec<u8>) -> Result<(), TaskError> {
+        if let Status::Stopped(_) = self.init.status() {
+            return Err(self.refuses("update", "container"));
+        }
         self.call(
             "OCI runtime update failed",
             &["update", "--resources", "-"],
             CallStdio::Input(resources),
         )
         .await
+    }
+
+    /// That a call does not suit the state, in containerd's words; a running one is a `running`.
+    pub(super) fn refuses(&self, verb: &str, running: &str) -> TaskError {
+        TaskError::State(match self.init.status() {
+            Status::Created => format!("cannot {verb} task in created state"),
+            Status::Running if !self.is_paused() => format!("cannot {verb} a running {running}"),
+            _ => format!("cannot {verb} a {} container", self.state_name()),
+        })
     }
 
     pub(super) fn state_name(&self) -> &'static str {

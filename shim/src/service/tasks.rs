@@ -386,6 +386,9 @@ impl Tasks {
         let number =
             |cells: u32| u16::try_from(cells).map_err(|_| TaskError::Invalid(format!("terminal size {cells}")));
         let (rows, columns) = (number(request.height)?, number(request.width)?);
+        if let (Status::Stopped(_), false) = (process.status(), request.exec_id.is_empty()) {
+            return Err(TaskError::State("cannot resize a stopped container".into()));
+        }
         if let Some(live) = process.live() {
             live.streams
                 .resize(rows, columns)

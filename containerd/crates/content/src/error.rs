@@ -7,10 +7,10 @@ use davit_vocabulary::{Digest, ErrorKind};
 #[derive(Debug, thiserror::Error)]
 pub enum ContentError {
     /// The namespace has no such blob.
-    #[error("content {0}: not found")]
+    #[error("content digest {0}: not found")]
     NotFound(Digest),
     /// There is no write under this ref.
-    #[error("ingest ref {0:?}: not found")]
+    #[error("reference {0}: not found")]
     NoIngest(String),
     /// The namespace has the blob already.
     #[error("content {0}: already exists")]
@@ -22,7 +22,7 @@ pub enum ContentError {
     #[error("ref must not be empty")]
     EmptyRef,
     /// Data or a commit came for another place than the end.
-    #[error("write @{asked} must occur at current offset {current}: out of range")]
+    #[error("write @{asked} must occur at current offset {current}")]
     Offset {
         /// Where the client wants to write.
         asked: u64,
@@ -30,14 +30,16 @@ pub enum ContentError {
         current: u64,
     },
     /// A read begins after the end.
-    #[error("read past content length of {size} bytes: out of range")]
+    #[error("read past object length {size} bytes")]
     ReadOffset {
         /// The blob's size.
         size: u64,
     },
     /// The committed bytes have another length than was promised.
-    #[error("unexpected commit size {found}, expected {expected}: failed precondition")]
+    #[error("{name:?} failed size validation: {found} != {expected}: failed precondition")]
     Size {
+        /// The ref of the write, or the blob that is too large to be read at once.
+        name: String,
         /// The bytes written.
         found: u64,
         /// The bytes promised.
@@ -55,8 +57,13 @@ pub enum ContentError {
     #[error("digest {0} uses an algorithm that this store does not write: only sha256 is supported")]
     Algorithm(Digest),
     /// A field that cannot be changed was to be changed.
-    #[error("cannot update {0:?} field on content: only labels can be updated")]
-    Immutable(String),
+    #[error("cannot update {field:?} field on content info \"{digest}\": invalid argument")]
+    Immutable {
+        /// The field.
+        field: String,
+        /// The blob.
+        digest: Digest,
+    },
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}")]
     File {
@@ -67,6 +74,9 @@ pub enum ContentError {
         /// What the system says.
         source: io::Error,
     },
+    /// The call's lease cannot hold a blob that is there already.
+    #[error("unable to lease content: {0}")]
+    NotLeased(StoreError),
     /// The record store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -79,12 +89,19 @@ impl ContentError {
             Self::NotFound(_) | Self::NoIngest(_) => ErrorKind::NotFound,
             Self::Exists(_) => ErrorKind::AlreadyExists,
             Self::Locked(_) => ErrorKind::Unavailable,
-            Self::EmptyRef | Self::Immutable(_) | Self::Algorithm(_) => ErrorKind::InvalidArgument,
+            Self::EmptyRef | Self::Immutable { .. } | Self::Algorithm(_) => ErrorKind::InvalidArgument,
             Self::Offset { .. } | Self::ReadOffset { .. } => ErrorKind::OutOfRange,
             Self::Size { .. } | Self::Digest { .. } => ErrorKind::FailedPrecondition,
             Self::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => ErrorKind::ResourceExhausted,
             Self::File { .. } => ErrorKind::Internal,
-            Self::Store(error) => error.kind(),
+            Self::Store(error) | Self::NotLeased(error) => error.kind(),
+        }
+    }
+
+    pub(crate) fn not_leased(self) -> Self {
+        match self {
+            Self::Store(error) => Self::NotLeased(error),
+            other => other,
         }
     }
 }

@@ -112,6 +112,11 @@ impl Ingests {
 }
 
 impl IngestFile {
+    /// When something was last written, by whichever process.
+    pub(crate) fn updated_at(&self) -> io::Result<SystemTime> {
+        self.data.metadata()?.modified()
+    }
+
     /// Forgets what was written.
     pub(crate) fn truncate(&mut self) -> io::Result<()> {
         self.data.set_len(0)?;

@@ -82,7 +82,7 @@ impl ContentStore {
                 .get(&CONTENT, &scope.namespace, digest.as_str())?
                 .ok_or_else(|| ContentError::NotFound(digest.clone()))?;
             LabelChange::apply(changes, &mut record.labels);
-            check_labels(&record.labels)?;
+            check_labels("info", &record.labels)?;
             record.updated_at = SystemTime::now();
             writer.put(&CONTENT, &scope.namespace, digest.as_str(), &record)?;
             Ok(Info::new(digest.clone(), record))
@@ -102,6 +102,9 @@ impl ContentStore {
 
     /// Puts a blob of the namespace under the scope's lease.
     pub fn hold(&self, scope: &Scope, digest: &Digest) -> Result<(), ContentError> {
+        if scope.lease.is_none() {
+            return Ok(());
+        }
         Ok(self
             .shared
             .database
@@ -166,6 +169,7 @@ impl ContentStore {
         let reader = self.reader(scope, digest)?;
         if reader.size() > limit {
             return Err(ContentError::Size {
+                name: digest.to_string(),
                 found: reader.size(),
                 expected: limit,
             });
@@ -190,11 +194,14 @@ impl ContentStore {
         if let Some(digest) = &expected
             && self.info(scope, digest).is_ok()
         {
+            // Who is told that it is there relies on its lease from now on.
+            self.hold(scope, digest).map_err(ContentError::not_leased)?;
             return Err(ContentError::Exists(digest.clone()));
         }
         let name = self.shared.ingest_name(scope, reference);
         let lock = RefLock::take(&self.shared, &name, reference)?;
-        let source = match &expected {
+        let now = SystemTime::now();
+        let (source, started_at, updated_at) = match &expected {
             Some(digest)
                 if self
                     .shared
@@ -203,22 +210,23 @@ impl ContentStore {
                     .is_some_and(|size| total == 0 || total == size) =>
             {
                 let size = self.shared.blobs.size(digest)?.unwrap_or_default();
-                Source::Blob {
-                    digest: digest.clone(),
-                    size,
-                }
+                let digest = digest.clone();
+                (Source::Blob { digest, size }, now, now)
             }
-            expected => Source::File(
-                self.shared
-                    .begin_ingest(scope, reference, &name, expected.clone(), total)?,
-            ),
+            expected => {
+                let expected = expected.clone();
+                let (ingest, started_at) = self.shared.begin_ingest(scope, reference, &name, expected, total)?;
+                let updated_at = ingest.updated_at().unwrap_or(now);
+                (Source::File(ingest), started_at, updated_at)
+            }
         };
         Ok(Writer {
             shared: self.shared.clone(),
             scope: scope.clone(),
             reference: reference.into(),
             expected,
-            started_at: SystemTime::now(),
+            started_at,
+            updated_at,
             source,
             _lock: lock,
         })
@@ -270,7 +278,7 @@ impl Shared {
         format!("{}/{reference}", scope.namespace)
     }
 
-    /// Notes a write and opens its file.
+    /// Notes a write and opens its file; says, too, when it was first noted.
     pub(crate) fn begin_ingest(
         &self,
         scope: &Scope,
@@ -278,16 +286,21 @@ impl Shared {
         name: &str,
         expected: Option<Digest>,
         total: u64,
-    ) -> Result<IngestFile, ContentError> {
-        self.database.write(|writer| {
-            if writer.get(&INGESTS, &scope.namespace, reference)?.is_none() {
-                let started_at = SystemTime::now();
-                let record = IngestRecord { expected, started_at };
-                writer.put(&INGESTS, &scope.namespace, reference, &record)?;
-            }
-            scope.hold(writer, Resource::ingest(reference))
+    ) -> Result<(IngestFile, SystemTime), ContentError> {
+        let started_at = self.database.write(|writer| {
+            let started_at = match writer.get(&INGESTS, &scope.namespace, reference)? {
+                Some(record) => record.started_at,
+                None => {
+                    let started_at = SystemTime::now();
+                    let record = IngestRecord { expected, started_at };
+                    writer.put(&INGESTS, &scope.namespace, reference, &record)?;
+                    started_at
+                }
+            };
+            scope.hold(writer, Resource::ingest(reference))?;
+            Ok::<_, StoreError>(started_at)
         })?;
-        self.ingests.writer(name, total)
+        Ok((self.ingests.writer(name, total)?, started_at))
     }
 
     /// Gives a verified and synced write to its namespace as a blob.

@@ -17,6 +17,8 @@ pub struct Writer {
     pub(crate) reference: String,
     pub(crate) expected: Option<Digest>,
     pub(crate) started_at: SystemTime,
+    /// When the last byte came.
+    pub(crate) updated_at: SystemTime,
     pub(crate) source: Source,
     pub(crate) _lock: RefLock,
 }
@@ -56,7 +58,7 @@ impl Writer {
             total,
             expected: self.expected.clone(),
             started_at: self.started_at,
-            updated_at: SystemTime::now(),
+            updated_at: self.updated_at,
         }
     }
 
@@ -96,7 +98,8 @@ impl Writer {
         match &mut self.source {
             Source::File(ingest) => ingest.truncate().map_err(file("truncate", &ingest.folder)),
             Source::Blob { .. } => {
-                self.source = Source::File(self.shared.begin_ingest(&self.scope, &self.reference, &name, None, 0)?);
+                let (ingest, _) = self.shared.begin_ingest(&self.scope, &self.reference, &name, None, 0)?;
+                self.source = Source::File(ingest);
                 Ok(())
             }
         }
@@ -104,9 +107,15 @@ impl Writer {
 
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        if !bytes.is_empty() {
+            self.updated_at = SystemTime::now();
+        }
         match &mut self.source {
             Source::File(ingest) => {
                 ingest.data.write_all(bytes).map_err(file("write", &ingest.folder))?;
+                // The kernel's clock for files is some milliseconds behind the one that clients read.
+                let marked = ingest.data.set_modified(self.updated_at);
+                marked.map_err(file("write", &ingest.folder))?;
                 ingest.hasher.update(bytes);
                 ingest.offset += bytes.len() as u64;
                 Ok(())
@@ -123,7 +132,7 @@ impl Writer {
     ///
     /// A failed check leaves the write as it is, so that the client can abort or continue it.
     pub fn commit(self, size: Option<u64>, expected: Option<&Digest>, labels: Labels) -> Result<Digest, ContentError> {
-        davit_metadata::check_labels(&labels)?;
+        davit_metadata::check_labels("info", &labels)?;
         self.verify(size, expected)?;
         let digest = self.digest();
         let size = self.offset();
@@ -137,7 +146,8 @@ impl Writer {
     fn verify(&self, size: Option<u64>, expected: Option<&Digest>) -> Result<(), ContentError> {
         let found = self.offset();
         if let Some(expected) = size.filter(|size| *size != found) {
-            return Err(ContentError::Size { found, expected });
+            let name = self.status().reference;
+            return Err(ContentError::Size { name, found, expected });
         }
         let found = self.digest();
         for expected in [expected, self.expected.as_ref()].into_iter().flatten() {

@@ -15,8 +15,15 @@ pub enum ImageError {
     #[error("image {0:?}: already exists")]
     Exists(String),
     /// The image stands for something else than the caller thinks.
-    #[error("image {0:?} has a different target: not found")]
-    OtherTarget(String),
+    #[error("image {name:?} has target {found}, not {expected}: not found")]
+    OtherTarget {
+        /// The image.
+        name: String,
+        /// What it stands for.
+        found: Digest,
+        /// What the caller thinks.
+        expected: Digest,
+    },
     /// A part of an image record is missing or wrong.
     #[error("{0}: invalid argument")]
     Invalid(String),
@@ -83,9 +90,11 @@ impl ImageError {
     /// The kind of this failure.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::OtherTarget(_) | Self::NoLease(_) | Self::NoName | Self::NoPlatform { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NotFound(_)
+            | Self::OtherTarget { .. }
+            | Self::NoLease(_)
+            | Self::NoName
+            | Self::NoPlatform { .. } => ErrorKind::NotFound,
             Self::Exists(_) | Self::LeaseExists(_) => ErrorKind::AlreadyExists,
             Self::Invalid(_) | Self::Document { .. } | Self::Archive(_) => ErrorKind::InvalidArgument,
             Self::DiffId { .. } => ErrorKind::FailedPrecondition,

@@ -11,6 +11,7 @@ use davit_metadata::{
     Database, LEASES, Labels, LeaseRecord, Records, Scope, check_labels,
     filter::{Fields, label, non_empty},
 };
+use davit_vocabulary::Digest;
 
 pub use davit_metadata::Resource;
 
@@ -40,7 +41,7 @@ impl LeaseStore {
 
     /// Makes a lease; one with an empty id gets a new one.
     pub fn create(&self, scope: &Scope, id: &str, labels: Labels) -> Result<Lease, ImageError> {
-        check_labels(&labels)?;
+        check_labels("lease", &labels)?;
         let id = if id.is_empty() { new_id() } else { id.to_owned() };
         let record = LeaseRecord {
             labels,
@@ -72,14 +73,18 @@ impl LeaseStore {
 
     /// Puts something under a lease. It need not exist yet.
     pub fn add(&self, scope: &Scope, id: &str, resource: Resource) -> Result<(), ImageError> {
-        check_kind(&resource)?;
-        self.change(scope, id, |record| record.resources.insert(resource))
+        self.change(scope, id, |record| {
+            check_resource(&resource)?;
+            Ok(record.resources.insert(resource))
+        })
     }
 
     /// Takes something from a lease; nothing happens where it is not under it.
     pub fn remove(&self, scope: &Scope, id: &str, resource: &Resource) -> Result<(), ImageError> {
-        check_kind(resource)?;
-        self.change(scope, id, |record| record.resources.remove(resource))
+        self.change(scope, id, |record| {
+            check_resource(resource)?;
+            Ok(record.resources.remove(resource))
+        })
     }
 
     /// What a lease holds.
@@ -89,11 +94,16 @@ impl LeaseStore {
         Ok(record.resources.into_iter().collect())
     }
 
-    fn change(&self, scope: &Scope, id: &str, change: impl FnOnce(&mut LeaseRecord) -> bool) -> Result<(), ImageError> {
+    fn change(
+        &self,
+        scope: &Scope,
+        id: &str,
+        change: impl FnOnce(&mut LeaseRecord) -> Result<bool, ImageError>,
+    ) -> Result<(), ImageError> {
         self.database.write(|writer| {
             let record = writer.get(&LEASES, &scope.namespace, id)?;
             let mut record = record.ok_or_else(|| ImageError::NoLease(id.into()))?;
-            if change(&mut record) {
+            if change(&mut record)? {
                 writer.put(&LEASES, &scope.namespace, id, &record)?;
             }
             Ok(())
@@ -121,14 +131,30 @@ impl Fields for Lease {
     }
 }
 
-fn check_kind(resource: &Resource) -> Result<(), ImageError> {
-    let kind = resource.kind.as_str();
-    let is_known = matches!(kind, "content" | "ingests" | "images") || kind.strip_prefix("snapshots/").is_some();
-    if !is_known || resource.id.is_empty() {
-        let text = format!("unsupported lease resource {kind:?} with id {:?}", resource.id);
-        return Err(ImageError::Invalid(text));
+/// Refuses what no lease can hold, in containerd's words.
+fn check_resource(Resource { kind, id }: &Resource) -> Result<(), ImageError> {
+    let invalid = |text: String| Err(ImageError::Invalid(text));
+    match kind.split_once('/') {
+        None if kind == "content" => match id.parse::<Digest>() {
+            Ok(_) => Ok(()),
+            Err(error) => invalid(format!("invalid content resource id {id}: {}", error.reason())),
+        },
+        None if kind == "ingests" || kind == "images" => match id.is_empty() {
+            false => Ok(()),
+            true => invalid(format!("invalid {kind} resource id {id:?}")),
+        },
+        None if kind == "snapshots" => invalid(format!("invalid snapshot resource type {kind}")),
+        Some(("snapshots", snapshotter)) => {
+            match snapshotter.is_empty() || snapshotter.contains('/') || id.is_empty() {
+                false => Ok(()),
+                true => invalid(format!("invalid snapshot resource type {kind} or id {id:?}")),
+            }
+        }
+        Some(("content" | "ingests" | "images", _)) => invalid(format!("invalid resource type {kind}")),
+        _ => Err(ImageError::Unsupported(format!(
+            "resource type {kind} not supported yet"
+        ))),
     }
-    Ok(())
 }
 
 /// An id that no lease of this or an earlier process has: the time of now and a number.

@@ -2,12 +2,15 @@ use std::{borrow::Cow, sync::Arc, time::SystemTime};
 
 use davit_metadata::{
     Change, Database, Descriptor, IMAGES, ImageRecord, LabelChange, Labels, Listener, NotALabel, Records, Resource,
-    Scope, check_labels,
+    Scope, Writer, check_labels,
     filter::{Fields, label, non_empty},
 };
 use davit_vocabulary::Digest;
 
 use crate::ImageError;
+
+/// The label with the time after which the collection may take an image.
+const EXPIRE: &str = "containerd.io/gc.expire";
 
 /// An image: a name for a manifest or an index.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +89,7 @@ impl ImageStore {
                 return Err(ImageError::Exists(name.into()));
             }
             writer.put(&IMAGES, &scope.namespace, name, &record)?;
-            scope.hold(writer, held(name))?;
+            hold(scope, writer, name, &record)?;
             Ok(())
         })?;
         let change = Change::ImageCreated {
@@ -108,6 +111,7 @@ impl ImageStore {
             check(&name, &record.target, &record.labels)?;
             record.updated_at = now;
             writer.put(&IMAGES, &scope.namespace, &name, &record)?;
+            hold(scope, writer, &name, &record)?;
             Ok::<_, ImageError>(record)
         })?;
         let event = Change::ImageUpdated {
@@ -140,8 +144,12 @@ impl ImageStore {
             let record = writer
                 .get(&IMAGES, &scope.namespace, name)?
                 .ok_or_else(|| ImageError::NotFound(name.into()))?;
-            if target.is_some_and(|target| *target != record.target.digest) {
-                return Err(ImageError::OtherTarget(name.into()));
+            if let Some(expected) = target.filter(|target| **target != record.target.digest) {
+                return Err(ImageError::OtherTarget {
+                    name: name.into(),
+                    found: record.target.digest,
+                    expected: expected.clone(),
+                });
             }
             writer.delete(&IMAGES, &scope.namespace, name)?;
             scope.release(writer, &held(name))?;
@@ -163,10 +171,11 @@ impl ImageChange {
         let (others, labels): (Vec<String>, Vec<String>) = self
             .paths
             .into_iter()
-            .partition(|path| path == "target" || path.starts_with("annotations."));
+            .partition(|path| path == "target" || path == "annotations" || path.starts_with("annotations."));
         for path in others {
             match path.strip_prefix("annotations.") {
-                None => record.target = target.clone(),
+                None if path == "target" => record.target = target.clone(),
+                None => record.target.annotations.clone_from(&target.annotations),
                 Some(key) => {
                     let value = target.annotations.get(key).cloned().unwrap_or_default();
                     record.target.annotations.insert(key.into(), value);
@@ -212,6 +221,14 @@ impl Fields for Image {
     }
 }
 
+/// A name stays by itself. Only one that is to go by itself needs the call's lease.
+fn hold(scope: &Scope, writer: &Writer, name: &str, record: &ImageRecord) -> Result<(), ImageError> {
+    match record.labels.contains_key(EXPIRE) {
+        true => Ok(scope.hold(writer, held(name))?),
+        false => Ok(()),
+    }
+}
+
 fn held(name: &str) -> Resource {
     Resource {
         kind: "images".into(),
@@ -224,12 +241,10 @@ fn check(name: &str, target: &Descriptor, labels: &Labels) -> Result<(), ImageEr
         return Err(ImageError::Invalid("image name must not be empty".into()));
     }
     if target.media_type.is_empty() {
-        return Err(ImageError::Invalid("image target media type must not be empty".into()));
+        return Err(ImageError::Invalid("Target.MediaType must be set".into()));
     }
     if target.size == 0 {
-        return Err(ImageError::Invalid(
-            "image target size must be greater than zero".into(),
-        ));
+        return Err(ImageError::Invalid("Target.Size must be greater than zero".into()));
     }
-    Ok(check_labels(labels)?)
+    Ok(check_labels("image", labels)?)
 }

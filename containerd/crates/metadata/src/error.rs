@@ -43,8 +43,12 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// A label is larger than the 4096 bytes that containerd allows.
-    #[error("label key and value length ({length} bytes) greater than maximum size (4096 bytes), key: {key}")]
+    #[error(
+        "{of}.Labels: label key and value length ({length} bytes) greater than maximum size (4096 bytes), key: {key}: invalid argument"
+    )]
     LabelTooLong {
+        /// What the label is of, in containerd's words.
+        of: &'static str,
         /// The start of the label's key.
         key: String,
         /// The bytes of key and value together.
@@ -65,7 +69,7 @@ pub enum StoreError {
         holds: String,
     },
     /// A lease named by the caller does not exist.
-    #[error("lease {0:?}: not found")]
+    #[error("lease does not exist: not found")]
     NoLease(String),
 }
 

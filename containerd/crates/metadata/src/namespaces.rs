@@ -27,7 +27,7 @@ pub fn labels(view: &impl Records, name: &str) -> Result<Labels, StoreError> {
 impl Writer {
     /// Makes a new namespace.
     pub fn create_namespace(&self, name: &str, labels: Labels) -> Result<(), StoreError> {
-        check_labels(&labels)?;
+        check_labels("namespace", &labels)?;
         if self.get(&NAMESPACES, name, "")?.is_some() {
             return Err(StoreError::NamespaceExists(name.into()));
         }
@@ -36,7 +36,7 @@ impl Writer {
 
     /// Replaces the labels of a namespace.
     pub fn set_namespace_labels(&self, name: &str, labels: Labels) -> Result<(), StoreError> {
-        check_labels(&labels)?;
+        check_labels("namespace", &labels)?;
         crate::namespaces::labels(self, name)?;
         self.put(&NAMESPACES, name, "", &NamespaceRecord { labels })
     }

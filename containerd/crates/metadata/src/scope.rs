@@ -60,12 +60,13 @@ pub fn rfc3339(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).unwrap_or_default().to_string()
 }
 
-/// Refuses labels that are longer than containerd allows.
-pub fn check_labels(labels: &Labels) -> Result<(), StoreError> {
+/// Refuses labels that are longer than containerd allows. `of` says for the message what they are of.
+pub fn check_labels(of: &'static str, labels: &Labels) -> Result<(), StoreError> {
     for (key, value) in labels {
         let length = key.len() + value.len();
         if length > LONGEST_LABEL {
             return Err(StoreError::LabelTooLong {
+                of,
                 key: key.chars().take(64).collect(),
                 length,
             });

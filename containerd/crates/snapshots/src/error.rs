@@ -7,10 +7,10 @@ use davit_vocabulary::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// No snapshot has this key.
-    #[error("snapshot {0:?} does not exist: not found")]
+    #[error("snapshot {0} does not exist: not found")]
     NotFound(String),
     /// The parent named does not exist.
-    #[error("parent snapshot {0:?} does not exist: not found")]
+    #[error("parent snapshot {0} does not exist: not found")]
     NoParent(String),
     /// A key or name is taken.
     #[error("snapshot {0:?}: already exists")]
@@ -19,13 +19,13 @@ pub enum SnapshotError {
     #[error("target snapshot {0:?}: already exists")]
     TargetExists(String),
     /// Only committed snapshots can be parents.
-    #[error("parent {0:?} is not committed snapshot: invalid argument")]
+    #[error("failed to create snapshot: parent {0:?} is not committed snapshot: invalid argument")]
     ParentNotCommitted(String),
     /// Only active snapshots can be committed.
-    #[error("snapshot {0:?} is not active: failed precondition")]
+    #[error("failed to commit snapshot {0}: snapshot {0:?} is not active: failed precondition")]
     NotActive(String),
     /// A committed snapshot has no mounts.
-    #[error("requested snapshot {0:?} not active or view: failed precondition")]
+    #[error("failed to get active mount: requested snapshot {0} not active or view: failed precondition")]
     Committed(String),
     /// The snapshot is a parent.
     #[error("cannot remove snapshot with child: failed precondition")]

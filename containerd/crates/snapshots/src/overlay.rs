@@ -163,7 +163,7 @@ impl Overlay {
 
     /// Changes labels: those that `paths` name, or all where it is empty.
     pub fn update(&self, scope: &Scope, key: &str, paths: &[String], labels: Labels) -> Result<Info, SnapshotError> {
-        check_labels(&labels)?;
+        check_labels("info", &labels)?;
         let changes = LabelChange::from_mask(paths, labels)
             .map_err(|NotALabel(field)| SnapshotError::Immutable { field, key: key.into() })?;
         self.shared.database.write(|writer| {

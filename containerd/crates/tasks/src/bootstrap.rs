@@ -34,6 +34,8 @@ pub(crate) enum InvalidReply {
     Version(u32),
     #[error("unexpected protocol: {0:?}")]
     Protocol(String),
+    #[error("failed to create TTRPC connection: unsupported protocol: {0}")]
+    Transport(String),
 }
 
 impl Endpoint {
@@ -49,7 +51,10 @@ impl Endpoint {
         if !endpoint.protocol.eq_ignore_ascii_case("ttrpc") {
             return Err(InvalidReply::Protocol(endpoint.protocol));
         }
-        Ok(endpoint)
+        match endpoint.address.split_once("://") {
+            Some((scheme, _)) if scheme != "unix" => Err(InvalidReply::Transport(scheme.into())),
+            _ => Ok(endpoint),
+        }
     }
 
     /// What a client that knows a sandbox says of its shim: protocol, plus sign, address.
@@ -172,6 +177,8 @@ mod tests {
         assert_eq!(Endpoint::parse(json), Err(InvalidReply::Version(9)));
         let json = br#"{"version":3,"address":"unix:///a","protocol":"grpc"}"#;
         assert_eq!(Endpoint::parse(json), Err(InvalidReply::Protocol("grpc".into())));
+        let address = b"vsock://3:1024";
+        assert_eq!(Endpoint::parse(address), Err(InvalidReply::Transport("vsock".into())));
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub enum TaskError {
     /// The shim's program did not start a shim.
     #[error("failed to start shim: start failed: {0}")]
     Start(String),
+    /// Whoever asked for a task went away before its shim had started.
+    #[error("failed to start shim: start failed: its client went away")]
+    Abandoned,
+    /// The shim is of a generation that is not known here.
+    #[error("failed to start shim: start failed: unsupported shim version ({0}): not implemented")]
+    Newer(u32),
     /// The shim started, but its task could not be made.
     #[error("failed to create shim task: {0}")]
     Create(CallError),
@@ -91,6 +97,8 @@ impl TaskError {
             Self::OfSandbox(_) => ErrorKind::FailedPrecondition,
             Self::CreateSandbox { source, .. } => source.kind(),
             Self::StartSandbox { source, .. } => source.kind(),
+            Self::Newer(_) => ErrorKind::Unimplemented,
+            Self::Abandoned => ErrorKind::Cancelled,
             Self::Bundle { .. } => ErrorKind::Internal,
             Self::Checkpoint(error) => error.kind(),
             Self::Runtime(_) | Self::NoShim(_) | Self::Start(_) | Self::Shim { .. } => ErrorKind::Unknown,

@@ -1,8 +1,9 @@
 //! A shim's program: `start`, `delete` and `-info`.
 
 use std::{
+    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -13,7 +14,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
     Bundle, Exit, TaskError,
-    bootstrap::{self, Endpoint},
+    bootstrap::{self, Endpoint, InvalidReply},
 };
 
 /// How long a shim may take to start; generous, since a machine under load starts hundreds at once.
@@ -86,9 +87,9 @@ impl Launcher {
         let output = run(command, &input, START, Some(self.open_files))
             .await
             .map_err(TaskError::Start)?;
-        Endpoint::parse(&output.stdout).map_err(|error| {
-            let said = String::from_utf8_lossy(&output.stdout);
-            TaskError::Start(format!("{error}: {:?}", said.chars().take(200).collect::<String>()))
+        Endpoint::parse(&output.stdout).map_err(|error| match error {
+            InvalidReply::Version(version) => TaskError::Newer(version),
+            error => TaskError::Start(error.to_string()),
         })
     }
 
@@ -181,10 +182,28 @@ async fn run(
     if output.status.success() {
         return Ok(output);
     }
-    let said = [output.stderr, output.stdout].concat();
-    let said = String::from_utf8_lossy(&said);
-    Err(match said.trim() {
-        "" => format!("{program}: {}", output.status),
-        said => format!("{said}: {}", output.status),
-    })
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{}: {}", shortened(&said), ended(output.status)))
+}
+/// What a program said: enough of it to see what was wrong, and no more than a gRPC status can carry.
+fn shortened(said: &[u8]) -> String {
+    const LONGEST: usize = 2048;
+    match said.len() > LONGEST {
+        false => String::from_utf8_lossy(said).into_owned(),
+        true => format!(
+            "{}... ({} bytes)",
+            String::from_utf8_lossy(&said[..LONGEST]),
+            said.len()
+        ),
+    }
+}
+
+/// How a program ended, in the words of Go, which are those of containerd.
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(9)) => "signal: killed".into(),
+        (None, Some(15)) => "signal: terminated".into(),
+        _ => status.to_string(),
+    }
 }

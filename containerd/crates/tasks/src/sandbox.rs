@@ -10,6 +10,7 @@ use protobuf::{
     Message,
     well_known_types::{any::Any, timestamp::Timestamp},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     Bundle, CallError, Exit, Role, Shim, TaskError, Tasks, binary,
@@ -99,7 +100,9 @@ impl Tasks {
         holder: Holder,
         sandbox: CreateSandbox,
     ) -> Result<Arc<Shim>, TaskError> {
-        let shim = self.begin(bundle, holder, sandbox.runtime_options.as_ref()).await?;
+        let waited_for = CancellationToken::new();
+        let options = sandbox.runtime_options.as_ref();
+        let shim = self.begin(bundle, holder, options, &waited_for).await?;
         let request = api::CreateSandboxRequest {
             sandbox_id: shim.id(),
             bundle_path: bundle.path.to_string_lossy().into_owned(),

@@ -93,3 +93,15 @@ fn the_restart_monitor_can_be_left_out() {
         assert_eq!(config.restart_interval, None);
     }
 }
+
+#[test]
+fn a_file_of_an_earlier_version_becomes_one_of_the_newest() {
+    let text = "version = 2\nroot = '/a'\n[plugins.'io.containerd.internal.v1.restart']\ninterval = '3s'\n\
+                [plugins.'io.containerd.grpc.v1.cri']\nx = 1\n";
+    let migrated = toml::from_str::<File>(text).unwrap().migrated();
+    assert_eq!((migrated.version, &migrated.root), (3, &PathBuf::from("/a")));
+    assert_eq!(migrated.plugins.keys().collect::<Vec<_>>(), [RESTART]);
+    assert_eq!(migrated.plugins[RESTART]["interval"].as_str(), Some("3s"));
+    let defaults = File::of(Personality::Containerd);
+    assert_eq!(defaults.clone().migrated(), defaults);
+}

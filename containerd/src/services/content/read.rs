@@ -8,7 +8,10 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use crate::services::storage::{digest, failed, run};
+use crate::services::{
+    in_words,
+    storage::{digest, failed, run},
+};
 
 /// Bytes of one message.
 const CHUNK: usize = 1 << 20;
@@ -21,7 +24,7 @@ pub(super) async fn stream(
     scope: Scope,
     request: ReadContentRequest,
 ) -> Result<BoxStream<'static, Result<ReadContentResponse, Status>>, Status> {
-    let digest = digest(&request.digest)?;
+    let digest = digest(&request.digest).map_err(|status| in_words(&request.digest, status))?;
     let reader = run(move || content.reader(&scope, &digest)).await?;
     let (from, to) = range(&request, reader.size())?;
     let (sender, receiver) = channel(AHEAD);
@@ -29,10 +32,10 @@ pub(super) async fn stream(
     Ok(Box::pin(ReceiverStream::new(receiver)))
 }
 
-/// The first byte, and the one after the last.
+/// The first byte, and the one after the last. A range that begins before the first byte begins with it, and one that goes
+/// beyond the last byte ends with it.
 fn range(request: &ReadContentRequest, size: u64) -> Result<(u64, u64), Status> {
-    let from = u64::try_from(request.offset)
-        .map_err(|_| Status::invalid_argument(format!("negative offset {}: invalid argument", request.offset)))?;
+    let from = u64::try_from(request.offset).unwrap_or_default();
     if from > size {
         return Err(failed(ContentError::ReadOffset { size }));
     }
@@ -41,10 +44,7 @@ fn range(request: &ReadContentRequest, size: u64) -> Result<(u64, u64), Status> 
         .ok()
         .filter(|length| *length > 0)
         .unwrap_or(size - from);
-    match from.checked_add(length) {
-        Some(to) if to <= size => Ok((from, to)),
-        _ => Err(failed(ContentError::ReadOffset { size })),
-    }
+    Ok((from, from.saturating_add(length).min(size)))
 }
 
 fn send(reader: &BlobReader, from: u64, to: u64, sender: &Sender<Result<ReadContentResponse, Status>>) {
@@ -86,9 +86,9 @@ mod tests {
         check(3, 4, Some((3, 7)));
         check(10, 0, Some((10, 10)));
         check(11, 0, None);
-        check(3, 8, None);
-        check(-1, 1, None);
+        check(3, 8, Some((3, 10)));
+        check(-1, 1, Some((0, 1)));
         check(3, -1, Some((3, 10)));
-        check(1, i64::MAX, None);
+        check(1, i64::MAX, Some((1, 10)));
     }
 }

@@ -14,6 +14,8 @@ use tonic::{Status, Streaming};
 
 use crate::services::storage::{failed, labels, optional_digest, timestamp};
 
+const NO_REFERENCE: &str = "first message must have a reference";
+
 type Answer = Result<WriteContentResponse, Status>;
 
 /// Serves the conversation on a thread of its own: every message of it ends in a file.
@@ -58,14 +60,10 @@ struct Promise {
 impl Conversation {
     fn hold(mut self) -> Result<(), Status> {
         let Some(first) = self.next()? else {
-            return Err(Status::invalid_argument(
-                "first message must have a reference: invalid argument",
-            ));
+            return Err(Status::invalid_argument(NO_REFERENCE));
         };
         if first.r#ref.is_empty() {
-            return Err(Status::invalid_argument(
-                "first message must have a reference: invalid argument",
-            ));
+            return Err(Status::invalid_argument(NO_REFERENCE));
         }
         let reference = first.r#ref.clone();
         let mut promise = Promise::default();
@@ -103,6 +101,8 @@ impl Conversation {
         if self.content.info(&self.scope, digest).is_err() {
             return Ok(());
         }
+        // Who is told that it is there relies on its lease from now on.
+        self.content.hold(&self.scope, digest).map_err(failed)?;
         self.forget(reference);
         let text = format!("blob with expected digest {digest} exists: already exists");
         Err(Status::already_exists(text))

@@ -3,15 +3,17 @@
 use std::borrow::Cow;
 
 use davit_containerd_api::{
+    any,
     services::tasks::v1::{CreateTaskRequest, DeleteResponse, ExecProcessRequest, UpdateTaskRequest},
     v1::types::{Process, ProcessInfo, Status as WireStatus},
 };
-use davit_metadata::{ContainerRecord, filter::Fields};
+use davit_metadata::{AnyRecord, ContainerRecord, filter::Fields};
 use davit_shim_api::task_v3::shim as api;
 use davit_tasks::{Checkpoint, CreateTask, Exit, Sandboxed, Shim, Stdio};
 use davit_vocabulary::{ContainerId, Namespace};
 use prost_types::{Any, Timestamp};
 use protobuf::well_known_types::{any::Any as ShimAny, timestamp::Timestamp as ShimTimestamp};
+use serde::de::IgnoredAny;
 use tonic::Status;
 
 use crate::{
@@ -54,6 +56,7 @@ pub(super) fn task(
         .container_id
         .parse()
         .map_err(|error| Status::invalid_argument(format!("invalid task id: {error}: invalid argument")))?;
+    check_spec(&id, container.spec.as_ref())?;
     let recorded = recorded(namespace, id, container);
     let options = request.options.filter(|options| !options.value.is_empty());
     Ok(CreateTask {
@@ -73,6 +76,24 @@ pub(super) fn task(
         sandbox,
         ..recorded
     })
+}
+
+/// Whether a container's record has a specification that a shim could read, in containerd's words where it has another than that.
+fn check_spec(id: &ContainerId, spec: Option<&AnyRecord>) -> Result<(), Status> {
+    let Some(spec) = spec else {
+        return Err(Status::invalid_argument(format!(
+            "container {id} has no specification: invalid argument"
+        )));
+    };
+    if spec.type_url != any::SPEC {
+        let text = "failed to validate OCI runtime features: unmarshal spec: type with url";
+        return Err(Status::unknown(format!("{text} {}: not found", spec.type_url)));
+    }
+    match serde_json::from_slice::<IgnoredAny>(&spec.value.0) {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_eof() => Err(Status::unknown("unexpected end of JSON input")),
+        Err(error) => Err(Status::unknown(format!("specification of container {id}: {error}"))),
+    }
 }
 
 pub(super) fn exec(request: ExecProcessRequest) -> api::ExecProcessRequest {

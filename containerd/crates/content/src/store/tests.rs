@@ -85,7 +85,7 @@ fn wrong_bytes_never_become_a_blob() {
     let short = write().commit(Some(4), None, Labels::new());
     assert_eq!(
         short.unwrap_err().to_string(),
-        "unexpected commit size 3, expected 4: failed precondition"
+        "\"r\" failed size validation: 3 != 4: failed precondition"
     );
     assert!(store.list(&scope("a")).unwrap().is_empty());
     store.abort(&scope("a"), "r").unwrap();

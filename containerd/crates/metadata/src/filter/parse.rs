@@ -2,11 +2,11 @@ use super::{Selector, Test, quote};
 
 /// A text that is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("filters: parse error: [{filter}] at byte {position}: {problem}")]
+#[error("filters: parse error: [{place}]: {problem}: invalid argument")]
 pub struct InvalidFilter {
-    filter: String,
-    position: usize,
-    problem: &'static str,
+    /// The filter, with the offending character between `>|` and `|<`.
+    place: String,
+    problem: String,
 }
 
 /// Parses one filter; an empty one holds for everything.
@@ -21,7 +21,7 @@ pub(super) fn filter(text: &str) -> Result<Vec<Selector>, InvalidFilter> {
         match parser.rest().chars().next() {
             None => return Ok(selectors),
             Some(',') => parser.position += 1,
-            Some(_) => return Err(parser.problem("unexpected input")),
+            Some(_) => return Err(parser.problem(&format!("unexpected input: {}", parser.unexpected()))),
         }
     }
 }
@@ -36,12 +36,21 @@ impl<'a> Parser<'a> {
         &self.text[self.position..]
     }
 
-    fn problem(&self, problem: &'static str) -> InvalidFilter {
+    fn problem(&self, problem: &str) -> InvalidFilter {
+        let mut after = self.rest().chars();
+        let place = match after.next() {
+            None => self.text.to_owned(),
+            Some(here) => format!("{} >|{here}|< {}", &self.text[..self.position], after.as_str()),
+        };
         InvalidFilter {
-            filter: self.text.chars().take(200).collect(),
-            position: self.position,
-            problem,
+            place,
+            problem: problem.into(),
         }
+    }
+
+    /// What stands where a comma or the end was expected.
+    fn unexpected(&self) -> char {
+        self.rest().chars().next().unwrap_or_default()
     }
 
     fn skip_space(&mut self) {
@@ -65,12 +74,16 @@ impl<'a> Parser<'a> {
             });
         }
         self.skip_space();
+        let operator = self.position;
         let test = match self.take(|c| matches!(c, '=' | '!' | '~')) {
             "==" => Test::Equal(self.value(false)?),
             "!=" => Test::NotEqual(self.value(false)?),
             "~=" => compile(&self.value(true)?),
             "" => return Err(self.problem("expected an operator (\"==\"|\"!=\"|\"~=\")")),
-            _ => return Err(self.problem("unsupported operator")),
+            other => {
+                self.position = operator;
+                return Err(self.problem(&format!("unsupported operator {other:?}")));
+            }
         };
         Ok(Selector { path, test })
     }

@@ -28,7 +28,7 @@ pub(super) fn check(key: &str, labels: &Labels) -> Result<(), SnapshotError> {
     if let Some(label) = UNSUPPORTED.into_iter().find(|label| labels.contains_key(*label)) {
         return Err(SnapshotError::UnsupportedLabel(label.into()));
     }
-    Ok(check_labels(labels)?)
+    Ok(check_labels("info", labels)?)
 }
 
 pub(super) fn get(view: &impl Records, scope: &Scope, key: &str) -> Result<SnapshotRecord, SnapshotError> {

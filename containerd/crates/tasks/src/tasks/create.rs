@@ -1,10 +1,11 @@
 //! How a task is made: its bundle, its shim, and what the shim makes of it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use davit_shim_api::task_v3::{mount::Mount, shim::CreateTaskRequest};
 use davit_vocabulary::{ContainerId, Namespace};
 use protobuf::well_known_types::any::Any;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Tasks,
@@ -66,21 +67,23 @@ pub struct Sandboxed {
 impl Tasks {
     /// Makes a task and returns its process id. On failure nothing of it is left: no bundle, no mount, no shim.
     ///
-    /// Runs to its end even if the caller does not wait for it.
+    /// Runs to its end even if the caller does not wait for it, unless the shim has not started yet.
     pub async fn create(self: &Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
         let tasks = self.clone();
-        tokio::spawn(async move { tasks.create_whole(task).await })
-            .await
-            .expect("creating a task does not panic")
+        let gone = CancellationToken::new();
+        let leaving = gone.clone().drop_guard();
+        let made = tokio::spawn(async move { tasks.create_whole(task, gone).await }).await;
+        drop(leaving.disarm());
+        made.expect("creating a task does not panic")
     }
 
-    async fn create_whole(self: Arc<Self>, task: CreateTask) -> Result<u32, TaskError> {
+    async fn create_whole(self: Arc<Self>, task: CreateTask, gone: CancellationToken) -> Result<u32, TaskError> {
         self.has_returned(&task.namespace, &task.id).await;
         let claim = self.claim(&task.namespace, &task.id)?;
         let holder = self.holder(&task).await?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);
         make_bundle(bundle.clone(), task.spec.clone()).await?;
-        match self.populate(&bundle, holder, task).await {
+        match self.populate(&bundle, holder, task, gone).await {
             Ok((shim, pid)) => {
                 claim.fill(shim);
                 Ok(pid)
@@ -97,12 +100,13 @@ impl Tasks {
         bundle: &Bundle,
         holder: Holder,
         mut task: CreateTask,
+        gone: CancellationToken,
     ) -> Result<(Arc<Shim>, u32), TaskError> {
         let checkpoint = match task.checkpoint.take() {
             Some(checkpoint) => Some(checkpoint.folder(bundle).await?),
             None => None,
         };
-        let shim = self.begin(bundle, holder, task.options.as_ref()).await?;
+        let shim = self.begin(bundle, holder, task.options.as_ref(), &gone).await?;
         match shim.create(&request(&shim, task, checkpoint)).await {
             Ok(pid) => Ok((shim, pid)),
             Err(error) => {
@@ -115,12 +119,13 @@ impl Tasks {
         }
     }
 
-    /// Starts the shim of a bundle, or finds that of its sandbox, and connects to it.
+    /// Starts the shim of a bundle, or finds that of its sandbox, and connects to it. A start that nobody waits for any more is given up.
     pub(crate) async fn begin(
         &self,
         bundle: &Bundle,
         holder: Holder,
         options: Option<&Any>,
+        gone: &CancellationToken,
     ) -> Result<Arc<Shim>, TaskError> {
         let binary = holder.binary;
         let log = LogPipe::open(bundle).map_err(|source| TaskError::Bundle {
@@ -130,7 +135,14 @@ impl Tasks {
         // Before the start: should this daemon die now, the next one knows by which program to clean up.
         write(bundle, "shim-binary-path", binary.as_os_str().as_encoded_bytes()).await?;
         let endpoint = match holder.sandbox {
-            None => self.launcher.start(&binary, bundle, options).await?,
+            None => {
+                let starting = self.launcher.start(&binary, bundle, options);
+                let Some(endpoint) = gone.run_until_cancelled(starting).await else {
+                    self.clean_up(&binary, bundle).await;
+                    return Err(TaskError::Abandoned);
+                };
+                endpoint?
+            }
             Some((sandbox, endpoint)) => {
                 bundle.join_sandbox(&sandbox)?;
                 endpoint
@@ -140,7 +152,7 @@ impl Tasks {
             let json = serde_json::to_vec(&endpoint).expect("an endpoint is always written");
             write(bundle, "bootstrap.json", &json).await?;
             let connection = Connection::open(&endpoint, &bundle.namespace).await;
-            connection.map_err(|error| TaskError::Start(format!("connect to {}: {error}", endpoint.address)))
+            connection.map_err(|error| TaskError::Start(not_reached(&endpoint, &error)))
         };
         let connection = match connected.await {
             Ok(connection) => connection,
@@ -231,4 +243,15 @@ async fn write(bundle: &Bundle, name: &str, bytes: &[u8]) -> Result<(), TaskErro
         tokio::fs::rename(&unfinished, &path).await
     };
     result.await.map_err(|source| TaskError::Bundle { path, source })
+}
+
+/// That nobody answers where a shim said, in containerd's words.
+fn not_reached(endpoint: &Endpoint, error: &io::Error) -> String {
+    let address = endpoint.address.strip_prefix("unix://").unwrap_or(&endpoint.address);
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".into(),
+        io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    };
+    format!("failed to create TTRPC connection: dial unix {address}: connect: {why}")
 }
