@@ -5,6 +5,7 @@
 //! the same container as the command line.
 
 use davit_shim_api::{
+    Packed,
     bootstrap::bootstrap::{BootstrapParams, BootstrapResult, LogLevel},
     options::oci::Options,
 };
@@ -18,7 +19,7 @@ use crate::arguments::Identity;
 /// Both services are there, but 3 would also promise the sandbox service and streamed stdio, which this shim does not have.
 const VERSION: i32 = 2;
 
-const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
+const OPTIONS_TYPE: &str = Options::FULL_NAME;
 
 /// How `start` must answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
-use davit_shim_api::forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient};
-use protobuf::{MessageFull, well_known_types::any::Any};
+use davit_shim_api::{
+    Packed,
+    forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient},
+    pack,
+};
 use tokio::{net::UnixStream, sync::Notify, time};
 use tracing::{debug, warn};
 use ttrpc::{
@@ -54,22 +57,15 @@ impl Outbox {
     }
 
     /// Queues an event.
-    pub fn publish<M: MessageFull>(&self, topic: &str, event: &M) {
+    pub fn publish<M: Packed>(&self, topic: &str, event: &M) {
         if self.address.is_none() {
             return;
         }
-        let any = Any {
-            type_url: M::descriptor().full_name().to_owned(),
-            value: event
-                .write_to_bytes()
-                .expect("a message without required fields serializes"),
-            ..Default::default()
-        };
         let envelope = Envelope {
             timestamp: Some(convert::timestamp(jiff::Timestamp::now())).into(),
             namespace: self.namespace.clone(),
             topic: topic.to_owned(),
-            event: Some(any).into(),
+            event: Some(pack(event)).into(),
             ..Default::default()
         };
         let mut queue = self.queue();
