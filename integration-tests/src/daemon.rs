@@ -189,6 +189,15 @@ impl Manager {
 impl Containerd {
     /// Starts the real containerd.
     pub fn start(scratch: &Scratch) -> Self {
+        Self::run(scratch, peers::command("containerd"))
+    }
+
+    /// Starts the real containerd from a process that is among the peers already.
+    pub fn start_here(scratch: &Scratch) -> Self {
+        Self::run(scratch, Command::new("containerd"))
+    }
+
+    fn run(scratch: &Scratch, mut command: Command) -> Self {
         let (socket, config) = (scratch.join("rc.sock"), scratch.join("containerd.toml"));
         // The CRI plugin wants a network configuration and is of no interest here.
         std::fs::write(
@@ -196,7 +205,6 @@ impl Containerd {
             "version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n",
         )
         .expect("the folder is ours");
-        let mut command = peers::command("containerd");
         command.arg("--config").arg(config).arg("--address").arg(&socket);
         command
             .arg("--root")

@@ -15,8 +15,9 @@ usage: cargo xtask COMMAND
   quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
   test [ARG...]    check and run every test; ARGs go to `cargo test`
   test vm [FILTER...]  run the tests of the virtual machine alone, or those of them whose names contain a FILTER
-  bench [NAME...]  measure ours against the originals: oci, engine, memory
-  soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310)
+  bench [NAME...]  measure ours against the originals: oci, engine, manager, memory
+  soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310),
+                   then 1,000, 16 at a time, of which no event may be lost and nothing left
   build [--debug]  build all programs into target/programs/release (or debug)
   peers            install the real Docker, containerd and runc that the tests compare with
   enter CMD...     run CMD among the peers";

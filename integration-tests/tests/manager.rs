@@ -22,6 +22,7 @@ mod manager {
     mod configuration;
     mod dockerd;
     mod journal;
+    mod lifecycles;
     mod restart;
     mod sandboxes;
     mod startup;
