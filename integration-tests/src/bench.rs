@@ -5,6 +5,7 @@
 //! kernel (a v1 `cgroup.procs` write waits for an RCU grace period) vanish in a tight loop.
 
 mod engine;
+mod manager;
 mod measure;
 mod memory;
 mod oci;
@@ -41,6 +42,9 @@ pub fn run_among_peers(folder: &Path, arguments: &[String]) -> Result<()> {
     }
     if wanted("engine") {
         engine::run(&scratch, folder)?;
+    }
+    if wanted("manager") {
+        manager::run(&scratch, folder)?;
     }
     if wanted("memory") {
         memory::run(&scratch, folder)?;

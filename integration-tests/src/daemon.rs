@@ -189,18 +189,25 @@ impl Manager {
 impl Containerd {
     /// Starts the real containerd.
     pub fn start(scratch: &Scratch) -> Self {
-        // The CRI plugin wants a network configuration and is of no interest here.
-        Self::start_with(
-            scratch,
-            "version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n",
-        )
+        Self::start_with(scratch, Self::CONFIGURATION)
+    }
+
+    /// Starts the real containerd from a process that is among the peers already.
+    pub fn start_here(scratch: &Scratch) -> Self {
+        Self::run(scratch, Command::new("containerd"), Self::CONFIGURATION)
     }
 
     /// Starts the real containerd with this configuration.
     pub fn start_with(scratch: &Scratch, configuration: &str) -> Self {
+        Self::run(scratch, peers::command("containerd"), configuration)
+    }
+
+    /// The CRI plugin wants a network configuration and is of no interest here.
+    const CONFIGURATION: &str = "version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri']\n";
+
+    fn run(scratch: &Scratch, mut command: Command, configuration: &str) -> Self {
         let (socket, config) = (scratch.join("rc.sock"), scratch.join("containerd.toml"));
         std::fs::write(&config, configuration).expect("the folder is ours");
-        let mut command = peers::command("containerd");
         command.arg("--config").arg(config).arg("--address").arg(&socket);
         command
             .arg("--root")

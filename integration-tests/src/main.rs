@@ -16,9 +16,10 @@ usage: cargo xtask COMMAND
   quickstart       build, start the engine, run a container, kill both daemons, show that it runs on, clean up
   test [ARG...]    check and run every test; ARGs go to `cargo test`
   test vm [FILTER...]  run the tests of the virtual machine alone, or those of them whose names contain a FILTER
-  bench [NAME...]  measure ours against the originals: oci, engine, memory
+  bench [NAME...]  measure ours against the originals: oci, engine, manager, memory
   conformance [--real-manager] [--source DIR] [FILTER]  run containerd's client suite on our manager, or with our shim on containerd
-  soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310)
+  soak             start 10,000 containers against a swapped mount destination (CVE-2021-30465, CVE-2024-45310),
+                   then 1,000, 16 at a time, of which no event may be lost and nothing left
   build [--debug]  build all programs into target/programs/release (or debug)
   peers            install the real Docker, containerd and runc that the tests compare with
   enter CMD...     run CMD among the peers";

@@ -38,7 +38,7 @@ pub fn everything(folder: &Path, bridge: &str, started: &[u32]) {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }
     // A real runc that was killed while it made a container leaves cgroups without a process; their ids end in our name.
-    cgroups.extend(cgroups_named_after(folder, Path::new("/sys/fs/cgroup"), 3));
+    cgroups.extend(cgroups_named_after(folder));
     cgroups.iter().rev().for_each(|path| remove_cgroup(path));
     if Path::new("/sys/class/net").join(bridge).exists() {
         std::process::Command::new("ip")
@@ -182,17 +182,20 @@ fn folders(path: &Path) -> Vec<PathBuf> {
     folders.map(|entry| entry.path()).collect()
 }
 
-/// Cgroups at most `depth` levels down whose name ends in `-` and the folder's.
-fn cgroups_named_after(folder: &Path, top: &Path, depth: usize) -> Vec<PathBuf> {
+/// Cgroups at most three levels down whose name ends in `-` and the folder's.
+pub fn cgroups_named_after(folder: &Path) -> Vec<PathBuf> {
     let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
         return Vec::new();
     };
-    let suffix = format!("-{name}");
+    cgroups_that_end_in(&format!("-{name}"), Path::new("/sys/fs/cgroup"), 3)
+}
+
+fn cgroups_that_end_in(suffix: &str, top: &Path, depth: usize) -> Vec<PathBuf> {
     folders(top)
         .into_iter()
-        .flat_map(|path| match path.to_string_lossy().ends_with(&suffix) {
+        .flat_map(|path| match path.to_string_lossy().ends_with(suffix) {
             true => vec![path],
-            false if depth > 1 => cgroups_named_after(folder, &path, depth - 1),
+            false if depth > 1 => cgroups_that_end_in(suffix, &path, depth - 1),
             false => Vec::new(),
         })
         .collect()

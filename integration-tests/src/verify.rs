@@ -43,19 +43,25 @@ pub fn test(arguments: &[String]) -> Result<()> {
     if arguments.is_empty() { vm::test(&[]) } else { Ok(()) }
 }
 
-/// Runs the races of the security tests for as long as their CVEs asked for; the tests alone run some rounds of each.
+/// Runs the races of the security tests for as long as their CVEs asked for, and a thousand containers that come and go; the tests
+/// alone run some rounds of each.
 pub fn soak() -> Result<()> {
     packages::install(packages::BUILD)?;
     packages::install(packages::RUN)?;
     workspace::build(workspace::Profile::Debug)?;
+    long_test("DAVIT_RACE_ROUNDS", "10000", "runtime", "security::races")?;
+    long_test("DAVIT_LIVES", "1000", "manager", "lifecycles")
+}
+
+/// Runs the tests whose names contain `filter` for as many rounds.
+fn long_test(variable: &str, rounds: &str, file: &str, filter: &str) -> Result<()> {
     let program = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut test = Command::new(program);
-    test.current_dir(workspace::root()).env("DAVIT_RACE_ROUNDS", "10000");
-    let name = ["--test", "runtime", "security::races"];
-    workspace::run(
-        test.args(["test", "--locked", "-p", "davit-integration-tests"])
-            .args(name),
-    )
+    test.current_dir(workspace::root())
+        .env(variable, rounds)
+        .args(["test", "--locked", "-p", "davit-integration-tests"])
+        .args(["--test", file, filter]);
+    workspace::run(&mut test)
 }
 
 /// Installs what the tests need: packages, the peers, and a Debian with nginx to make an image of. Once per machine.

@@ -23,6 +23,7 @@ mod manager {
     mod dockerd;
     mod inspection;
     mod journal;
+    mod lifecycles;
     mod restart;
     mod sandboxes;
     mod startup;

@@ -75,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             .inputs(*files)
             .includes(["proto", TYPES])
             .rust_protobuf()
-            .rust_protobuf_customize(ProtobufCustomize::default().gen_mod_rs(true))
+            .rust_protobuf_customize(ProtobufCustomize::default().gen_mod_rs(true).lite_runtime(true))
             .customize(Customize {
                 async_all: true,
                 gen_mod: true,

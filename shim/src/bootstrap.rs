@@ -5,6 +5,7 @@
 //! the same container as the command line.
 
 use davit_shim_api::{
+    Packed,
     bootstrap::bootstrap::{BootstrapParams, BootstrapResult, LogLevel},
     options::oci::Options,
 };
@@ -21,7 +22,7 @@ use crate::arguments::Identity;
 const VERSION: i32 = 3;
 const OLD_VERSION: i32 = 2;
 
-const OPTIONS_TYPE: &str = "containerd.runc.v1.Options";
+const OPTIONS_TYPE: &str = Options::FULL_NAME;
 
 /// What containerd's clients give for a sandbox without options.
 const EMPTY_TYPE: &str = "google.protobuf.Empty";

@@ -13,7 +13,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protobuf::{MessageFull, well_known_types::any::Any};
+use davit_shim_api::pack;
+use protobuf::well_known_types::any::Any;
 use serde::{Deserialize, Serialize};
 
 pub use self::oom::OomWatch;
@@ -138,9 +139,9 @@ impl Cgroup {
     /// What the container has used, as containerd's metrics.
     pub fn metrics(&self) -> Any {
         if self.is_v1() {
-            any(&v1::metrics(self))
+            pack(&v1::metrics(self))
         } else {
-            any(&v2::metrics(self.v2.as_deref()))
+            pack(&v2::metrics(self.v2.as_deref()))
         }
     }
 
@@ -154,16 +155,6 @@ impl Cgroup {
         files::keyed(&self.v2.as_deref()?.join("memory.events"))
             .get("oom_kill")
             .copied()
-    }
-}
-
-fn any<M: MessageFull>(message: &M) -> Any {
-    Any {
-        type_url: M::descriptor().full_name().to_owned(),
-        value: message
-            .write_to_bytes()
-            .expect("a message without required fields serializes"),
-        ..Default::default()
     }
 }
 

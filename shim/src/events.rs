@@ -14,8 +14,12 @@ use std::{
 };
 
 use davit_luggage::Bytes;
-use davit_shim_api::forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient};
-use protobuf::{Message, MessageFull, well_known_types::any::Any};
+use davit_shim_api::{
+    Packed,
+    forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient},
+    pack,
+};
+use protobuf::Message;
 use tokio::{net::UnixStream, sync::Notify, time};
 use tracing::{debug, warn};
 use ttrpc::{
@@ -60,20 +64,15 @@ impl Outbox {
     }
 
     /// Queues an event.
-    pub fn publish<M: MessageFull>(&self, topic: &str, event: &M) {
+    pub fn publish<M: Packed>(&self, topic: &str, event: &M) {
         if self.address.is_none() {
             return;
         }
-        let any = Any {
-            type_url: M::descriptor().full_name().to_owned(),
-            value: bytes_of(event),
-            ..Default::default()
-        };
         let envelope = Envelope {
             timestamp: Some(convert::timestamp(jiff::Timestamp::now())).into(),
             namespace: self.namespace.clone(),
             topic: topic.to_owned(),
-            event: Some(any).into(),
+            event: Some(pack(event)).into(),
             ..Default::default()
         };
         let mut queue = self.queue();
@@ -161,7 +160,7 @@ impl Outbox {
     }
 }
 
-fn bytes_of<M: MessageFull>(message: &M) -> Vec<u8> {
+fn bytes_of<M: Message>(message: &M) -> Vec<u8> {
     message
         .write_to_bytes()
         .expect("a message without required fields serializes")

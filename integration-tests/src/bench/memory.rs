@@ -1,6 +1,6 @@
 //! What 50 idle containers cost: proportional and resident memory of shims and daemons.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use anyhow::{Context, Result};
 use davit_integration_tests::{Engine, Run, Scratch, sweep};
@@ -24,8 +24,22 @@ pub fn run(scratch: &Scratch, folder: &Path) -> Result<()> {
         .map(|_| docker(engine.socket(), &run).finish().ok())
         .collect();
     let processes = sweep::processes_of(scratch.path(), &[]);
-    println!("\nmemory with {CONTAINERS} containers (mean of each program's processes)");
-    for program in ["containerd-shim-davit-v1", "davit-containerd", "davitd"] {
+    print(
+        &format!("memory with {CONTAINERS} containers"),
+        &processes,
+        ["containerd-shim-davit-v1", "davit-containerd", "davitd"],
+    );
+    let mut remove = vec!["rm", "-f"];
+    remove.extend(ids.iter().map(String::as_str));
+    docker(engine.socket(), &remove).finish().ok();
+    engine.stop();
+    Ok(())
+}
+
+/// Prints the memory of those processes that run these programs.
+pub fn print<'a>(title: &str, processes: &BTreeSet<u32>, programs: impl IntoIterator<Item = &'a str>) {
+    println!("\n{title} (mean of each program's processes)");
+    for program in programs {
         let samples: Vec<_> = processes
             .iter()
             .filter(|pid| runs(**pid, program))
@@ -39,11 +53,6 @@ pub fn run(scratch: &Scratch, folder: &Path) -> Result<()> {
             mean(|s| s.1)
         );
     }
-    let mut remove = vec!["rm", "-f"];
-    remove.extend(ids.iter().map(String::as_str));
-    docker(engine.socket(), &remove).finish().ok();
-    engine.stop();
-    Ok(())
 }
 
 fn runs(pid: u32, program: &str) -> bool {

@@ -21,4 +21,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/packages.rs"));
 }
 
+mod packed;
+
 pub use generated::*;
+pub use packed::{Packed, pack};

@@ -5,11 +5,13 @@ use davit_containerd_api::{
     types::Descriptor,
 };
 use davit_metadata::{AnyRecord, Scope};
-use davit_shim_api::options::oci::{CheckpointOptions, Options};
+use davit_shim_api::{
+    Packed,
+    options::oci::{CheckpointOptions, Options},
+};
 use davit_tasks::Checkpoint;
 use prost::Message as _;
 use prost_types::Any;
-use protobuf::Message;
 use tonic::Status;
 
 use super::{
@@ -79,8 +81,8 @@ impl Service {
 }
 
 /// Options of this type; those of other runtimes are for them to read.
-fn read<M: Message + protobuf::MessageFull>(any: Option<&Any>, what: &str) -> Result<Option<M>, Status> {
-    let Some(any) = any.filter(|any| any.type_url == M::descriptor().full_name()) else {
+fn read<M: Packed>(any: Option<&Any>, what: &str) -> Result<Option<M>, Status> {
+    let Some(any) = any.filter(|any| any.type_url == M::FULL_NAME) else {
         return Ok(None);
     };
     M::parse_from_bytes(&any.value)
@@ -98,6 +100,7 @@ fn encoded(spec: Option<AnyRecord>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use protobuf::Message;
     use tonic::Code;
 
     use super::*;

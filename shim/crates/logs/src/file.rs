@@ -12,6 +12,10 @@ use davit_luggage::{Packing, Unpacking};
 use self::{json::JsonFormat, local::LocalFormat, rotating::RotatingFile};
 use crate::{record::Record, rotation::Rotation, state::FileState};
 
+/// As much of records as is written at once, in bytes, and one record. The memory for more would be given back to the kernel, and
+/// fetched again, with each batch (see the shim's `ALLOCATOR`).
+const MOST_WAITING: usize = 32 << 10;
+
 /// A log file that is being written.
 #[derive(Debug)]
 pub(crate) struct FileLog {
@@ -75,7 +79,7 @@ impl FileLog {
     pub fn batch(&mut self) -> Batch<'_> {
         Batch {
             log: self,
-            waiting: Vec::new(),
+            waiting: Vec::with_capacity(MOST_WAITING + 1024),
             outcome: Ok(()),
         }
     }
@@ -101,6 +105,10 @@ impl Batch<'_> {
         }
         self.log.file.last_time = record.time;
         self.log.format.encode(&mut self.waiting, record);
+        if self.waiting.len() >= MOST_WAITING {
+            self.outcome = self.log.file.append(&self.waiting);
+            self.waiting.clear();
+        }
     }
 
     fn make_room(&mut self) -> io::Result<()> {

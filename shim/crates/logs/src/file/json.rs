@@ -3,7 +3,7 @@
 //! The escapes are those of Docker's own writer, so that the files are equal byte for byte: beside what JSON needs, `<`, `>` and
 //! `&` and the two Unicode line separators are escaped, and bytes that are not UTF-8 become U+FFFD.
 
-use std::{collections::BTreeMap, io::Write};
+use std::collections::BTreeMap;
 
 use jiff::{Timestamp, fmt::strtime};
 
@@ -68,11 +68,13 @@ impl JsonFormat {
         if record.ends_line() {
             out.extend_from_slice(b"\\n");
         }
-        let stream = record.source.name();
-        write!(out, "\",\"stream\":\"{stream}\",").expect("writing to a Vec cannot fail");
+        out.extend_from_slice(b"\",\"stream\":\"");
+        out.extend_from_slice(record.source.name().as_bytes());
+        out.extend_from_slice(b"\",");
         out.extend_from_slice(&self.attributes);
-        let time = self.stamp.of(record.time);
-        writeln!(out, "\"time\":\"{time}\"}}").expect("writing to a Vec cannot fail");
+        out.extend_from_slice(b"\"time\":\"");
+        out.extend_from_slice(self.stamp.of(record.time).as_bytes());
+        out.extend_from_slice(b"\"}\n");
     }
 }
 
@@ -91,6 +93,10 @@ pub fn object(out: &mut Vec<u8>, entries: &BTreeMap<String, String>) {
 
 /// Appends a text without its quotes.
 pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
+    // Most lines are.
+    if is_plain(text) {
+        return out.extend_from_slice(text);
+    }
     for chunk in text.utf8_chunks() {
         escape_str(out, chunk.valid());
         // One U+FFFD per byte, as Go decodes.
@@ -98,6 +104,12 @@ pub fn escape(out: &mut Vec<u8>, text: &[u8]) {
             out.extend_from_slice(b"\\ufffd");
         }
     }
+}
+
+/// Whether it is ASCII of which nothing is escaped. Looks at all of it, many bytes at once.
+fn is_plain(text: &[u8]) -> bool {
+    let plain = |byte: u8| matches!(byte, 0x20..0x80) & !matches!(byte, b'"' | b'\\' | b'<' | b'>' | b'&');
+    text.iter().fold(true, |all, byte| all & plain(*byte))
 }
 
 fn escape_str(out: &mut Vec<u8>, text: &str) {
