@@ -9,6 +9,7 @@ mod races;
 mod rig;
 mod streams;
 mod upgrade;
+mod wire;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
