@@ -1,5 +1,7 @@
 //! The shim becomes another program: containers, their streams, their clients and the manager do not notice.
 
+mod refused;
+
 use std::{
     fs::{self, OpenOptions},
     io::Read,

@@ -35,6 +35,9 @@ pub struct State {
     pub ending: Vec<(u32, u64)>,
     /// Containers.
     pub containers: Vec<ContainerState>,
+    /// How many descriptors go over with it.
+    #[serde(default)]
+    pub descriptors: usize,
 }
 
 /// A state that this program does not understand.
