@@ -2,11 +2,11 @@
 //!
 //! What happens, and what a failure leaves:
 //!
-//! 1. *Hold.* Calls that must not begin twice are held back, those that have begun come to their end, and so does what else cannot be
+//! 1. *Check.* The new program is started beside, with the state on its stdin, and says whether it understands it and has room for the
+//!    descriptors. If not, the shim goes on as it was.
+//! 2. *Hold.* Calls that must not begin twice are held back, those that have begun come to their end, and so does what else cannot be
 //!    broken off: an exit on its way to its record, an event on its way to the manager, records on their way to a disk or a peer. If that takes
 //!    longer than [`PATIENCE`], the shim goes on as it was and the error says what it waited for.
-//! 2. *Check.* The new program is started beside, with the state on its stdin, and says whether it understands it. If not, the shim
-//!    goes on as it was.
 //! 3. *Go over.* In one step on the only thread the state is taken again, written to a memfd, sent with all descriptors into a
 //!    socket pair whose other end becomes stdin, and the new program is executed. What the kernel holds meanwhile (bytes in pipes and
 //!    sockets, connections in the backlog, children that end) waits there. If `execve` fails, the shim goes on as it was.

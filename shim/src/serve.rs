@@ -154,7 +154,7 @@ async fn upgrades(shim: &Shim) -> Infallible {
     loop {
         let asked = shim.upgrader.next().await;
         tracing::info!(program = %asked.program.display(), "going over to another program");
-        let error = handover::run(shim, &asked.program).await;
+        let error = handover::run(shim, &asked).await;
         tracing::warn!(%error, "going on as it was");
         asked.refuse(error.to_string());
     }

@@ -69,7 +69,7 @@ impl Shim {
         let own = File::open("/proc/self/exe")?;
         let milliseconds = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
         let ending = self.host.reaper.ending().into_iter();
-        Ok(State {
+        let mut state = State {
             version: VERSION,
             program: program.to_owned(),
             previous: Some(packing.fd(own)?),
@@ -79,7 +79,10 @@ impl Shim {
             events: self.host.outbox.pack(),
             ending: ending.map(|(pid, left)| (pid, milliseconds(left))).collect(),
             tasks: self.tasks.pack(packing)?,
-        })
+            descriptors: 0,
+        };
+        state.descriptors = packing.len();
+        Ok(state)
     }
 
     /// Goes on where another program was. Nothing moves before the first wait after this.

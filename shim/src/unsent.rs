@@ -34,6 +34,30 @@ impl Unsent {
         if self.is_empty() {
             // What is idle holds no memory.
             *self = Self::default();
+        } else if self.sent > self.left().len() {
+            // Nor does what is sent: there may always be something left. Each byte is moved once at most for one that is sent.
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_not_kept_although_something_is_always_left() {
+        let mut unsent = Unsent::new(vec![0; 100]);
+        let mut next = 0_u8;
+        for _ in 0..10_000 {
+            unsent.buffer().extend(std::iter::repeat_n(next, 100));
+            unsent.advance(100);
+            assert_eq!(unsent.left(), [next; 100]);
+            assert!(unsent.bytes.len() <= 300, "{}", unsent.bytes.len());
+            next = next.wrapping_add(1);
+        }
+        unsent.advance(100);
+        assert_eq!((unsent.is_empty(), unsent.bytes.capacity()), (true, 0));
     }
 }

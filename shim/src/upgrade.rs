@@ -28,9 +28,9 @@ pub enum UpgradeError {
         /// What came of it.
         source: io::Error,
     },
-    /// It goes on as it was.
+    /// It goes on as it was, and these are its words.
     #[error("the shim goes on as it was: {0}")]
-    Refused(ttrpc::Error),
+    Refused(String),
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(io::Error) -> UpgradeError {
@@ -58,5 +58,12 @@ async fn ask(socket: &Path, program: &Path) -> Result<u32, UpgradeError> {
         ..Default::default()
     };
     let response = client.upgrade(context::with_duration(PATIENCE), &request).await;
-    response.map(|response| response.pid).map_err(UpgradeError::Refused)
+    response.map(|response| response.pid).map_err(refused)
+}
+
+fn refused(error: ttrpc::Error) -> UpgradeError {
+    UpgradeError::Refused(match error {
+        ttrpc::Error::RpcStatus(status) => status.message,
+        other => other.to_string(),
+    })
 }

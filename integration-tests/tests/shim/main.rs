@@ -10,6 +10,7 @@ mod rig;
 mod sandbox;
 mod streams;
 mod upgrade;
+mod wire;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

@@ -1,5 +1,7 @@
 //! The shim becomes another program: containers, their streams, their clients and the manager do not notice.
 
+mod refused;
+
 use std::{
     fs::{self, OpenOptions},
     io::Read,
@@ -13,24 +15,21 @@ use davit_integration_tests::program;
 use davit_shim_api::task_v3::shim::*;
 use davit_stdio::Frame;
 use protobuf::Message;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
-    time,
-};
+use tokio::{io::AsyncWriteExt, net::UnixStream, time};
 
 use crate::{
     client::Attached,
     delete_request, id, kill_request,
     rig::{Rig, connect, exec_request, output, pid_of_listener, soon},
     sandbox, start_request, wait_request,
+    wire::{message, response},
 };
 
 /// Two programs, so that each upgrade is one.
-struct Programs([PathBuf; 2]);
+pub struct Programs(pub [PathBuf; 2]);
 
 impl Programs {
-    fn new(rig: &Rig) -> Self {
+    pub fn new(rig: &Rig) -> Self {
         let own = PathBuf::from(rig.scratch.program("containerd-shim-davit-v1").get_program());
         Self(["one", "two"].map(|name| {
             let path = rig.scratch.join(name);
@@ -40,14 +39,14 @@ impl Programs {
     }
 
     /// Upgrades to the one or the other.
-    fn upgrade(&self, number: usize, socket: &Path) -> Result<u32, String> {
+    pub fn upgrade(&self, number: usize, socket: &Path) -> Result<u32, String> {
         upgrade(&self.0[number % 2], socket)
     }
 }
 
 /// The pid of the shim that has become this program, or why it has not. The shim tells its events meanwhile, and waits for who takes
 /// them: tests run on several threads.
-fn upgrade(program: &Path, socket: &Path) -> Result<u32, String> {
+pub fn upgrade(program: &Path, socket: &Path) -> Result<u32, String> {
     let mut command = Command::new(program);
     command.arg("-socket").arg(socket).arg("upgrade");
     let output = output(command, b"");
@@ -58,11 +57,11 @@ fn upgrade(program: &Path, socket: &Path) -> Result<u32, String> {
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-fn socket_of(rig: &Rig, id: &str) -> PathBuf {
+pub fn socket_of(rig: &Rig, id: &str) -> PathBuf {
     PathBuf::from(fs::read_to_string(rig.scratch.join(id).join("shim-socket")).expect("a note"))
 }
 
-fn program_of(pid: u32) -> PathBuf {
+pub fn program_of(pid: u32) -> PathBuf {
     fs::read_link(format!("/proc/{pid}/exe")).expect("it runs")
 }
 
@@ -139,29 +138,6 @@ async fn output_input_and_waits_go_on_over_many_upgrades() {
         rig.topics(),
         ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"]
     );
-}
-
-/// A request as it goes over the wire.
-fn message(stream: u32, service: &str, method: &str, payload: &impl Message) -> Vec<u8> {
-    let mut request = ttrpc::Request::new();
-    request.service = service.into();
-    request.method = method.into();
-    request.payload = payload.write_to_bytes().expect("a message");
-    let request = request.write_to_bytes().expect("a message");
-    let header = [(request.len() as u32).to_be_bytes(), stream.to_be_bytes()].concat();
-    [header, vec![1, 0], request].concat()
-}
-
-async fn response(stream: &mut UnixStream) -> (u32, ttrpc::Response) {
-    let mut header = [0; 10];
-    stream.read_exact(&mut header).await.expect("a header");
-    let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
-    let mut payload = vec![0; number(0) as usize];
-    stream.read_exact(&mut payload).await.expect("a payload");
-    (
-        number(4),
-        ttrpc::Response::parse_from_bytes(&payload).expect("a response"),
-    )
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{
     pipe::{PipeFlags, pipe_with},
-    process::{Pid, Signal, kill_process},
+    process::{Pid, Resource, Signal, getrlimit, kill_process},
 };
 use tokio::time::{self, Instant};
 
@@ -26,6 +26,9 @@ pub const FLAG: &str = "-check-handover";
 /// What is said of a state that is understood. Any other program may end well with any arguments.
 const UNDERSTOOD: &str = "davit-shim-handover";
 
+/// Descriptors that a program opens for itself, logs that it opens anew among them.
+const OWN: u64 = 40;
+
 /// A state on stdin that this program does not understand.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -35,14 +38,31 @@ pub enum CheckError {
     /// It is not understood.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// Once it has gone over, there may be no descriptor left for the way back.
+    #[error("it needs {needed} descriptors, and the limit is {limit}")]
+    Descriptors {
+        /// How many it needs until all are its own.
+        needed: u64,
+        /// How many it may have.
+        limit: u64,
+    },
 }
 
 /// The answer: reads a state from stdin.
 pub fn answer() -> Result<(), CheckError> {
     let mut json = Vec::new();
     io::stdin().read_to_end(&mut json)?;
-    State::parse(&json)?;
+    has_room(&State::parse(&json)?)?;
     Ok(writeln!(io::stdout(), "{UNDERSTOOD}")?)
+}
+
+/// Each descriptor is there twice while this program takes over.
+fn has_room(state: &State) -> Result<(), CheckError> {
+    let needed = 2 * state.descriptors as u64 + OWN;
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => Err(CheckError::Descriptors { needed, limit }),
+        _ => Ok(()),
+    }
 }
 
 /// Asks `program` about the state in a file, which is read from its beginning.

@@ -35,6 +35,9 @@ pub struct State {
     pub ending: Vec<(u32, u64)>,
     /// Containers and their sandbox.
     pub tasks: TasksState,
+    /// How many descriptors go over with it.
+    #[serde(default)]
+    pub descriptors: usize,
 }
 
 /// A state that this program does not understand.

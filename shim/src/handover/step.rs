@@ -21,19 +21,19 @@ use nix::{
     unistd::execve,
 };
 use rustix::fs::MemfdFlags;
-use tokio::time::{self, Instant};
+use tokio::{
+    task,
+    time::{self, Instant},
+};
 
 use super::{arrival::Arrival, check, state::State};
-use crate::shim::Shim;
+use crate::{service::Asked, shim::Shim};
 
-/// How long the shim may take to become quiet, and the new program to say whether it understands.
+/// How long the new program may take to say whether it understands, and then the shim to become quiet.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a record on its way to a peer is waited for. Longer, and it is sent again by the new program.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How often is looked whether the shim is quiet.
-const PAUSE: Duration = Duration::from_millis(1);
 
 /// Why the shim goes on as it was.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,9 @@ pub enum HandoverError {
     /// It has been asked to end.
     #[error("the shim ends")]
     Ending,
+    /// Who has asked has gone.
+    #[error("nobody waits for it any more")]
+    Unwanted,
     /// The new program cannot go on.
     #[error("{} cannot take over: {why}", program.display())]
     Refused {
@@ -69,40 +72,42 @@ impl HandoverError {
     }
 }
 
-/// Becomes `program`. Returns only if that fails; then the shim goes on as it was.
-pub async fn run(shim: &Shim, program: &Path) -> HandoverError {
-    let Err(error) = attempt(shim, program).await;
+/// Becomes the program that is asked for. Returns only if that fails; then the shim goes on as it was.
+pub async fn run(shim: &Shim, asked: &Asked) -> HandoverError {
+    let Err(error) = attempt(shim, asked).await;
     shim.server.release();
     error
 }
 
-async fn attempt(shim: &Shim, program: &Path) -> Result<Infallible, HandoverError> {
+async fn attempt(shim: &Shim, asked: &Asked) -> Result<Infallible, HandoverError> {
+    let program = &asked.program;
+    // What is under way changes what the state says, and not how: nobody has to wait for this.
+    let (json, _) = pack(shim, program)?;
+    check::ask(program, in_memory(&json)?, &shim.host.reaper, Instant::now() + PATIENCE).await?;
     let begin = Instant::now();
     let until = begin + PATIENCE;
     let held = time::timeout_at(until, shim.server.hold()).await;
     held.map_err(|_| HandoverError::Busy("calls that have begun"))?;
-    loop {
-        quiet(shim, begin + LOG_PATIENCE, until).await?;
-        let (json, _) = pack(shim, program)?;
-        check::ask(program, in_memory(&json)?, &shim.host.reaper, until).await?;
-        if shim.tasks.is_ending() {
-            return Err(HandoverError::Ending);
-        }
-        // From here on nothing else happens on this thread.
-        if busy(shim, false).is_none() {
-            let (json, packing) = pack(shim, program)?;
-            return go_over(shim, program, &json, packing);
-        }
+    quiet(shim, begin + LOG_PATIENCE, until).await?;
+    // From here on nothing else happens on this thread.
+    if shim.tasks.is_ending() {
+        return Err(HandoverError::Ending);
     }
+    if !asked.is_wanted() {
+        return Err(HandoverError::Unwanted);
+    }
+    let (json, packing) = pack(shim, program)?;
+    go_over(shim, program, &json, packing)
 }
 
-/// Returns when nothing is under way that cannot be broken off.
+/// Returns when nothing is under way that cannot be broken off. It looks at each turn of this thread: where a log is written to without
+/// a pause there is no other moment than the one between two writes.
 async fn quiet(shim: &Shim, patient_until: Instant, until: Instant) -> Result<(), HandoverError> {
     while let Some(what) = busy(shim, Instant::now() < patient_until) {
         if Instant::now() >= until {
             return Err(HandoverError::Busy(what));
         }
-        time::sleep(PAUSE).await;
+        task::yield_now().await;
     }
     Ok(())
 }

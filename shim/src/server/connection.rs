@@ -164,21 +164,22 @@ impl Connection {
         let (stream, kind, payload) = match said {
             Said::TooLong(stream, length) => {
                 let text = frame::too_long(length);
-                return self.answer(stream, &refusal(Code::RESOURCE_EXHAUSTED, text));
+                return self.send(stream, &refusal(Code::RESOURCE_EXHAUSTED, text));
             }
             Said::Message(stream, kind, payload) => (stream, kind, payload),
         };
         match kind {
             Kind::Request => {
-                if let Err(text) = self.state().take_stream(stream) {
-                    return self.answer(stream, &refusal(Code::INVALID_ARGUMENT, text));
+                let taken = self.state().take_stream(stream);
+                if let Err(text) = taken {
+                    return self.send(stream, &refusal(Code::INVALID_ARGUMENT, text));
                 }
                 self.state().calls.insert(stream, Call::Held(payload));
                 self.begin(server, stream);
             }
             Kind::Data => {
                 let text = "StreamID is no longer active";
-                self.answer(stream, &refusal(Code::INVALID_ARGUMENT, text));
+                self.send(stream, &refusal(Code::INVALID_ARGUMENT, text));
             }
             Kind::Other => {}
         }
@@ -220,13 +221,14 @@ impl Connection {
 
     /// Answers a call.
     pub fn answer(&self, stream: u32, response: &Response) {
-        let mut state = self.state();
-        state.calls.remove(&stream);
-        state
-            .output
-            .buffer()
-            .extend_from_slice(&frame::answer(stream, response));
-        drop(state);
+        self.state().calls.remove(&stream);
+        self.send(stream, response);
+    }
+
+    /// Says something of a stream. A call on it, if there is one, goes on.
+    fn send(&self, stream: u32, response: &Response) {
+        let message = frame::answer(stream, response);
+        self.state().output.buffer().extend_from_slice(&message);
         // What fails here fails where it is tried again, too.
         let _ = self.write();
         self.changed.notify_one();

@@ -32,6 +32,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// Whether somebody still waits for it. The outcome of another would be taken for that of the next one who asks for this program.
+    pub fn is_wanted(&self) -> bool {
+        !self.refusal.is_closed()
+    }
+
     /// Tells who has asked why it cannot be.
     pub fn refuse(self, why: String) {
         // He may have gone.
@@ -54,8 +59,8 @@ impl Upgrader {
             let asked = self.asked().pop_front();
             match asked {
                 // Who has gone does not want it any more.
-                Some(asked) if asked.refusal.is_closed() => {}
-                Some(asked) => return asked,
+                Some(asked) if asked.is_wanted() => return asked,
+                Some(_) => {}
                 None => self.added.notified().await,
             }
         }

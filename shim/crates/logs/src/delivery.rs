@@ -98,6 +98,9 @@ pub(crate) async fn write_file(queue: Arc<Queue>, mut log: FileLog) {
             }
             Err(_) => {}
         }
+        // Nothing is on its way now. Who waits for that has its turn, however much there is to write.
+        queue.done();
+        task::yield_now().await;
     }
 }
 

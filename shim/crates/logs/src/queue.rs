@@ -164,9 +164,14 @@ impl Queue {
         Some(shown)
     }
 
+    /// What was taken or shown before is done.
+    pub fn done(&self) {
+        self.state().done();
+    }
+
     /// Returns when there is a record, or the end. What was taken or shown before is done.
     async fn come(&self) {
-        self.state().done();
+        self.done();
         self.until(|state| !state.records.is_empty() || state.closed).await;
     }
 

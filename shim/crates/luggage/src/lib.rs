@@ -11,8 +11,8 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -40,6 +40,16 @@ impl Packing {
     pub fn fd(&mut self, fd: impl AsFd) -> io::Result<Fd> {
         self.0.push(fd.as_fd().try_clone_to_owned()?);
         Ok(Fd(self.0.len() - 1))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Sends all into a socket, in as many messages as it takes; the first byte of each is whether another follows.
@@ -70,6 +80,9 @@ impl Unpacking {
             let received = recvmsg(&socket, &mut [IoSliceMut::new(&mut more)], &mut control, flags)?;
             if received.bytes == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if received.flags.contains(ReturnFlags::CTRUNC) {
+                return Err(rustix::io::Errno::MFILE.into());
             }
             for message in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(fds) = message {
