@@ -3,7 +3,7 @@
 //! An event is acknowledged once it is journalled and on the bus. A shim of ours keeps it until then, so that none is lost
 //! while this daemon is away.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use davit_containerd_api::{any, events::TaskDelete, types::Envelope};
 use davit_shim_api::forward::{
@@ -13,7 +13,9 @@ use davit_shim_api::forward::{
 use davit_tasks::Tasks;
 use davit_vocabulary::ErrorKind;
 use protobuf::well_known_types::empty::Empty;
-use tokio::net::UnixListener;
+use rustix::process::geteuid;
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::StreamExt as _;
 use ttrpc::{
     r#async::{Server, TtrpcContext},
     asynchronous::transport::Listener,
@@ -29,12 +31,32 @@ struct Forwarding {
 /// Serves on `listener` until the server that is returned is shut down.
 pub async fn serve(listener: UnixListener, recorder: Recorder, tasks: Arc<Tasks>) -> ttrpc::Result<Server> {
     let service = create_events(Arc::new(Forwarding { recorder, tasks }));
-    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener).filter(is_ours);
     let mut server = Server::new()
         .add_listener(Listener::new(incoming))
         .register_service(service);
     server.start().await?;
     Ok(server)
+}
+
+/// Whether a peer is of our own user, as containerd asks of it whoever may open the socket: what is told here is believed.
+fn is_ours(incoming: &io::Result<UnixStream>) -> bool {
+    let Ok(stream) = incoming else { return true };
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == geteuid().as_raw() => true,
+        Ok(peer) => {
+            tracing::warn!(
+                uid = peer.uid(),
+                pid = peer.pid(),
+                "a peer of another user may not tell events"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a peer that is not known may not tell events");
+            false
+        }
+    }
 }
 
 #[async_trait::async_trait]

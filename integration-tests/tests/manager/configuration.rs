@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -184,4 +184,29 @@ fn a_hook_is_told_of_its_container() {
     call(peers::command("containerd"), "{{nothing}}").code_is(1);
     let refused = call(scratch.program("davit-containerd"), "{{nothing}}");
     refused.code_is(1).says("{{nothing}} is not one of");
+}
+
+/// A connection that is refused ends at once; one that is served waits for a request.
+#[test]
+fn events_are_taken_from_the_managers_own_user_alone() {
+    let scratch = Scratch::new();
+    let ttrpc = scratch.join("ttrpc/events.sock");
+    let text = format!("version = 3\n[ttrpc]\naddress = {ttrpc:?}\ngid = 77\n");
+    let manager = Manager::start_with(&scratch, &["--config", &file(&scratch, &text)]);
+    // The way to the socket is the group's, too.
+    fs::set_permissions(scratch.path(), fs::Permissions::from_mode(0o711)).expect("the folder is ours");
+    let connect = "use Socket; alarm 2; socket(my $s, PF_UNIX, SOCK_STREAM, 0) or die; \
+                   connect($s, sockaddr_un($ARGV[0])) or die \"connect: $!\"; print sysread($s, my $b, 1) // 'reset';";
+    let perl = |identity: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(identity).args(["perl", "-e", connect]).arg(&ttrpc);
+        command.finish()
+    };
+    let stranger = perl(&["--reuid=65534", "--regid=77", "--clear-groups"])
+        .code_is(0)
+        .stdout;
+    assert!(stranger == "0" || stranger == "reset", "{stranger}");
+    // The alarm ends it.
+    perl(&["--reuid=0"]).code_is(128 + 14);
+    manager.stop();
 }

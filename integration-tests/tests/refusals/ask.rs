@@ -172,7 +172,12 @@ fn namespace(scratch: &Scratch) -> String {
 }
 
 fn path(method: &str) -> PathAndQuery {
-    format!("/containerd.services.{method}").parse().expect("a path")
+    let prefix = if method.starts_with("grpc.") {
+        ""
+    } else {
+        "containerd.services."
+    };
+    format!("/{prefix}{method}").parse().expect("a path")
 }
 
 /// The errors that a status carries besides its own.

@@ -1,6 +1,7 @@
 //! Namespaces, containers, events, introspection.
 
 use davit_containerd_api::{
+    health::v1::{HealthCheckRequest, HealthCheckResponse},
     services::{
         containers::v1::{container::Runtime, *},
         events::v1::{ForwardRequest, PublishRequest, SubscribeRequest},
@@ -464,6 +465,12 @@ fn events_and_introspection_are_refused_as_by_containerd() {
             }
         }
         asked.headers = without;
+        for service in ["", "none", "containerd.services.tasks.v1.Tasks"] {
+            let request = HealthCheckRequest {
+                service: service.into(),
+            };
+            ask!(asked, &format!("health of {service:?}"), "grpc.health.v1.Health/Check", request => HealthCheckResponse);
+        }
         for method in ["containers.v1.Containers/None", "none.v1.None/None"] {
             ask!(asked, &format!("call {method}"), method, () => ());
         }

@@ -29,6 +29,7 @@ const SERVICES: [&str; 16] = [
 ];
 
 pub(super) fn all(root: &Path) -> Vec<Plugin> {
+    let store = root.join("meta.db").display().to_string();
     let root = |plugin: &str| ("root", root.join(plugin).display().to_string());
     let mut plugins = vec![
         plugin("io.containerd.content.v1", "content").exporting([root("io.containerd.content.v1.content")]),
@@ -36,7 +37,14 @@ pub(super) fn all(root: &Path) -> Vec<Plugin> {
             .on_this_platform()
             .exporting([root("io.containerd.snapshotter.v1.overlayfs")]),
         plugin("io.containerd.metadata.v1", "bolt")
-            .requiring(["io.containerd.content.v1", "io.containerd.snapshotter.v1"]),
+            .requiring([
+                "io.containerd.content.v1",
+                "io.containerd.event.v1",
+                "io.containerd.snapshotter.v1",
+            ])
+            // What one namespace has, another that knows its digest need not send again.
+            .exporting([("path", store), ("policy", "shared".into())]),
+        plugin("io.containerd.lease.v1", "manager").requiring(["io.containerd.metadata.v1"]),
         plugin("io.containerd.differ.v1", "walking")
             .on_this_platform()
             .requiring(["io.containerd.metadata.v1"]),
@@ -54,8 +62,12 @@ pub(super) fn all(root: &Path) -> Vec<Plugin> {
         plugin("io.containerd.sandbox.controller.v1", "shim")
             .requiring(["io.containerd.shim.v1", "io.containerd.event.v1"]),
         plugin("io.containerd.streaming.v1", "manager"),
-        plugin("io.containerd.transfer.v1", "local")
-            .requiring(["io.containerd.metadata.v1", "io.containerd.differ.v1"]),
+        plugin("io.containerd.transfer.v1", "local").requiring([
+            "io.containerd.lease.v1",
+            "io.containerd.metadata.v1",
+            "io.containerd.differ.v1",
+            "io.containerd.snapshotter.v1",
+        ]),
         plugin("io.containerd.ttrpc.v1", "events"),
     ];
     plugins.extend(SERVICES.map(|id| plugin("io.containerd.grpc.v1", id)));
@@ -109,5 +121,21 @@ fn architecture() -> &'static str {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_plugin_requires_is_listed_and_no_plugin_is_listed_twice() {
+        let plugins = all(Path::new("/r"));
+        for plugin in &plugins {
+            let is_listed = |kind: &String| plugins.iter().any(|other| other.r#type == *kind);
+            assert!(plugin.requires.iter().all(is_listed), "{plugin:?}");
+            let same = |other: &&Plugin| (&other.r#type, &other.id) == (&plugin.r#type, &plugin.id);
+            assert_eq!(plugins.iter().filter(same).count(), 1, "{plugin:?}");
+        }
     }
 }
