@@ -105,6 +105,7 @@ impl Checkpoints {
         let archive = self.write(scope, &reference, CHECKPOINT, |sink| {
             Ok(davit_archive::diff(draft.path(), sink)?)
         })?;
+        davit_fail_point::reach("manager.checkpoint.archive-stored");
         let config = self.write(scope, &format!("{reference}/spec"), CONFIG, |sink| {
             Ok(sink.0.write(spec)?)
         })?;
@@ -122,6 +123,7 @@ impl Checkpoints {
         let mut sink = Sink(self.content.writer(scope, reference, None, 0)?);
         let filled = fill(&mut sink);
         let (digest, size) = (sink.0.digest(), sink.0.offset());
+        davit_fail_point::reach("manager.checkpoint.content-written");
         let written = filled.and_then(|()| match sink.0.commit(None, None, Labels::new()) {
             Ok(_) | Err(ContentError::Exists(_)) => Ok(()),
             Err(error) => Err(error.into()),

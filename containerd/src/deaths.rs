@@ -30,6 +30,7 @@ pub(crate) async fn tell(mut died: UnboundedReceiver<Death>, recorder: Recorder)
 async fn tell_one(death: Death, recorder: Recorder) {
     for envelope in events_of(&death) {
         record(&recorder, envelope).await;
+        davit_fail_point::reach("manager.death.event-told");
     }
     // Whoever waits for it may have gone.
     let _ = death.told.send(());

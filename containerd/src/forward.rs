@@ -5,13 +5,18 @@
 
 use std::{io, sync::Arc};
 
-use davit_containerd_api::{any, events::TaskDelete, types::Envelope};
+use davit_containerd_api::{
+    any,
+    events::{TaskCreate, TaskDelete},
+    types::Envelope,
+};
 use davit_shim_api::forward::{
     events::ForwardRequest,
     events_ttrpc::{Events, create_events},
 };
 use davit_tasks::Tasks;
 use davit_vocabulary::ErrorKind;
+use prost::{Message, Name};
 use protobuf::well_known_types::empty::Empty;
 use rustix::process::geteuid;
 use tokio::net::{UnixListener, UnixStream};
@@ -64,19 +69,25 @@ impl Events for Forwarding {
     async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
         let envelope = envelope(request).ok_or_else(|| refusal(ErrorKind::InvalidArgument, "no envelope"))?;
         check_forwarded(&envelope).map_err(|error| refusal(ErrorKind::InvalidArgument, error))?;
-        let deleted = deleted(&envelope);
+        let (created, deleted) = (told::<TaskCreate>(&envelope), told::<TaskDelete>(&envelope));
         let namespace = envelope.namespace.parse();
         let recorded = self.recorder.forward(envelope).await;
         recorded.map_err(|error| refusal(error.kind(), error))?;
-        if let (Some(task), Ok(namespace)) = (deleted, namespace) {
+        let Ok(namespace) = namespace else {
+            return Ok(Empty::new());
+        };
+        if let Some(task) = created {
+            self.tasks.creation_is_told(&namespace, &task.container_id);
+        }
+        if let Some(task) = deleted {
             self.tasks.removal_is_told(&namespace, &task.container_id);
         }
         Ok(Empty::new())
     }
 }
 
-/// The task whose removal this tells.
-fn deleted(envelope: &Envelope) -> Option<TaskDelete> {
+/// What this tells, if it is of this kind.
+fn told<M: Message + Name + Default>(envelope: &Envelope) -> Option<M> {
     any::unpack(envelope.event.as_ref()?)?.ok()
 }
 

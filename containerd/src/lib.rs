@@ -19,7 +19,6 @@ pub mod containers;
 pub mod daemon;
 mod deaths;
 pub mod events;
-mod fail_point;
 pub mod forward;
 pub mod inspection;
 pub mod kept;

@@ -19,10 +19,7 @@ use prost::Message;
 use prost_types::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    events::{EventBus, is_kept},
-    fail_point,
-};
+use crate::events::{EventBus, is_kept};
 
 /// What a run and its end tell is four events of some 150 bytes each.
 const LIMITS: Limits = Limits {
@@ -42,7 +39,7 @@ impl Recorder {
     pub fn open(folder: &Path, bus: EventBus) -> Result<Self, JournalError> {
         let publishing = bus.clone();
         let journal = Journal::open(folder, LIMITS, move |sequence, bytes| {
-            fail_point::reach("events.journalled");
+            davit_fail_point::reach("manager.events.journalled");
             if let Some(envelope) = numbered(sequence, bytes) {
                 publishing.forward(envelope);
             }

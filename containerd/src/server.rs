@@ -94,10 +94,13 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     make_folder(&config.state, 0o711)?;
     let calls = listen(&config.grpc)?;
     let forwarded = listen(&config.ttrpc)?;
+    davit_fail_point::reach("manager.serve.bound");
     let daemon = Daemon::open(config, stop)?;
+    davit_fail_point::reach("manager.serve.opened");
     // Served until the process ends: an event that is not acknowledged then is kept by its shim.
     let _forwarding = forward::serve(forwarded, daemon.recorder.clone(), daemon.tasks.clone()).await?;
     let restoring = daemon.tasks.restore().map_err(ServerError::Restore)?;
+    davit_fail_point::reach("manager.serve.restoring");
     let monitor = daemon
         .config
         .restart_interval

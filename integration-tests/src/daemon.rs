@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    os::unix::net::UnixStream,
+    os::unix::{net::UnixStream, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -25,7 +25,19 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(scratch: &Scratch, name: &str, mut command: Command, socket: PathBuf) -> Self {
+    fn start(scratch: &Scratch, name: &str, command: Command, socket: PathBuf) -> Self {
+        let what = format!("{command:?}");
+        let mut daemon = Self::spawn(scratch, name, command, socket);
+        wait::until_true(&format!("{name} answers on {:?}", daemon.socket), START, || {
+            if let Some(status) = daemon.child.try_wait().expect("the child is ours") {
+                panic!("{name} ended with {status}: {what}");
+            }
+            UnixStream::connect(&daemon.socket).is_ok()
+        });
+        daemon
+    }
+
+    fn spawn(scratch: &Scratch, name: &str, mut command: Command, socket: PathBuf) -> Self {
         let log = File::options()
             .create(true)
             .append(true)
@@ -35,15 +47,16 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("an fd"))
             .stderr(log);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         scratch.owns(&child);
-        wait::until_true(&format!("{name} answers on {socket:?}"), START, || {
-            if let Some(status) = child.try_wait().expect("the child is ours") {
-                panic!("{name} ended with {status}: {command:?}");
-            }
-            UnixStream::connect(&socket).is_ok()
-        });
         Self { child, socket }
+    }
+
+    fn is_killed(&mut self) {
+        let ended = wait::until("the daemon is killed", START, || {
+            self.child.try_wait().expect("it is ours")
+        });
+        assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32), "{ended}");
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -72,6 +85,11 @@ macro_rules! daemon {
             /// Ends it with SIGKILL, and waits until it is gone.
             pub fn kill(mut self) {
                 self.0.signal(Signal::SIGKILL);
+            }
+
+            /// Waits until it has died of SIGKILL, by another's hand or at a fail point.
+            pub fn is_killed(mut self) {
+                self.0.is_killed();
             }
 
             /// Ends it with SIGTERM, and waits until it is gone.
@@ -162,6 +180,28 @@ impl Manager {
         Self::run(scratch, command)
     }
 
+    /// Starts the manager with the file of orders to fail points, its own and those of its shims.
+    pub fn start_obeying(scratch: &Scratch, order: &Path) -> Self {
+        let mut command = scratch.program("davit-containerd");
+        obey(&mut command, order);
+        Self::run(scratch, command)
+    }
+
+    /// The same among the peers.
+    pub fn start_among_peers_obeying(scratch: &Scratch, order: &Path) -> Self {
+        let mut command = peers::command(scratch.shared_programs().join("davit-containerd"));
+        obey(&mut command, order);
+        Self::run(scratch, command)
+    }
+
+    /// Starts the manager, which is to die at a fail point before it serves or soon after, and waits for that.
+    pub fn start_and_die(scratch: &Scratch, order: &Path) {
+        let mut command = scratch.program("davit-containerd");
+        obey(&mut command, order);
+        let (command, socket) = Self::placed(scratch, command);
+        Daemon::spawn(scratch, "davit-containerd", command, socket).is_killed();
+    }
+
     /// Starts the manager among the peers, where it finds `containerd-shim-runc-v2` and runc.
     pub fn start_among_peers(scratch: &Scratch) -> Self {
         Self::start_among_peers_with(scratch, &[])
@@ -174,7 +214,12 @@ impl Manager {
         Self::run(scratch, command)
     }
 
-    fn run(scratch: &Scratch, mut command: Command) -> Self {
+    fn run(scratch: &Scratch, command: Command) -> Self {
+        let (command, socket) = Self::placed(scratch, command);
+        Self(Daemon::start(scratch, "davit-containerd", command, socket))
+    }
+
+    fn placed(scratch: &Scratch, mut command: Command) -> (Command, PathBuf) {
         let socket = scratch.join("c.sock");
         command
             .arg("--root")
@@ -182,8 +227,13 @@ impl Manager {
             .arg("--state")
             .arg(scratch.join("cstate"));
         command.arg("--address").arg(&socket);
-        Self(Daemon::start(scratch, "davit-containerd", command, socket))
+        (command, socket)
     }
+}
+
+/// The file of orders to fail points, as `davit_fail_point` reads it.
+fn obey(command: &mut Command, order: &Path) {
+    command.env("DAVIT_FAIL_POINT", format!("@{}", order.display()));
 }
 
 impl Containerd {
@@ -195,6 +245,13 @@ impl Containerd {
     /// Starts the real containerd from a process that is among the peers already.
     pub fn start_here(scratch: &Scratch) -> Self {
         Self::run(scratch, Command::new("containerd"), Self::CONFIGURATION)
+    }
+
+    /// Starts the real containerd with a file of orders to the fail points of our shims.
+    pub fn start_obeying(scratch: &Scratch, order: &Path) -> Self {
+        let mut command = peers::command("containerd");
+        obey(&mut command, order);
+        Self::run(scratch, command, Self::CONFIGURATION)
     }
 
     /// Starts the real containerd with this configuration.

@@ -20,6 +20,7 @@ mod manager {
     mod channel;
     pub mod checkpoint;
     mod configuration;
+    mod crashes;
     mod dockerd;
     mod inspection;
     mod journal;

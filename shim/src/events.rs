@@ -2,10 +2,11 @@
 //!
 //! They are sent one after the other, so their order is kept, and each is kept until the manager has taken it. While the manager
 //! is away the queue grows: by what happens without it, which is exits and OOM kills. An event may arrive twice, if the manager
-//! dies between taking it and saying so; ours knows it again.
+//! dies between taking it and saying so; ours knows it again. Should the shim die, what waits is in the bundle ([`crate::untold`]).
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +19,7 @@ use davit_shim_api::{
     Packed,
     forward::{event::Envelope, events::ForwardRequest, events_ttrpc::EventsClient},
     pack,
+    task_events::task::TaskOOM,
 };
 use protobuf::Message;
 use tokio::{net::UnixStream, sync::Notify, time};
@@ -28,10 +30,13 @@ use ttrpc::{
     context,
 };
 
-use crate::convert;
+use crate::{convert, untold};
 
 /// The topic of OOM kills.
 pub const OOM: &str = "/tasks/oom";
+
+/// The topic of the last event of a container.
+const DELETE: &str = "/tasks/delete";
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -45,6 +50,8 @@ pub struct Outbox {
     address: Option<String>,
     queue: Mutex<VecDeque<Envelope>>,
     sending: AtomicBool,
+    /// The bundles of the containers that events tell of.
+    bundles: Mutex<HashMap<String, PathBuf>>,
     added: Notify,
     emptied: Notify,
 }
@@ -58,9 +65,49 @@ impl Outbox {
             address: address.map(|address| address.trim_start_matches("unix://").to_owned()),
             queue: Mutex::default(),
             sending: AtomicBool::new(false),
+            bundles: Mutex::default(),
             added: Notify::new(),
             emptied: Notify::new(),
         }
+    }
+
+    /// From now on what is told of a container is kept in its bundle until the manager has taken it.
+    pub fn keep_in(&self, container: &str, bundle: &Path) {
+        lock(&self.bundles).insert(container.to_owned(), bundle.to_owned());
+    }
+
+    fn bundle_of(&self, envelope: &Envelope) -> Option<PathBuf> {
+        lock(&self.bundles).get(&container_of(envelope)?).cloned()
+    }
+
+    fn keep(&self, envelope: &Envelope) {
+        let kept = self.bundle_of(envelope).map(|bundle| untold::keep(&bundle, envelope));
+        if let Some(Err(error)) = kept {
+            warn!(%error, topic = envelope.topic, "an event is lost should this shim die now");
+        }
+    }
+
+    fn is_told(&self, envelope: &Envelope) {
+        if let Some(bundle) = self.bundle_of(envelope) {
+            untold::is_told(&bundle, envelope);
+        }
+        if envelope.topic == DELETE
+            && let Some(container) = container_of(envelope)
+        {
+            lock(&self.bundles).remove(&container);
+        }
+    }
+
+    /// Sends what a dead shim owes, and returns whether all of it was taken within this time.
+    pub async fn send_for_another(&self, envelopes: Vec<Envelope>, limit: Duration) -> bool {
+        self.queue().extend(envelopes);
+        let sending = async {
+            tokio::select! {
+                () = self.run() => {}
+                () = self.flushed() => {}
+            }
+        };
+        time::timeout(limit, sending).await.is_ok()
     }
 
     /// Queues an event.
@@ -68,18 +115,13 @@ impl Outbox {
         if self.address.is_none() {
             return;
         }
-        let envelope = Envelope {
-            timestamp: Some(convert::timestamp(jiff::Timestamp::now())).into(),
-            namespace: self.namespace.clone(),
-            topic: topic.to_owned(),
-            event: Some(pack(event)).into(),
-            ..Default::default()
-        };
+        let envelope = envelope(&self.namespace, topic, event);
         let mut queue = self.queue();
         // The first may be on its way. A second OOM kill behind one that waits says nothing new, and a container that is killed
         // over and over while the manager is away must not fill the shim.
         let says_nothing_new = topic == OOM && queue.iter().skip(1).any(|waiting| waiting.event == envelope.event);
         if !says_nothing_new {
+            self.keep(&envelope);
             queue.push_back(envelope);
             self.added.notify_one();
         }
@@ -122,11 +164,12 @@ impl Outbox {
             self.sending.store(false, Ordering::Relaxed);
             match sent {
                 Ok(()) => {
-                    self.queue().pop_front();
+                    davit_fail_point::reach("shim.events.sent");
+                    self.taken();
                     pause = FIRST_PAUSE;
                 }
                 Err(error) if is_refusal(&error) => {
-                    let lost = self.queue().pop_front();
+                    let lost = self.taken();
                     let topic = lost.map(|envelope| envelope.topic).unwrap_or_default();
                     warn!(%error, topic, "the manager refuses an event");
                 }
@@ -151,12 +194,19 @@ impl Outbox {
         }
     }
 
+    /// The first is told, or will never be.
+    fn taken(&self) -> Option<Envelope> {
+        let taken = self.queue().pop_front()?;
+        self.is_told(&taken);
+        Some(taken)
+    }
+
     fn first(&self) -> Option<Envelope> {
         self.queue().front().cloned()
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Envelope>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 
@@ -164,6 +214,27 @@ fn bytes_of<M: Message>(message: &M) -> Vec<u8> {
     message
         .write_to_bytes()
         .expect("a message without required fields serializes")
+}
+
+/// An event of this moment.
+pub fn envelope<M: Packed>(namespace: &str, topic: &str, event: &M) -> Envelope {
+    Envelope {
+        timestamp: Some(convert::timestamp(jiff::Timestamp::now())).into(),
+        namespace: namespace.to_owned(),
+        topic: topic.to_owned(),
+        event: Some(pack(event)).into(),
+        ..Default::default()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The container that an event of tasks tells of: the first field of all of them, and the only one of this.
+fn container_of(envelope: &Envelope) -> Option<String> {
+    let event = TaskOOM::parse_from_bytes(&envelope.event.as_ref()?.value);
+    event.ok().map(|event| event.container_id)
 }
 
 /// An answer that says the same however often one asks.

@@ -52,6 +52,7 @@ impl ExitRecord {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         fs::write(&temporary, serde_json::to_vec(self)?)?;
+        davit_fail_point::reach("shim.exit.drafted");
         fs::rename(temporary, path)
     }
 

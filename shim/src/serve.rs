@@ -25,6 +25,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::{
     arguments::{Beginning, Identity},
+    confirmation,
     handover::{self, Arrival, State, Unreadable},
     service::Tasks,
     shim::Shim,
@@ -66,11 +67,15 @@ fn begin(identity: Identity, socket: PathBuf) -> Result<(), ServeError> {
     let log = open_log();
     log_to(log.as_ref(), identity.debug);
     let listener = take_listener().map_err(failed("cannot take the listener from stdin"))?;
+    davit_fail_point::reach("shim.serve.begun");
     // The bundle was needed for its log only, and must not be held.
     rustix::process::chdir("/").map_err(|error| failed("cannot leave the bundle")(error.into()))?;
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own))
         .map_err(|error| failed("cannot become a subreaper")(error.into()))?;
+    if !confirmation::is_given().map_err(failed("cannot read the confirmation of the start"))? {
+        return fs::remove_file(socket).map_err(failed("cannot remove the socket that nobody knows of"));
+    }
     let path = socket.clone();
     let served = runtime().and_then(|runtime| {
         runtime.block_on(async {
@@ -142,6 +147,7 @@ async fn serve(shim: Shim) -> Result<(), ServeError> {
     }
     let _ = fs::remove_file(&shim.socket);
     serving.abort();
+    davit_fail_point::reach("shim.serve.unbound");
     // A manager that asked for the end is there to take the last events; one that is not will find the bundle.
     let _ = time::timeout(LAST_WORDS, host.outbox.flushed()).await;
     // The answer to Shutdown, too, must get out.

@@ -66,6 +66,13 @@ pub fn noted(bundle: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
+/// Writes down in a bundle where the socket of its shim is, or is about to be: whole or not at all.
+pub fn note(bundle: &Path, socket: &Path) -> io::Result<()> {
+    let draft = bundle.join(format!(".{NOTE}"));
+    fs::write(&draft, socket.as_os_str().as_encoded_bytes())?;
+    fs::rename(draft, bundle.join(NOTE))
+}
+
 /// Removes the socket that a bundle names, unless a shim serves there: one of a group may serve other containers.
 pub fn remove_dead(bundle: &Path) -> io::Result<()> {
     let Some(path) = noted(bundle)? else { return Ok(()) };
@@ -109,7 +116,7 @@ mod tests {
         assert!(matches!(claim(&path).unwrap(), Claim::Served));
         drop(first);
         assert!(matches!(claim(&path).unwrap(), Claim::Bound(_)));
-        fs::write(dir.path().join(NOTE), path.to_str().unwrap()).unwrap();
+        note(dir.path(), &path).unwrap();
         remove_dead(dir.path()).unwrap();
         assert!(!path.exists());
         remove_dead(dir.path()).unwrap();

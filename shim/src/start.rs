@@ -21,6 +21,7 @@ use crate::{
     arguments::{Beginning, Identity},
     bootstrap::{Bootstrap, BootstrapError},
     bundle::Bundle,
+    confirmation::Confirmation,
     shim_cgroup,
     socket::{self, Claim},
 };
@@ -81,26 +82,38 @@ pub fn run(identity: &Identity) -> Result<(), StartError> {
         identity.namespace.as_str(),
         &group,
     );
+    // Before the socket: whoever cleans up after this process finds it.
+    socket::note(bundle.path(), &path).map_err(failed("cannot note the socket"))?;
+    davit_fail_point::reach("shim.spawn.noted");
+    let mut confirmation = None;
     match socket::claim(&path).map_err(failed(format!("cannot bind {}", path.display())))? {
         Claim::Served => {}
         Claim::Bound(listener) => {
-            if let Err(error) = spawn(identity, &bootstrap, listener.into(), &path) {
-                // Best effort: nobody will serve there.
-                let _ = fs::remove_file(&path);
-                return Err(error);
-            }
+            davit_fail_point::reach("shim.spawn.bound");
+            let spawned = spawn(identity, &bootstrap, listener.into(), &path);
+            // Best effort: nobody will serve there.
+            confirmation = Some(spawned.inspect_err(|_| drop(fs::remove_file(&path)))?);
         }
     }
-    fs::write(socket::NOTE, path.as_os_str().as_encoded_bytes()).map_err(failed("cannot note the socket"))?;
+    davit_fail_point::reach("shim.spawn.spawned");
     let reply = bootstrap.reply(&format!("unix://{}", path.display()), bundle.is_of_sandbox());
     io::stdout()
         .write_all(&reply)
-        .map_err(failed("cannot write the address"))
+        .map_err(failed("cannot write the address"))?;
+    davit_fail_point::reach("shim.spawn.answered");
+    let confirmed = confirmation.map_or(Ok(()), Confirmation::give);
+    confirmed.map_err(failed("cannot confirm the start to the serving process"))
 }
 
-fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &Path) -> Result<(), StartError> {
+fn spawn(
+    identity: &Identity,
+    bootstrap: &Bootstrap,
+    listener: OwnedFd,
+    path: &Path,
+) -> Result<Confirmation, StartError> {
     let own = env::current_exe().map_err(failed("cannot find the shim's own executable"))?;
     inherit_oom_score();
+    let (confirmation, confirmed) = Confirmation::new().map_err(failed("cannot make a pipe"))?;
     let serving = Identity {
         address: bootstrap.grpc_address.clone(),
         debug: bootstrap.debug,
@@ -111,7 +124,7 @@ fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &P
         .args(serving.serving(path, Beginning::Afresh))
         .envs(ALLOCATOR)
         .stdin(Stdio::from(listener))
-        .stdout(Stdio::null())
+        .stdout(confirmed)
         .stderr(Stdio::null())
         .process_group(0);
     if let Some(address) = &bootstrap.ttrpc_address {
@@ -119,9 +132,12 @@ fn spawn(identity: &Identity, bootstrap: &Bootstrap, listener: OwnedFd, path: &P
     }
     let child = command.spawn().map_err(failed("cannot start the serving process"))?;
     match bootstrap.options.as_ref().map(|options| options.shim_cgroup.as_str()) {
-        None | Some("") => Ok(()),
-        Some(cgroup) => shim_cgroup::join(cgroup, child.id()).map_err(failed(format!("cannot join cgroup {cgroup}"))),
+        None | Some("") => {}
+        Some(cgroup) => {
+            shim_cgroup::join(cgroup, child.id()).map_err(failed(format!("cannot join cgroup {cgroup}")))?;
+        }
     }
+    Ok(confirmation)
 }
 
 #[derive(Deserialize)]

@@ -305,6 +305,7 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         tracing::info!(container = %key, restart.exit_status, restart.number, "task is started anew");
         self.unfinished.begin(key, restart)?;
+        davit_fail_point::reach("manager.restart.noted");
         let started = self.start(key, known, record, restart).await;
         if started.as_ref().is_err_and(|error| !error.is_refusal()) {
             self.unfinished.begin(key, restart.next())?;
@@ -321,15 +322,19 @@ impl Reconciler {
     ) -> Result<(), ReconcileError> {
         let task = self.task(key, record).await?;
         self.clear(key, known).await?;
+        davit_fail_point::reach("manager.restart.cleared");
         let made = self.tasks.create(task).await;
+        davit_fail_point::reach("manager.restart.made");
         if let Err(error @ TaskError::Exists(_)) = made {
             return Err(error.into());
         }
         let started = async {
             // One that cannot be made counts, too.
             self.count(key, restart).await?;
+            davit_fail_point::reach("manager.restart.counted");
             made?;
             self.tasks.get(&key.namespace, key.id.as_str())?.start("").await?;
+            davit_fail_point::reach("manager.restart.started");
             Ok(())
         };
         // Starting takes its time, too: the container may be gone by now, or stopped.

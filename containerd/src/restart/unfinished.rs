@@ -43,6 +43,7 @@ impl Unfinished {
         let write = || {
             fs::create_dir_all(self.folder.join(key.namespace.as_str()))?;
             fs::write(&draft, format!("{} {}", restart.exit_status, restart.number))?;
+            davit_fail_point::reach("manager.restart.note-drafted");
             fs::rename(&draft, &path)
         };
         write().map_err(|source| UnfinishedError { path, source })

@@ -197,6 +197,7 @@ impl Api for Service {
         check_exec_id(&request.exec_id)?;
         let shim = self.shim(&namespace, &request.container_id).await?;
         let exit = shim.delete(&request.exec_id).await.map_err(failed)?;
+        davit_fail_point::reach("manager.delete-exec.removed");
         Ok(Response::new(convert::deleted(request.exec_id, exit)))
     }
 
@@ -240,6 +241,7 @@ impl Api for Service {
             ));
         }
         shim.exec(convert::exec(request)).await.map_err(failed)?;
+        davit_fail_point::reach("manager.exec.added");
         Ok(Response::new(()))
     }
 

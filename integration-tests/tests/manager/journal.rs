@@ -4,10 +4,7 @@
 mod cursor;
 
 use std::{
-    fs,
-    os::unix::process::ExitStatusExt,
-    process::Stdio,
-    thread,
+    fs, thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -37,7 +34,7 @@ fn now() -> i64 {
 }
 
 /// The cursor of this moment.
-fn cursor_of_now(manager: &Manager) -> String {
+pub fn cursor_of_now(manager: &Manager) -> String {
     block_on(async {
         let subscriber = Subscriber::after(manager.socket(), "now").await;
         subscriber.expect("a subscription").cursor()
@@ -53,7 +50,7 @@ fn resume(manager: &Manager, cursor: &str, count: usize) -> (Vec<Exit>, String) 
 }
 
 /// All that is told of tasks after the cursor, at least what was journalled by now.
-fn rest(manager: &Manager, cursor: &str) -> Vec<Envelope> {
+pub fn rest(manager: &Manager, cursor: &str) -> Vec<Envelope> {
     block_on(async {
         let now = Subscriber::after(manager.socket(), "now")
             .await
@@ -152,19 +149,9 @@ fn a_manager_killed_again_and_again_while_containers_end_tells_each_end_once() {
 
 /// Starts a manager that dies when it has journalled an event, before it tells anyone, and waits for that.
 fn die_after_journalling(scratch: &Scratch) {
-    let mut command = scratch.program("davit-containerd");
-    command.env("DAVIT_FAIL_POINT", "events.journalled");
-    for (flag, name) in [("--root", "croot"), ("--state", "cstate"), ("--address", "c.sock")] {
-        command.arg(flag).arg(scratch.join(name));
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("the manager starts");
-    scratch.owns(&child);
-    wait::until("the manager has died", 30, || {
-        child.try_wait().expect("the child is ours")
-    });
-    let status = child.wait().expect("the child is ours");
-    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
+    let order = scratch.join("order");
+    fs::write(&order, "manager.events.journalled").expect("the folder is ours");
+    Manager::start_and_die(scratch, &order);
 }
 
 #[test]

@@ -217,6 +217,11 @@ impl Rig {
     /// A shim for a new bundle; its address.
     pub fn start(&self, id: &str, script: &str) -> String {
         self.bundle(id, script, &[]);
+        self.start_in_bundle(id)
+    }
+
+    /// A shim for a bundle that is there; its address.
+    pub fn start_in_bundle(&self, id: &str) -> String {
         let reply = self.action(id, "start", &self.parameters(id), Some("2"));
         assert!(reply.status.success(), "{}", String::from_utf8_lossy(&reply.stderr));
         BootstrapResult::parse_from_bytes(&reply.stdout)

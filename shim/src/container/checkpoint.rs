@@ -41,6 +41,7 @@ impl Container {
                 CallStdio::Captured,
             )
             .await;
+        davit_fail_point::reach("shim.checkpoint.dumped");
         called.map_err(|error| self.keep_log(&work.path, error))?;
         let event = TaskCheckpointed {
             container_id: self.id.to_string(),

@@ -64,7 +64,9 @@ impl Container {
         let in_bundle = || TaskError::io(format!("cannot use the bundle {}", bundle.path().display()));
         let own_pids = bundle.has_own_pids().map_err(in_bundle())?;
         bundle.store_options(&request.options).map_err(in_bundle())?;
+        davit_fail_point::reach("shim.create.options-stored");
         rootfs::mount_all(&request.rootfs, &bundle.rootfs())?;
+        davit_fail_point::reach("shim.create.mounted");
         let oci = Oci::new(&request.options, &host.namespace, host.reaper.clone());
         let made = make_init(&request, &oci, &host, given_up).await;
         let (init, exit) = made.inspect_err(|_| unmount(&request))?;
@@ -88,7 +90,10 @@ impl Container {
             oom_kills: AtomicU64::new(0),
         });
         let pid = container.init.pid();
-        container.host.outbox.publish("/tasks/create", &created(&request, pid));
+        let outbox = &container.host.outbox;
+        outbox.keep_in(container.id.as_str(), container.bundle.path());
+        outbox.publish("/tasks/create", &created(&request, pid));
+        davit_fail_point::reach("shim.create.published");
         if let Some(exit) = exit {
             container.watch_init(exit);
         }
@@ -137,8 +142,10 @@ async fn make_init(
     if request.checkpoint.is_some() {
         return Ok((Process::new(request.stdio.clone(), Some(prepared)), None));
     }
+    davit_fail_point::reach("shim.create.streams-open");
     let births = host.reaper.births();
     let called = call_create(oci, request, &mut prepared, &mut given_up).await;
+    davit_fail_point::reach("shim.create.runtime-called");
     let is_created = called.is_ok();
     let made = match Live::take_over(called, &request.bundle.init_pid_file(), &births, prepared).await {
         Ok(_) if *given_up.borrow() => Err(given_up_on(request)),

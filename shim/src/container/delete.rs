@@ -32,11 +32,13 @@ impl Container {
             _ => return Err(TaskError::State("cannot delete a running process".into())),
         };
         process.close().await;
+        davit_fail_point::reach("shim.delete-exec.closed");
         self.execs().remove(id);
         for what in ["exit", "process"] {
             // Whatever is left goes with the bundle.
             let _ = fs::remove_file(self.bundle.exec_file(id, what));
         }
+        davit_fail_point::reach("shim.delete-exec.removed");
         Ok(Deleted {
             pid: process.pid(),
             exit,
@@ -64,8 +66,11 @@ impl Container {
         for exec in execs {
             exec.close().await;
         }
+        davit_fail_point::reach("shim.delete.closed");
         self.delete_from_runtime().await?;
+        davit_fail_point::reach("shim.delete.runtime-called");
         rootfs::unmount_all(&self.bundle.rootfs())?;
+        davit_fail_point::reach("shim.delete.unmounted");
         self.deleted.store(true, Ordering::Relaxed);
         let pid = self.init.pid();
         let event = TaskDelete {
@@ -76,6 +81,7 @@ impl Container {
             ..Default::default()
         };
         self.host.outbox.publish("/tasks/delete", &event);
+        davit_fail_point::reach("shim.delete.published");
         tracing::info!(id = %self.id, "deleted");
         Ok(Deleted { pid, exit })
     }

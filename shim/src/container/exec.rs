@@ -10,7 +10,7 @@ use crate::{
     bundle::process_spec,
     error::TaskError,
     exit::Exit,
-    process::{Live, Process, Status},
+    process::{Live, Process},
     reaper::ExitReceiver,
     stdio::{Place, Prepared, StdioRequest},
 };
@@ -23,9 +23,7 @@ impl Container {
                 "cannot exec in a container that is not restored yet".into(),
             ));
         }
-        if let Status::Stopped(_) = self.init.status() {
-            return Err(TaskError::State("cannot exec in a stopped state".into()));
-        }
+        self.is_there_for_execs()?;
         if self.execs().contains_key(&id) {
             return Err(TaskError::Exists(id.to_string()));
         }
@@ -44,11 +42,17 @@ impl Container {
             prepared.discard();
             return Err(TaskError::Exists(id.to_string()));
         }
+        if let Err(error) = self.is_there_for_execs() {
+            prepared.discard();
+            return Err(error);
+        }
         // The id is ours from here on: nothing waits between the look and the entry.
+        davit_fail_point::reach("shim.exec.streams-open");
         if let Err(error) = fs::write(self.bundle.exec_file(&id, "process"), spec) {
             prepared.discard();
             return Err(TaskError::io("cannot write the exec's process")(error));
         }
+        davit_fail_point::reach("shim.exec.described");
         self.execs()
             .insert(id.clone(), Arc::new(Process::new(stdio, Some(prepared))));
         let event = TaskExecAdded {
@@ -57,7 +61,16 @@ impl Container {
             ..Default::default()
         };
         self.host.outbox.publish("/tasks/exec-added", &event);
+        davit_fail_point::reach("shim.exec.published");
         Ok(())
+    }
+
+    /// No exec is told of after init's end.
+    fn is_there_for_execs(&self) -> Result<(), TaskError> {
+        match self.has_init_ended() {
+            true => Err(TaskError::State("cannot exec in a stopped state".into())),
+            false => Ok(()),
+        }
     }
 
     /// Runs an exec.
@@ -102,6 +115,7 @@ impl Container {
             ..Default::default()
         };
         self.host.outbox.publish("/tasks/exec-started", &event);
+        davit_fail_point::reach("shim.start-exec.published");
         if self.has_init_ended() {
             // Without a pid namespace of its own it would outlive its container. It may have ended by itself.
             let _ = process.kill(9);
@@ -112,6 +126,7 @@ impl Container {
     async fn make_exec(&self, id: &ExecId, mut prepared: Prepared) -> Result<(Live, ExitReceiver), TaskError> {
         let births = self.host.reaper.births();
         let called = self.call_exec(id, &mut prepared).await;
+        davit_fail_point::reach("shim.start-exec.runtime-called");
         let made = Live::take_over(called, &self.bundle.exec_file(id, "pid"), &births, prepared).await;
         for what in ["process", "pid", "log"] {
             // Whatever is left goes with the bundle.

@@ -1,6 +1,9 @@
-//! What happens when a process ends: its output is taken, its exit recorded, and then everybody told.
+//! What happens when a process ends: its exit is recorded, its output taken, and then everybody told.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use davit_shim_api::task_events::task::{TaskExit, TaskOOM};
 use davit_vocabulary::ExecId;
@@ -19,14 +22,21 @@ impl Container {
     /// Waits for an exec.
     pub(super) async fn await_exec(self: Arc<Self>, id: ExecId, process: Arc<Process>, exit: ExitReceiver) {
         let exit = exit.await.unwrap_or_else(|_| Exit::now(255));
-        self.finish(id.as_str(), &process, exit, self.bundle.exec_file(&id, "exit"))
-            .await;
+        davit_fail_point::reach("shim.exec-exit.seen");
+        record(&self.bundle.exec_file(&id, "exit"), process.pid(), exit);
+        davit_fail_point::reach("shim.exec-exit.recorded");
+        self.finish(id.as_str(), &process, exit).await;
+        davit_fail_point::reach("shim.exec-exit.published");
         self.busy_execs.send_modify(|busy| *busy -= 1);
     }
 
     /// Waits for init.
     pub(super) async fn await_init(self: Arc<Self>, exit: ExitReceiver) {
         let exit = exit.await.unwrap_or_else(|_| Exit::now(255));
+        davit_fail_point::reach("shim.exit.seen");
+        // At once, before anything is waited for: from now on nobody else could say it.
+        record(&self.bundle.exit_file(), self.init.pid(), exit);
+        davit_fail_point::reach("shim.exit.recorded");
         self.init_ended.store(true, Ordering::Relaxed);
         let _order = self.order.lock().await;
         if !self.own_pids {
@@ -36,8 +46,8 @@ impl Container {
         // The sender is ours.
         let _ = busy.wait_for(|busy| *busy == 0).await;
         self.check_oom();
-        self.finish(self.id.as_str(), &self.init, exit, self.bundle.exit_file())
-            .await;
+        self.finish(self.id.as_str(), &self.init, exit).await;
+        davit_fail_point::reach("shim.exit.published");
     }
 
     async fn kill_the_rest(&self) {
@@ -50,13 +60,10 @@ impl Container {
         }
     }
 
-    async fn finish(&self, id: &str, process: &Process, exit: Exit, record: std::path::PathBuf) {
+    async fn finish(&self, id: &str, process: &Process, exit: Exit) {
         let pid = process.pid();
         if let Some(live) = process.live() {
             live.streams.process_ended().await;
-        }
-        if let Err(error) = (ExitRecord { pid, exit }).write(&record) {
-            tracing::error!(%error, path = %record.display(), "cannot record an exit");
         }
         process.set_exit(exit);
         tracing::info!(container = %self.id, id, pid, status = exit.status, "exited");
@@ -99,5 +106,12 @@ impl Container {
             ..Default::default()
         };
         self.host.outbox.publish(OOM, &event);
+    }
+}
+
+/// Writes an exit into the bundle.
+fn record(path: &Path, pid: u32, exit: Exit) {
+    if let Err(error) = (ExitRecord { pid, exit }).write(path) {
+        tracing::error!(%error, path = %path.display(), "cannot record an exit");
     }
 }

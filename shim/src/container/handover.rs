@@ -96,6 +96,7 @@ impl Container {
             running.extend(exit.map(|exit| (id.clone(), exec.clone(), exit)));
             execs.insert(id, exec);
         }
+        host.outbox.keep_in(id.as_str(), &state.bundle);
         let container = Arc::new(Self {
             id: id.clone(),
             bundle: Bundle::new(state.bundle),

@@ -31,6 +31,7 @@ impl Container {
                     .await?;
             }
         }
+        davit_fail_point::reach("shim.start.runtime-called");
         self.init.set_started();
         let pid = self.init.pid();
         let event = TaskStart {
@@ -39,6 +40,7 @@ impl Container {
             ..Default::default()
         };
         self.host.outbox.publish("/tasks/start", &event);
+        davit_fail_point::reach("shim.start.published");
         Ok(pid)
     }
 

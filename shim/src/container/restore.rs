@@ -63,6 +63,7 @@ impl Container {
     ) -> Result<(Live, ExitReceiver), TaskError> {
         let births = self.host.reaper.births();
         let called = self.call_restore(checkpoint, &mut prepared).await;
+        davit_fail_point::reach("shim.restore.runtime-called");
         let is_restored = called.is_ok();
         let made = Live::take_over(called, &self.bundle.init_pid_file(), &births, prepared).await;
         if made.is_err() && is_restored {

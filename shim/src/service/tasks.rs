@@ -146,6 +146,7 @@ impl Tasks {
     /// The manager wants no shim for this container any more: an empty one ends, and a creation is given up. Other containers of
     /// the group keep the shim alive. So does a sandbox, but for a manager that speaks of the sandbox itself: that one knows of none.
     pub(super) fn shut_down(&self, id: &str) {
+        davit_fail_point::reach("shim.shutdown.asked");
         if self.is_left_by(id) {
             self.end();
         } else if let Some(giving_up) = self.table().reserved.get(id) {

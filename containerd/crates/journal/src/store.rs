@@ -138,6 +138,7 @@ impl Store {
         // Bytes of a failed write behind the last entry would be damage in a segment that is not the last.
         self.clean()?;
         let segment = Segment::create(&self.folder, self.epoch, next)?;
+        davit_fail_point::reach("manager.journal.segment-made");
         self.index().segments.push_back(segment);
         Ok(())
     }
@@ -146,6 +147,7 @@ impl Store {
         self.clean()?;
         self.is_dirty.store(true, Ordering::Relaxed);
         draft.file.write_all_at(&draft.buffer, draft.start)?;
+        davit_fail_point::reach("manager.journal.written");
         draft.file.sync_data()?;
         self.is_dirty.store(false, Ordering::Relaxed);
         Ok(())

@@ -44,6 +44,7 @@ impl Database {
             _ => {}
         }
         Self::open_file(&unfinished)?.check_schema()?;
+        davit_fail_point::reach("manager.serve.store-drafted");
         fs::rename(&unfinished, path).map_err(failed)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = File::open(folder.unwrap_or(Path::new("."))).map_err(failed)?;
@@ -70,7 +71,9 @@ impl Database {
         transaction.set_two_phase_commit(true);
         let writer = Writer::new(transaction);
         let result = work(&writer)?;
+        davit_fail_point::reach("manager.store.written");
         writer.into_inner().commit().map_err(|e| StoreError::Redb(e.into()))?;
+        davit_fail_point::reach("manager.store.committed");
         Ok(result)
     }
 

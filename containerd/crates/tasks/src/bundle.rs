@@ -93,6 +93,7 @@ impl Bundle {
             io::ErrorKind::AlreadyExists => TaskError::Exists(self.id.to_string()),
             _ => self.error(&self.path, source),
         })?;
+        davit_fail_point::reach("manager.create.bundle-made");
         self.fill(spec).inspect_err(|_| {
             if let Err(error) = self.remove() {
                 tracing::warn!(id = %self.id, %error, "remove half-made bundle");
@@ -104,6 +105,7 @@ impl Bundle {
         let rootfs = self.file("rootfs");
         make(&rootfs, 0o711).map_err(|source| self.error(&rootfs, source))?;
         self.make_work().map_err(|source| self.error(&self.work, source))?;
+        davit_fail_point::reach("manager.create.work-made");
         let link = self.file("work");
         symlink(&self.work, &link).map_err(|source| self.error(&link, source))?;
         if let Some(spec) = spec {
@@ -112,6 +114,7 @@ impl Bundle {
             self.open_to_remapped_root(spec)
                 .map_err(|source| self.error(&self.path, source))?;
         }
+        davit_fail_point::reach("manager.create.bundle-filled");
         Ok(())
     }
 
@@ -142,7 +145,9 @@ impl Bundle {
     pub fn remove(&self) -> Result<(), TaskError> {
         let rootfs = self.file("rootfs");
         remove_mount_point(&rootfs).map_err(|source| self.error(&rootfs, source))?;
+        davit_fail_point::reach("manager.remove.unmounted");
         remove_whole(&self.path).map_err(|source| self.error(&self.path, source))?;
+        davit_fail_point::reach("manager.remove.bundle-removed");
         remove_whole(&self.work).map_err(|source| self.error(&self.work, source))
     }
 
@@ -202,7 +207,10 @@ fn remove_whole(path: &Path) -> io::Result<()> {
     let name = path.file_name().expect("a bundle has a name").to_string_lossy();
     let doomed = path.with_file_name(format!("{DOOMED_PREFIX}{name}"));
     match fs::rename(path, &doomed) {
-        Ok(()) => fs::remove_dir_all(&doomed),
+        Ok(()) => {
+            davit_fail_point::reach("manager.remove.renamed");
+            fs::remove_dir_all(&doomed)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         // A folder of an earlier removal that was cut off stands in the way.
         Err(_) => {

@@ -28,10 +28,9 @@ impl Checkpoint {
         };
         let folder = place(bundle);
         let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &folder).map(|()| folder));
-        unpacked
-            .await
-            .expect("unpacking does not panic")
-            .map_err(TaskError::Checkpoint)
+        let unpacked = unpacked.await.expect("unpacking does not panic");
+        davit_fail_point::reach("manager.create.checkpoint-unpacked");
+        unpacked.map_err(TaskError::Checkpoint)
     }
 }
 

@@ -93,6 +93,8 @@ impl CallError {
 pub(crate) struct Connection {
     client: Client,
     namespace: Namespace,
+    /// Where the shim is reached; those of a group are reached at the same place.
+    pub(crate) address: Arc<str>,
     version: Arc<AtomicU32>,
     closed: CancellationToken,
     /// Held while a request gets its number and its place in the queue.
@@ -111,6 +113,7 @@ impl Connection {
         Ok(Self {
             client: Client::new(Socket::new(watched)),
             namespace: namespace.clone(),
+            address: endpoint.address.as_str().into(),
             version: Arc::new(AtomicU32::new(endpoint.version)),
             closed,
             order: Arc::default(),

@@ -22,6 +22,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long the asking for information may take.
 const INFORMATION: Duration = Duration::from_secs(10);
 
+/// How often a cleaning up that was killed is begun again: what a dead shim has left has nobody else.
+const CLEAN_UP_AGAIN: usize = 2;
+
 /// How long shims may take for what they do at once unless something is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -86,7 +89,7 @@ impl Launcher {
         let input = bootstrap::parameters(self, bundle, options);
         let output = run(command, &input, START, Some(self.open_files))
             .await
-            .map_err(TaskError::Start)?;
+            .map_err(|failure| TaskError::Start(failure.reason))?;
         Endpoint::parse(&output.stdout).map_err(|error| match error {
             InvalidReply::Version(version) => TaskError::Newer(version),
             error => TaskError::Start(error.to_string()),
@@ -95,13 +98,23 @@ impl Launcher {
 
     /// Cleans up after a shim that is no more and returns the exit of its task.
     pub(crate) async fn delete(&self, binary: &Path, bundle: &Bundle) -> Result<Exit, TaskError> {
-        let mut command = self.command(binary, bundle);
-        command.arg("-bundle").arg(&bundle.path).arg("delete");
+        let delete = || {
+            let mut command = self.command(binary, bundle);
+            command.arg("-bundle").arg(&bundle.path).arg("delete");
+            run(command, &[], self.timeouts.clean_up, None)
+        };
         let refused = |reason: String| TaskError::Shim {
             action: "delete",
             reason,
         };
-        let output = run(command, &[], self.timeouts.clean_up, None).await.map_err(refused)?;
+        let mut ended = delete().await;
+        for _ in 0..CLEAN_UP_AGAIN {
+            match &ended {
+                Err(failure) if failure.was_killed => ended = delete().await,
+                _ => break,
+            }
+        }
+        let output = ended.map_err(|failure| refused(failure.reason))?;
         let response = DeleteResponse::parse_from_bytes(&output.stdout).map_err(|error| refused(error.to_string()))?;
         Ok(Exit {
             pid: response.pid,
@@ -139,11 +152,27 @@ pub async fn runtime_info(runtime: &str, options: Option<&[u8]>) -> Result<Vec<u
     command.arg("-info");
     let output = run(command, options.unwrap_or_default(), INFORMATION, None)
         .await
-        .map_err(|reason| TaskError::Shim {
+        .map_err(|failure| TaskError::Shim {
             action: "-info",
-            reason,
+            reason: failure.reason,
         })?;
     Ok(output.stdout)
+}
+
+/// How a command failed.
+struct Failure {
+    reason: String,
+    /// By somebody else, and not because it took too long.
+    was_killed: bool,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            was_killed: false,
+        }
+    }
 }
 
 /// Runs a command with `input` on its standard input. In a process group of its own, so that a signal from a terminal to this
@@ -153,7 +182,7 @@ async fn run(
     input: &[u8],
     limit: Duration,
     open_files: Option<Rlimit>,
-) -> Result<Output, String> {
+) -> Result<Output, Failure> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let mut child = command
         .stdin(Stdio::piped())
@@ -183,8 +212,12 @@ async fn run(
         return Ok(output);
     }
     let said = [output.stdout, output.stderr].concat();
-    Err(format!("{}: {}", shortened(&said), ended(output.status)))
+    Err(Failure {
+        reason: format!("{}: {}", shortened(&said), ended(output.status)),
+        was_killed: output.status.signal().is_some(),
+    })
 }
+
 /// What a program said: enough of it to see what was wrong, and no more than a gRPC status can carry.
 fn shortened(said: &[u8]) -> String {
     const LONGEST: usize = 2048;

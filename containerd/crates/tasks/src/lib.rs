@@ -8,7 +8,7 @@
 //! folder), `sandbox` (sandboxes and their calls), `launch` (its program), `bootstrap` (what that program is told and answers), `connection` (its socket).
 //!
 //! What always holds: a bundle exists before its shim is started and until the shim has ended; an id is in the map at most
-//! once; a shim that has died is cleaned up after exactly once, and whoever waits for its task gets the exit status.
+//! once; a shim that has died is cleaned up after by one, again where that is killed, and whoever waits for its task gets the exit status.
 
 mod binary;
 mod bootstrap;

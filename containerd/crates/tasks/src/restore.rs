@@ -19,11 +19,10 @@ use crate::{
     bundle::DOOMED_PREFIX,
     connection::{Connection, pauses, says_death},
     log_pipe::LogPipe,
-    sandbox,
-    strays::Stray,
+    mounts, sandbox,
     tasks::{
         Claim, Slot,
-        end::{open, remove_bundle},
+        end::{ENDPOINT, forget, open, remove_bundle},
     },
 };
 
@@ -75,8 +74,7 @@ impl Tasks {
             }
             Reached::NoRecord(binary) => {
                 tracing::info!(%namespace, %id, "start of a shim was cut off");
-                self.kill_strays(bundle, &binary).await;
-                self.clean_up(&binary, bundle).await;
+                self.clean_up_start(&binary, bundle).await;
                 remove_bundle(bundle).await;
             }
             Reached::Nobody(binary, error) => {
@@ -121,7 +119,7 @@ impl Tasks {
             return Ok(Reached::NoBinary);
         };
         let log = LogPipe::open(bundle)?;
-        if present(fs::metadata(bundle.file("bootstrap.json")))?.is_none() {
+        if present(fs::metadata(bundle.file(ENDPOINT)))?.is_none() {
             return Ok(Reached::NoRecord(binary));
         }
         let connection = match open(bundle).await {
@@ -146,7 +144,11 @@ impl Tasks {
     }
 
     async fn take_down_idle(&self, shim: &Shim, connection: &Connection) {
+        // From now on it is a start that was cut off, should this daemon die too: no end is told of a task that never was.
+        forget(&shim.bundle).await;
+        davit_fail_point::reach("manager.restore.forgotten");
         self.dismiss(shim).await;
+        davit_fail_point::reach("manager.restore.idle-dismissed");
         // The runtime may have been at work when the call for it was cut off.
         self.clean_up(&shim.binary, &shim.bundle).await;
         // And its work may have come to an end between the shim's answer and its dismissal. By the bare connection: nobody would
@@ -160,24 +162,8 @@ impl Tasks {
         if deleted.await.is_ok() {
             self.dismiss(shim).await;
         }
+        davit_fail_point::reach("manager.restore.idle-removed");
         remove_bundle(&shim.bundle).await;
-    }
-
-    async fn kill_strays(&self, bundle: &Bundle, binary: &Path) {
-        let (bundle, binary, address) = (bundle.clone(), binary.to_owned(), self.launcher.address.clone());
-        let kill = move || {
-            let (binary, address, bundle) = (&binary, &address, &bundle);
-            Stray {
-                binary,
-                address,
-                bundle,
-            }
-            .kill()
-        };
-        let result = tokio::task::spawn_blocking(kill).await;
-        if let Err(error) = result.expect("killing strays does not panic") {
-            tracing::warn!(%error, "kill stray shims");
-        }
     }
 
     fn bundles(&self, role: Role) -> io::Result<Vec<Bundle>> {
@@ -231,6 +217,7 @@ impl Restoring {
             loads.spawn(self.tasks.clone().restore_one(bundle, claim));
         }
         let looked_for = loads.join_all().await.len();
+        davit_fail_point::reach("manager.restore.looked");
         tracing::info!(looked_for, after = ?began.elapsed(), "every shim of an earlier run was looked for");
         let remove = move || self.orphaned_work.iter().for_each(|path| remove_doomed(path));
         let removed = tokio::task::spawn_blocking(remove).await;
@@ -306,8 +293,9 @@ fn is_doomed(path: &Path) -> bool {
     name.starts_with(DOOMED_PREFIX)
 }
 
+/// Should anything be mounted there, its files must survive this.
 fn remove_doomed(path: &Path) {
-    if let Err(error) = fs::remove_dir_all(path) {
+    if let Err(error) = mounts::unmount_below(path).and_then(|()| fs::remove_dir_all(path)) {
         tracing::warn!(path = %path.display(), %error, "remove what an earlier task has left");
     }
 }

@@ -185,6 +185,7 @@ impl Shim {
             ..Default::default()
         };
         let response: api::StartResponse = self.call("Start", &request).await?;
+        davit_fail_point::reach("manager.start.started");
         if exec_id.is_empty() {
             checkpoint::remove(&self.bundle).await;
         }

@@ -1,7 +1,7 @@
 //! The map of shims. How they come into it is told in [`create`], how they leave it in [`end`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -35,6 +35,8 @@ pub struct Tasks {
     pub(crate) state: PathBuf,
     pub(crate) launcher: Launcher,
     slots: Mutex<HashMap<Key, Slot>>,
+    /// Tasks that are being made, and were told to be made.
+    told_creations: Mutex<HashSet<Key>>,
     /// Told when one that was looked for is there, or one that was there is not any more.
     settled: Notify,
     deaths: UnboundedSender<Death>,
@@ -48,6 +50,7 @@ impl Tasks {
             state,
             launcher,
             slots: Mutex::default(),
+            told_creations: Mutex::default(),
             settled: Notify::new(),
             deaths,
         })
@@ -123,6 +126,19 @@ impl Tasks {
             self.slots().get(&(namespace.clone(), id.clone())),
             Some(Slot::Returning(_))
         )
+    }
+
+    /// To be called when a shim has told that this task was made: should it die before it answers, the task's end is told, too.
+    pub fn creation_is_told(&self, namespace: &Namespace, id: &str) {
+        if let Ok(id) = id.parse()
+            && self.is_coming(namespace, &id)
+        {
+            self.told_creations().insert((namespace.clone(), id));
+        }
+    }
+
+    fn told_creations(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.told_creations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called when a shim has told that this task was removed: until then the shim is not shut down.

@@ -66,7 +66,9 @@ impl Service {
         let checkpoints = self.checkpoints.clone();
         let whole = async move {
             let draft = checkpoints.draft().map_err(storage::failed)?;
+            davit_fail_point::reach("manager.checkpoint.begun");
             let written = shim.checkpoint(draft.path(), options).await.map_err(failed);
+            davit_fail_point::reach("manager.checkpoint.dumped");
             // With a draft that was of no use, too: its removal may take its time.
             blocking(move || {
                 written?;

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Tasks,
-    end::{recorded, remove_bundle},
+    end::{ENDPOINT, recorded, remove_bundle},
 };
 use crate::{
-    Bundle, CallError, Checkpoint, Shim, TaskError, binary,
+    Bundle, CallError, Checkpoint, Exit, Shim, TaskError, binary,
     bootstrap::{Endpoint, NEWEST},
     connection::Connection,
     log_pipe::LogPipe,
@@ -83,14 +83,22 @@ impl Tasks {
         let holder = self.holder(&task).await?;
         let bundle = Bundle::at(&self.root, &self.state, &task.namespace, &task.id);
         make_bundle(bundle.clone(), task.spec.clone()).await?;
-        match self.populate(&bundle, holder, task, gone).await {
+        let populated = self.populate(&bundle, holder, task, gone).await;
+        let is_told = self
+            .told_creations()
+            .remove(&(bundle.namespace.clone(), bundle.id.clone()));
+        match populated {
             Ok((shim, pid)) => {
                 claim.fill(shim);
                 Ok(pid)
             }
-            Err(error) => {
-                remove_bundle(&bundle).await;
-                Err(error)
+            Err(failure) => {
+                davit_fail_point::reach("manager.create.failed");
+                match failure.exit.filter(|_| is_told) {
+                    Some(exit) => self.tell(&bundle, &exit, claim).await,
+                    None => remove_bundle(&bundle).await,
+                }
+                Err(failure.error)
             }
         }
     }
@@ -101,20 +109,27 @@ impl Tasks {
         holder: Holder,
         mut task: CreateTask,
         gone: CancellationToken,
-    ) -> Result<(Arc<Shim>, u32), TaskError> {
+    ) -> Result<(Arc<Shim>, u32), Failure> {
         let checkpoint = match task.checkpoint.take() {
             Some(checkpoint) => Some(checkpoint.folder(bundle).await?),
             None => None,
         };
         let shim = self.begin(bundle, holder, task.options.as_ref(), &gone).await?;
         match shim.create(&request(&shim, task, checkpoint)).await {
-            Ok(pid) => Ok((shim, pid)),
+            Ok(pid) => {
+                davit_fail_point::reach("manager.create.task-made");
+                Ok((shim, pid))
+            }
             Err(error) => {
                 self.dismiss(&shim).await;
-                if error == CallError::Closed {
-                    self.clean_up(&shim.binary, bundle).await;
-                }
-                Err(TaskError::Create(error))
+                let exit = match error {
+                    CallError::Closed => Some(self.clean_up(&shim.binary, bundle).await),
+                    _ => None,
+                };
+                Err(Failure {
+                    error: TaskError::Create(error),
+                    exit,
+                })
             }
         }
     }
@@ -132,25 +147,32 @@ impl Tasks {
             path: bundle.file("log"),
             source,
         })?;
+        davit_fail_point::reach("manager.create.log-made");
         // Before the start: should this daemon die now, the next one knows by which program to clean up.
         write(bundle, "shim-binary-path", binary.as_os_str().as_encoded_bytes()).await?;
+        davit_fail_point::reach("manager.create.program-noted");
         let endpoint = match holder.sandbox {
             None => {
                 let starting = self.launcher.start(&binary, bundle, options);
-                let Some(endpoint) = gone.run_until_cancelled(starting).await else {
-                    self.clean_up(&binary, bundle).await;
-                    return Err(TaskError::Abandoned);
-                };
-                endpoint?
+                let started = gone.run_until_cancelled(starting).await;
+                match started.unwrap_or(Err(TaskError::Abandoned)) {
+                    Ok(endpoint) => endpoint,
+                    Err(error) => {
+                        self.clean_up_start(&binary, bundle).await;
+                        return Err(error);
+                    }
+                }
             }
             Some((sandbox, endpoint)) => {
                 bundle.join_sandbox(&sandbox)?;
                 endpoint
             }
         };
+        davit_fail_point::reach("manager.create.shim-started");
         let connected = async {
             let json = serde_json::to_vec(&endpoint).expect("an endpoint is always written");
-            write(bundle, "bootstrap.json", &json).await?;
+            write(bundle, ENDPOINT, &json).await?;
+            davit_fail_point::reach("manager.create.endpoint-noted");
             let connection = Connection::open(&endpoint, &bundle.namespace).await;
             connection.map_err(|error| TaskError::Start(not_reached(&endpoint, &error)))
         };
@@ -193,7 +215,7 @@ impl Tasks {
                 let missing = |_| TaskError::NoSandboxShim(sandbox.id.to_string());
                 let shim = self.find(namespace, sandbox.id.as_str()).await.map_err(missing)?;
                 let endpoint = recorded(&shim.bundle).await.map_err(|source| TaskError::Bundle {
-                    path: shim.bundle.file("bootstrap.json"),
+                    path: shim.bundle.file(ENDPOINT),
                     source,
                 })?;
                 (shim.binary.clone(), endpoint)
@@ -212,6 +234,19 @@ pub(crate) struct Holder {
     pub(crate) binary: PathBuf,
     /// The sandbox that it was started for already, and where it is reached.
     pub(crate) sandbox: Option<(ContainerId, Endpoint)>,
+}
+
+/// Why there is no task.
+struct Failure {
+    error: TaskError,
+    /// How it ended, where its shim has died and it may have been there.
+    exit: Option<Exit>,
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        Self { error, exit: None }
+    }
 }
 
 fn request(shim: &Shim, task: CreateTask, checkpoint: Option<PathBuf>) -> CreateTaskRequest {
@@ -240,6 +275,7 @@ async fn write(bundle: &Bundle, name: &str, bytes: &[u8]) -> Result<(), TaskErro
     let (path, unfinished) = (bundle.file(name), bundle.file(&format!(".{name}")));
     let result = async {
         tokio::fs::write(&unfinished, bytes).await?;
+        davit_fail_point::reach("manager.create.note-drafted");
         tokio::fs::rename(&unfinished, &path).await
     };
     result.await.map_err(|source| TaskError::Bundle { path, source })

@@ -5,21 +5,28 @@
 
 use std::{io, path::Path, sync::Arc, time::SystemTime};
 
+use davit_shim_api::task_v3::shim::{ConnectRequest, ConnectResponse};
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
 use tokio::{
     net::UnixStream,
     sync::oneshot::{self, error::RecvError},
 };
 
-use super::{Claim, Tasks};
+use super::{Claim, Slot, Tasks};
 use crate::{
-    Bundle, Exit, Role, Shim, TaskError,
+    Bundle, CallError, Exit, Role, Shim, TaskError,
     bootstrap::Endpoint,
     connection::{Connection, pauses, says_death},
 };
 
 /// The exit status of a task of which nobody can say how it ended, as containerd has it.
 pub(crate) const UNKNOWN_EXIT: u32 = 255;
+
+/// Where the shim of a bundle is reached.
+pub(crate) const ENDPOINT: &str = "bootstrap.json";
+
+/// The same while it is being written, and when no task is there any more.
+const HIDDEN_ENDPOINT: &str = ".bootstrap.json";
 
 /// The end of a task that its shim has not told, or may not have told; or of a sandbox, which shims do not tell.
 #[derive(Debug)]
@@ -72,8 +79,11 @@ impl Tasks {
     /// Ends a shim whose task was removed, or was never there.
     async fn take_down(self: &Arc<Self>, shim: &Arc<Shim>, removed: Option<&Exit>) {
         let place = self.place(shim);
+        davit_fail_point::reach("manager.delete.removed");
         let is_told = removed.is_none() || shim.told_removal().await;
+        davit_fail_point::reach("manager.delete.told");
         self.dismiss(shim).await;
+        davit_fail_point::reach("manager.delete.dismissed");
         match removed {
             Some(exit) if !is_told => self.tell(&shim.bundle, exit, place).await,
             Some(_) => remove_bundle(&shim.bundle).await,
@@ -86,12 +96,28 @@ impl Tasks {
         shim.gone(removed.cloned().unwrap_or_default());
     }
 
-    /// Ends a shim that has no task. One that does not agree is cleaned up after as if it were dead.
+    /// Ends a shim that has no task. One that does not agree is cleaned up after as if it were dead; and killed, should it hang.
     pub(crate) async fn dismiss(&self, shim: &Shim) {
-        if let Err(error) = shim.shutdown().await {
-            tracing::warn!(id = %shim.bundle.id, %error, "shim does not shut down");
-            self.clean_up(&shim.binary, &shim.bundle).await;
+        let Err(error) = shim.shutdown().await else {
+            return;
+        };
+        tracing::warn!(id = %shim.bundle.id, %error, "shim does not shut down");
+        if matches!(error, CallError::Late(_)) && !self.is_shared(shim) {
+            self.kill_strays(&shim.binary, &shim.bundle).await;
         }
+        self.clean_up(&shim.binary, &shim.bundle).await;
+    }
+
+    /// Whether another container is in the same shim.
+    fn is_shared(&self, shim: &Shim) -> bool {
+        let address = |shim: &Shim| shim.connection().ok().map(|connection| connection.address);
+        let own = address(shim);
+        let others = self.slots();
+        let mut others = others.values().filter_map(|slot| match slot {
+            Slot::There(other) if other.bundle.id != shim.bundle.id => Some(other),
+            _ => None,
+        });
+        others.any(|other| address(other) == own)
     }
 
     /// Waits for a shim's end, and cleans up after one that was not taken down.
@@ -117,7 +143,8 @@ impl Tasks {
     async fn reconnect(&self, shim: &Shim) -> Option<Connection> {
         for pause in pauses() {
             match open(&shim.bundle).await {
-                Ok(connection) => return Some(connection),
+                Ok(connection) if self.is_served(&connection, shim).await => return Some(connection),
+                Ok(_) => tracing::debug!(id = %shim.bundle.id, "shim accepts and closes"),
                 Err(error) if says_death(&error) => return None,
                 Err(error) => tracing::warn!(id = %shim.bundle.id, %error, "shim cannot be reached"),
             }
@@ -126,9 +153,20 @@ impl Tasks {
         unreachable!("the pauses have no end")
     }
 
+    /// A shim that is being killed may accept one more connection before its socket goes. One that does not answer is alive.
+    async fn is_served(&self, connection: &Connection, shim: &Shim) -> bool {
+        let request = ConnectRequest {
+            id: shim.bundle.id.to_string(),
+            ..Default::default()
+        };
+        let asked = connection.call_within::<_, ConnectResponse>(self.launcher.timeouts.load, "Connect", &request);
+        !matches!(asked.await, Err(CallError::Closed))
+    }
+
     /// Cleans up after a dead shim, and tells its task's death.
     pub(crate) async fn bury(&self, binary: &Path, bundle: &Bundle, place: Claim) -> Exit {
         let exit = self.clean_up(binary, bundle).await;
+        davit_fail_point::reach("manager.death.cleaned-up");
         tracing::info!(namespace = %bundle.namespace, id = %bundle.id, status = exit.status, "shim has died");
         self.tell(bundle, &exit, place).await;
         exit
@@ -136,7 +174,7 @@ impl Tasks {
 
     /// Tells an end, and then removes the bundle and frees the place. Returns when that is done or, while it goes on, after a limit:
     /// the task is gone by then.
-    async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
+    pub(super) async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
         let mut is_told = self.announce(bundle, exit);
         match tokio::time::timeout(self.launcher.timeouts.told, &mut is_told).await {
             Ok(told) => part(bundle, told, place).await,
@@ -183,7 +221,10 @@ impl Tasks {
 /// Removes the bundle of a task whose end is told, and frees its place.
 async fn part(bundle: &Bundle, told: Result<(), RecvError>, place: Claim) {
     match told {
-        Ok(()) => remove_bundle(bundle).await,
+        Ok(()) => {
+            davit_fail_point::reach("manager.death.told");
+            remove_bundle(bundle).await;
+        }
         Err(_) => {
             tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, "bundle is kept: its task's end is not told");
         }
@@ -204,20 +245,35 @@ pub(crate) async fn open(bundle: &Bundle) -> io::Result<Connection> {
     Connection::open(&recorded(bundle).await?, &bundle.namespace).await
 }
 
+/// Where the shim of a bundle is reached, as this daemon has written it down.
 pub(crate) async fn recorded(bundle: &Bundle) -> io::Result<Endpoint> {
-    let kept = tokio::fs::read(bundle.file("bootstrap.json")).await?;
+    read(bundle, ENDPOINT).await
+}
+
+async fn read(bundle: &Bundle, name: &str) -> io::Result<Endpoint> {
+    let kept = tokio::fs::read(bundle.file(name)).await?;
     // Nobody will ever be found by a record that says nothing.
     Endpoint::parse(&kept).map_err(|error| io::Error::new(io::ErrorKind::NotFound, error))
 }
 
+/// Hides the record of where the shim of a bundle is reached.
+pub(crate) async fn forget(bundle: &Bundle) {
+    let (known, hidden) = (bundle.file(ENDPOINT), bundle.file(HIDDEN_ENDPOINT));
+    if let Err(error) = tokio::fs::rename(known, hidden).await {
+        tracing::warn!(namespace = %bundle.namespace, id = %bundle.id, %error, "forget a shim");
+    }
+}
+
 /// A killed shim leaves its socket behind. One that still accepts belongs to a shim that holds other containers too.
 async fn remove_dead_socket(bundle: &Bundle) {
-    let Ok(path) = recorded(bundle).await.map(|endpoint| endpoint.socket()) else {
-        return;
-    };
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    if path.is_absolute() && UnixStream::connect(&path).await.is_err_and(refused) {
-        // An error says that it is gone already.
-        let _ = tokio::fs::remove_file(&path).await;
+    for record in [ENDPOINT, HIDDEN_ENDPOINT] {
+        let Ok(path) = read(bundle, record).await.map(|endpoint| endpoint.socket()) else {
+            continue;
+        };
+        if path.is_absolute() && UnixStream::connect(&path).await.is_err_and(refused) {
+            // An error says that it is gone already.
+            let _ = tokio::fs::remove_file(&path).await;
+        }
     }
 }
