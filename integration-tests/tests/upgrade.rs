@@ -8,7 +8,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
-use davit_integration_tests::{Containerd, Run, Scratch, image, program, workspace};
+use davit_integration_tests::{Containerd, Run, Scratch, image, program, wait, workspace};
 
 /// How often the shim becomes another program.
 const UPGRADES: usize = 1000;

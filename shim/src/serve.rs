@@ -2,15 +2,17 @@
 
 use std::{
     convert::Infallible,
+    env,
+    ffi::CString,
     fs,
     fs::{File, OpenOptions},
     future,
     io::{self, Write},
     os::{
         fd::AsFd,
-        unix::{fs::OpenOptionsExt, net::UnixListener},
+        unix::{ffi::OsStrExt, fs::OpenOptionsExt, net::UnixListener},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -91,6 +93,7 @@ fn begin(identity: Identity, socket: PathBuf) -> Result<(), ServeError> {
 
 /// Goes on where another program was. What that one had set of this process holds: folder, subreaper, the signals that it ignored.
 fn go_on(identity: Identity, socket: PathBuf) -> Result<(), ServeError> {
+    name_process();
     let mut arrival = handover::receive().map_err(failed("cannot receive what the program before has left"))?;
     let state = State::parse(&arrival.json)?;
     let log = state.log.and_then(|log| arrival.unpacking.fd(log).ok());
@@ -106,6 +109,16 @@ fn go_on(identity: Identity, socket: PathBuf) -> Result<(), ServeError> {
             Err(error) => Err(go_back(arguments, arrival, error)),
         }
     })
+}
+
+/// The kernel names a process after the path that was executed, and that of the way back ends in a number. Best effort: it is for who
+/// looks for shims.
+fn name_process() {
+    let own = env::current_exe().ok();
+    let name = own.as_deref().and_then(Path::file_name);
+    if let Some(name) = name.and_then(|name| CString::new(name.as_bytes()).ok()) {
+        let _ = rustix::thread::set_name(&name);
+    }
 }
 
 /// The containers must not lose their parent because of an upgrade.

@@ -1,6 +1,7 @@
 //! The shim becomes another program: containers, their streams, their clients and the manager do not notice.
 
 mod refused;
+mod streams;
 
 use std::{
     fs::{self, OpenOptions},
@@ -235,7 +236,7 @@ async fn what_is_in_a_fifo_and_behind_it_comes_after_an_upgrade() {
     client.wait(soon(), &wait_request("c1", "")).await.expect("wait");
 }
 
-fn libc_nonblock() -> i32 {
+pub fn libc_nonblock() -> i32 {
     rustix::fs::OFlags::NONBLOCK.bits() as i32
 }
 

@@ -1,10 +1,13 @@
 //! The shim's ttrpc, byte by byte: what no client should say, and what is said to it.
 
+use std::time::Duration;
+
 use davit_shim_api::task_v3::shim::*;
 use protobuf::Message;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
+    time,
 };
 use ttrpc::Code;
 
@@ -27,7 +30,7 @@ pub fn message(stream: u32, service: &str, method: &str, payload: &impl Message)
     [header, vec![1, 0], request].concat()
 }
 
-pub async fn response(stream: &mut UnixStream) -> (u32, ttrpc::Response) {
+pub async fn response(stream: &mut (impl AsyncRead + Unpin)) -> (u32, ttrpc::Response) {
     let mut header = [0; 10];
     stream.read_exact(&mut header).await.expect("a header");
     let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("four bytes"));
@@ -78,4 +81,46 @@ async fn what_a_client_says_wrongly_hurts_neither_its_own_calls_nor_those_of_oth
     let (stream, response) = response(&mut raw).await;
     let exit = WaitResponse::parse_from_bytes(&response.payload).expect("an answer");
     assert_eq!((stream, exit.exit_status), (5, 137));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_no_answer_is_soon_not_read_either_and_gets_them_all_later() {
+    let rig = Rig::new().await;
+    let client = rig.created("c1", "sleep 100", "", "").await;
+    let mut raw = UnixStream::connect(socket_of(&rig, "c1")).await.expect("a connection");
+    let state = StateRequest {
+        id: "c1".into(),
+        ..Default::default()
+    };
+    let request = |stream| message(stream, "containerd.task.v2.Task", "State", &state);
+    let (mut stream, mut rest) = (1, Vec::new());
+    loop {
+        rest.extend((0..100).flat_map(|number| request(stream + 2 * number)));
+        stream += 200;
+        let mut written = 0;
+        while written < rest.len() {
+            let writing = time::timeout(Duration::from_millis(500), raw.write(&rest[written..]));
+            match writing.await {
+                Ok(length) => written += length.expect("it is there"),
+                Err(_) => break,
+            }
+        }
+        rest.drain(..written);
+        if !rest.is_empty() {
+            break;
+        }
+    }
+    // An answer is some 40 bytes long, and the shim keeps a megabyte of them.
+    assert!(stream / 2 < 60_000, "{} requests are read", stream / 2);
+    client
+        .connect(soon(), &ConnectRequest::new())
+        .await
+        .expect("others are served");
+    let (mut reader, mut writer) = raw.into_split();
+    let writing = tokio::spawn(async move { writer.write_all(&rest).await.map(|()| writer) });
+    for _ in 0..stream / 2 {
+        let (_, response) = response(&mut reader).await;
+        assert_eq!(response.status.code(), Code::OK);
+    }
+    writing.await.expect("a task").expect("it is read again");
 }

@@ -35,6 +35,9 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a record on its way to a peer is waited for. Longer, and it is sent again by the new program.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often is looked whether the manager has taken an event.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// Why the shim goes on as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
@@ -107,7 +110,11 @@ async fn quiet(shim: &Shim, patient_until: Instant, until: Instant) -> Result<()
         if Instant::now() >= until {
             return Err(HandoverError::Busy(what));
         }
-        task::yield_now().await;
+        match shim.host.outbox.is_busy() {
+            // A manager that hangs takes its time.
+            true => time::sleep(PAUSE).await,
+            false => task::yield_now().await,
+        }
     }
     Ok(())
 }

@@ -9,7 +9,11 @@ use std::{
 
 use davit_luggage::{Bytes, Fd, Packing, Unpacking};
 use serde::{Deserialize, Serialize};
-use tokio::{net::UnixStream, sync::Notify, task::AbortHandle};
+use tokio::{
+    net::UnixStream,
+    sync::Notify,
+    task::{self, AbortHandle},
+};
 use ttrpc::{Code, Request, Response};
 
 use super::{
@@ -140,6 +144,8 @@ impl Connection {
                     if !self.read(server)? {
                         return Ok(());
                     }
+                    // What was asked is answered before more is read, or what is unread would not be known.
+                    task::yield_now().await;
                 }
                 () = self.changed.notified() => {}
             }
