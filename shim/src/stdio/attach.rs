@@ -6,22 +6,21 @@
 //! what is in the log is what waits for the peer.
 
 mod client;
+mod handover;
 mod input;
 mod ring;
 
 use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
-    os::{fd::OwnedFd, unix::net::UnixListener as StdListener},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
 };
 
-use davit_logs::{Delivery, Log, LogState, Source};
-use davit_luggage::{Fd, Packing, Unpacking};
+use davit_logs::{Delivery, Log, Source};
 use davit_stdio::{KEPT_OUTPUT, LogTarget, Stream};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use tokio::{
     io::unix::AsyncFd,
     net::{UnixListener, UnixStream},
@@ -29,12 +28,9 @@ use tokio::{
     task::{AbortHandle, JoinSet},
 };
 
-use self::{
-    client::{Client, ClientState},
-    input::{PendingInput, PendingInputState},
-    ring::{Ring, RingState},
-};
-use super::{Place, StdioError, StdioRequest, failed, fd::MOST, set_size};
+pub use self::handover::{AttachState, pack, unpack};
+use self::{client::Client, input::PendingInput, ring::Ring};
+use super::{StdioError, failed, fd::MOST, set_size};
 use crate::socket;
 
 /// How many bytes may come when the process has ended without regard to slow clients: what two pipes hold that an unprivileged
@@ -73,38 +69,6 @@ struct State {
 impl State {
     fn has_ended(&self) -> bool {
         self.process_ended.is_some() && self.open_outputs == 0
-    }
-}
-
-/// Log and attach socket on their way to another program of ours.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct AttachState {
-    listener: Fd,
-    log: Option<LogState>,
-    ring: RingState,
-    clients: Vec<ClientState>,
-    open_outputs: u32,
-    process_ended: Option<u64>,
-    input: PendingInputState,
-}
-
-/// Opened log and socket that may be there, for another program of ours; `None` once they are closed.
-pub fn pack(attach: Option<&Arc<Attach>>, packing: &mut Packing) -> io::Result<Option<AttachState>> {
-    attach.map_or(Ok(None), |attach| attach.pack(packing))
-}
-
-/// Log and socket of another program of ours.
-pub async fn unpack(
-    state: Option<AttachState>,
-    unpacking: &mut Unpacking,
-    request: &StdioRequest,
-    place: &Place<'_>,
-) -> io::Result<Option<Arc<Attach>>> {
-    match (state, &request.log) {
-        (Some(state), Some(target)) => Attach::unpack(state, unpacking, target, place.container)
-            .await
-            .map(Some),
-        _ => Ok(None),
     }
 }
 
@@ -149,68 +113,6 @@ impl Attach {
         // Set once, here.
         let _ = attach.server.set(server.abort_handle());
         attach
-    }
-
-    /// Log and socket, for another program of ours; `None` once they are closed.
-    fn pack(&self, packing: &mut Packing) -> io::Result<Option<AttachState>> {
-        let Some(listener) = self.listener.upgrade() else {
-            return Ok(None);
-        };
-        let state = self.state();
-        let clients = state.connections.values().map(|client| {
-            let acknowledged = state.clients.get(&client.number).copied();
-            client.pack(acknowledged, packing)
-        });
-        Ok(Some(AttachState {
-            clients: clients.collect::<io::Result<_>>()?,
-            listener: packing.fd(&*listener)?,
-            log: state.log.as_ref().map(|log| log.pack(packing)).transpose()?,
-            ring: state.ring.pack(),
-            open_outputs: state.open_outputs,
-            process_ended: state.process_ended,
-            input: state.input.pack(),
-        }))
-    }
-
-    async fn unpack(
-        packed: AttachState,
-        unpacking: &mut Unpacking,
-        target: &LogTarget,
-        container: &str,
-    ) -> io::Result<Arc<Self>> {
-        let listener = StdListener::from(unpacking.fd(packed.listener)?);
-        let mut state = State {
-            log: None,
-            log_failed: false,
-            ring: Ring::unpack(packed.ring),
-            connections: BTreeMap::new(),
-            clients: HashMap::new(),
-            open_outputs: packed.open_outputs,
-            process_ended: packed.process_ended,
-            input: PendingInput::unpack(packed.input),
-        };
-        for (number, client) in (0..).zip(packed.clients) {
-            let (client, acknowledged) = Client::unpack(number, client, unpacking)?;
-            state.connections.insert(number, Arc::new(client));
-            state
-                .clients
-                .extend(acknowledged.map(|acknowledged| (number, acknowledged)));
-        }
-        let mut delivery = None;
-        if let Some(log) = packed.log {
-            let opened = Log::unpack(target, container, log, unpacking).await;
-            // The container must not end for want of its log.
-            let opened = opened.inspect_err(|error| tracing::error!(%error, "the log is written no further"));
-            (state.log, delivery) = opened.ok().flatten().unzip();
-        }
-        let listener = UnixListener::from_std(listener)?;
-        Ok(Self::begin(target.attach.clone(), listener, delivery.flatten(), state))
-    }
-
-    /// Whether records are on their way that cannot be broken off; who is `patient` waits for those, too, that would be sent again.
-    pub fn is_busy(&self, patient: bool) -> bool {
-        let quiet = self.delivery.as_ref().map_or(Some(true), Delivery::is_quiet);
-        quiet.is_none_or(|for_good| patient && !for_good)
     }
 
     /// One more stream of output will come.
