@@ -21,6 +21,7 @@ mod manager {
     pub mod checkpoint;
     mod configuration;
     mod dockerd;
+    mod full_disk;
     mod inspection;
     mod journal;
     mod restart;
