@@ -22,6 +22,7 @@ mod manager {
     mod configuration;
     mod crashes;
     mod dockerd;
+    mod full_disk;
     mod inspection;
     mod journal;
     mod lifecycles;

@@ -89,6 +89,11 @@ impl Asked {
         self.note(what, all)
     }
 
+    /// The line that was written last.
+    pub fn last(&self) -> &str {
+        self.lines.last().map_or("", String::as_str)
+    }
+
     /// Writes a fact down, to be compared like an answer.
     pub fn write(&mut self, line: String) {
         self.lines.push(line);

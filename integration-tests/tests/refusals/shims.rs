@@ -115,7 +115,14 @@ fn a_shim_that_hangs_goes_with_the_client_that_waits_for_it() {
             container_id: "hangs".into(),
             ..Default::default()
         };
-        ask!(asked, "again", "tasks.v1.Tasks/Create", request() => CreateTaskResponse);
+        // What it left is cleaned up; until then the id is taken.
+        loop {
+            ask!(asked, "again", "tasks.v1.Tasks/Create", request() => CreateTaskResponse);
+            if !asked.last().contains("AlreadyExists") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
     for what in ["task hangs: ", "again: "] {
         let line = lines

@@ -216,7 +216,10 @@ impl ContentStore {
             expected => {
                 let expected = expected.clone();
                 let (ingest, started_at) = self.shared.begin_ingest(scope, reference, &name, expected, total)?;
-                let updated_at = ingest.updated_at().unwrap_or(now);
+                let updated_at = match ingest.offset {
+                    0 => now,
+                    _ => ingest.updated_at().unwrap_or(now),
+                };
                 (Source::File(ingest), started_at, updated_at)
             }
         };

@@ -1,7 +1,9 @@
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use redb::{ReadableDatabase, TableDefinition};
@@ -13,9 +15,19 @@ const SCHEMA: u64 = 1;
 
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
+/// The room that the file system must have again before the store is opened anew.
+const ENOUGH: u64 = 1 << 20;
+/// How long those who read may take before the store is opened anew.
+const LAST_READERS: Duration = Duration::from_secs(5);
+
 /// The open store. Clones of the `Arc` around it may be used from any thread; one writer works at a time.
+///
+/// redb takes no more writes once one has met an I/O error, a full disk among them, until it is opened again. The next write opens it
+/// again, as soon as there is room; until then everything can be read.
 pub struct Database {
-    redb: redb::Database,
+    path: PathBuf,
+    /// Nothing where it could not be opened again.
+    redb: RwLock<Option<Arc<redb::Database>>>,
 }
 
 impl Database {
@@ -56,18 +68,30 @@ impl Database {
             path: path.display().to_string(),
             source,
         })?;
-        Ok(Self { redb })
+        Ok(Self {
+            path: path.into(),
+            redb: RwLock::new(Some(Arc::new(redb))),
+        })
     }
 
     /// Runs `work` on one consistent view. Writers are not held up.
     pub fn read<R, E: From<StoreError>>(&self, work: impl FnOnce(&Reader) -> Result<R, E>) -> Result<R, E> {
-        let transaction = self.redb.begin_read().map_err(|e| StoreError::Redb(e.into()))?;
+        let redb = self.redb()?;
+        let transaction = redb.begin_read().map_err(|e| StoreError::Redb(e.into()))?;
         work(&Reader::new(transaction))
     }
 
     /// Runs `work` alone and makes what it wrote durable; where it fails, nothing is written.
     pub fn write<R, E: From<StoreError>>(&self, work: impl FnOnce(&Writer) -> Result<R, E>) -> Result<R, E> {
-        let mut transaction = self.redb.begin_write().map_err(|e| StoreError::Redb(e.into()))?;
+        let mut redb = self.redb()?;
+        let mut transaction = match redb.begin_write() {
+            Err(error) if is_broken(&error) => {
+                redb = self.open_again(Some(redb))?;
+                redb.begin_write()
+            }
+            transaction => transaction,
+        }
+        .map_err(|e| StoreError::Redb(e.into()))?;
         transaction.set_two_phase_commit(true);
         let writer = Writer::new(transaction);
         let result = work(&writer)?;
@@ -75,6 +99,39 @@ impl Database {
         writer.into_inner().commit().map_err(|e| StoreError::Redb(e.into()))?;
         davit_fail_point::reach("manager.store.committed");
         Ok(result)
+    }
+
+    fn redb(&self) -> Result<Arc<redb::Database>, StoreError> {
+        let redb = self.redb.read().unwrap_or_else(PoisonError::into_inner).clone();
+        redb.map_or_else(|| self.open_again(None), Ok)
+    }
+
+    /// Opens a store that takes no writes any more. Nothing is tried where there is no room: one that does not open cannot be read
+    /// either.
+    fn open_again(&self, broken: Option<Arc<redb::Database>>) -> Result<Arc<redb::Database>, StoreError> {
+        let mut place = self.redb.write().unwrap_or_else(PoisonError::into_inner);
+        let is_broken = |redb: &&Arc<redb::Database>| broken.as_ref().is_some_and(|broken| Arc::ptr_eq(broken, redb));
+        if let Some(redb) = place.as_ref().filter(|redb| !is_broken(redb)) {
+            // Somebody else was faster.
+            return Ok(redb.clone());
+        }
+        drop(broken);
+        let room = room(&self.path);
+        if room < ENOUGH {
+            let path = self.path.display().to_string();
+            return Err(StoreError::Full { path, room });
+        }
+        // Its lock on the file goes before the next can be taken.
+        if let Err(redb) = place.take().map_or(Ok(()), close) {
+            *place = Some(redb);
+            return Err(StoreError::Redb(redb::Error::PreviousIo));
+        }
+        let opened = redb::Database::open(&self.path).map_err(|source| StoreError::Open {
+            path: self.path.display().to_string(),
+            source,
+        })?;
+        tracing::info!(path = %self.path.display(), "the store is opened again after a failed write");
+        Ok(place.insert(Arc::new(opened)).clone())
     }
 
     fn check_schema(&self) -> Result<(), StoreError> {
@@ -87,6 +144,36 @@ impl Database {
             }
         })
     }
+}
+
+/// Whether an earlier write has failed for good.
+fn is_broken(error: &redb::TransactionError) -> bool {
+    use redb::{StorageError, TransactionError};
+    matches!(
+        error,
+        TransactionError::Storage(StorageError::PreviousIo | StorageError::Io(_))
+    )
+}
+
+/// Closes a store once nobody reads it any more; gives it back where somebody does for too long.
+fn close(mut redb: Arc<redb::Database>) -> Result<(), Arc<redb::Database>> {
+    let deadline = Instant::now() + LAST_READERS;
+    loop {
+        redb = match Arc::try_unwrap(redb) {
+            Ok(closed) => {
+                drop(closed);
+                return Ok(());
+            }
+            Err(redb) if Instant::now() > deadline => return Err(redb),
+            Err(redb) => redb,
+        };
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The bytes that can still be written to the file system of a file.
+fn room(path: &Path) -> u64 {
+    rustix::fs::statvfs(path).map_or(0, |system| system.f_bavail.saturating_mul(system.f_frsize))
 }
 
 #[cfg(test)]

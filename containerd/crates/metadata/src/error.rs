@@ -1,3 +1,5 @@
+use std::io;
+
 use davit_vocabulary::ErrorKind;
 
 /// Why the store could not be read or written.
@@ -18,6 +20,14 @@ pub enum StoreError {
         found: u64,
         /// The newest version that this program reads.
         known: u64,
+    },
+    /// A write met a full disk, and there is no room yet to open the store again.
+    #[error("the store {path} takes no writes: its file system has {room} bytes left")]
+    Full {
+        /// Where the store lies.
+        path: String,
+        /// The bytes left.
+        room: u64,
     },
     /// A transaction failed.
     #[error("store: {0}")]
@@ -82,6 +92,10 @@ impl StoreError {
             Self::NamespaceExists(_) => ErrorKind::AlreadyExists,
             Self::NamespaceInUse { .. } => ErrorKind::FailedPrecondition,
             Self::Damaged { .. } => ErrorKind::DataLoss,
+            Self::Full { .. } => ErrorKind::ResourceExhausted,
+            Self::Redb(redb::Error::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
+                ErrorKind::ResourceExhausted
+            }
             Self::Open { .. } | Self::TooNew { .. } | Self::Redb(_) | Self::Encode { .. } => ErrorKind::Internal,
         }
     }
