@@ -262,15 +262,13 @@ impl Client<'_> {
             None => return,
             Some(State::Stopped) => {}
             Some(_) => {
-                self.kill(id).expect("a task that runs is killed");
-                self.wait_for(id, Some(State::Stopped));
+                unless_gone(self.kill(id));
+                wait::until_true(&format!("{id} ends"), 20, || {
+                    matches!(self.state(id, ""), None | Some(State::Stopped))
+                });
             }
         }
-        match self.delete(id) {
-            // The restart monitor may have been faster.
-            Err(status) if status.code() == Code::NotFound => {}
-            deleted => drop(deleted.expect("a task that has ended is removed")),
-        }
+        unless_gone(self.delete(id));
     }
 
     /// A container whose script waits, running.
@@ -288,6 +286,15 @@ impl Client<'_> {
         self.wait_for(id, Some(State::Stopped));
         assert_eq!(self.delete(id).expect("delete"), 7);
         self.delete_container(id).expect("its record is removed");
+    }
+}
+
+/// The restart monitor may have been faster.
+#[track_caller]
+fn unless_gone<T>(answer: Result<T, Status>) {
+    match answer {
+        Err(status) if status.code() == Code::NotFound => {}
+        answer => drop(answer.expect("a task can be ended")),
     }
 }
 
