@@ -3,7 +3,7 @@
 //! Of containerd's debug socket, `/debug/vars` is here, and `/debug/tasks` in the place of the list of goroutines. Its
 //! profiles are those of Go's runtime, which is not here: they are refused with a word on what to use.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use davit_metadata::{Database, namespaces};
 use davit_tasks::Tasks;
@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
+    sync::{AcquireError, OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,12 @@ use crate::{
 };
 
 type Answer = Response<Full<Bytes>>;
+
+/// How many may look at once, at metrics and at the debug socket each.
+const PLACES: usize = 64;
+
+/// How long one look may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which of the two it is.
 #[derive(Clone)]
@@ -45,10 +52,13 @@ enum Desk {
 pub async fn serve_metrics(address: SocketAddr, metrics: Metrics, stop: CancellationToken) -> io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(%address, "metrics are served");
+    let desk = Desk::Metrics(metrics);
     tokio::spawn(stop.run_until_cancelled_owned(async move {
+        let places = places();
         loop {
+            let place = places.clone().acquire_owned().await;
             match listener.accept().await {
-                Ok((stream, _)) => attend(stream, Desk::Metrics(metrics.clone())),
+                Ok((stream, _)) => attend(stream, desk.clone(), place),
                 Err(error) => rest(&error).await,
             }
         }
@@ -60,14 +70,24 @@ pub async fn serve_metrics(address: SocketAddr, metrics: Metrics, stop: Cancella
 pub fn serve_debug(listener: UnixListener, tasks: Arc<Tasks>, database: Arc<Database>, stop: CancellationToken) {
     let desk = Desk::Debug { tasks, database };
     tokio::spawn(stop.run_until_cancelled_owned(async move {
+        let places = places();
         loop {
+            let place = places.clone().acquire_owned().await;
             match listener.accept().await {
-                Ok((stream, _)) => attend(stream, desk.clone()),
+                Ok((stream, _)) => attend(stream, desk.clone(), place),
                 Err(error) => rest(&error).await,
             }
         }
     }));
 }
+
+/// Whoever looks at the daemon must not take the descriptors that it works with.
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(PLACES))
+}
+
+/// The right to one connection; the semaphore is never closed, so there is one.
+type Place = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// Out of descriptors, mostly: the next attempt would fail at once.
 async fn rest(error: &io::Error) {
@@ -75,16 +95,23 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
 }
 
-fn attend(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk) {
+fn attend(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, desk: Desk, place: Place) {
     let service = service_fn(move |request: Request<Incoming>| {
         let desk = desk.clone();
         async move { Ok::<_, std::convert::Infallible>(answer(&desk, &request).await) }
     });
     tokio::spawn(async move {
-        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection for inspection");
+        let mut builder = hyper::server::conn::http1::Builder::new();
+        // One request is what there is to ask. Who does not ask, or does not read, is not waited for.
+        let connection = builder
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service);
+        match tokio::time::timeout(PATIENCE, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a connection for inspection"),
+            Err(_) => tracing::debug!("a connection for inspection took too long"),
         }
+        drop(place);
     });
 }
 

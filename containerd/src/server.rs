@@ -94,6 +94,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
     make_folder(&config.state, 0o711)?;
     let calls = listen(&config.grpc)?;
     let forwarded = listen(&config.ttrpc)?;
+    let debug = config.debug.as_ref().map(listen).transpose()?;
     davit_fail_point::reach("manager.serve.bound");
     let daemon = Daemon::open(config, stop)?;
     davit_fail_point::reach("manager.serve.opened");
@@ -106,7 +107,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Server
         .restart_interval
         .map(|interval| Monitor::new(&daemon, interval));
     let unasked = tokio::spawn(work_unasked(restoring, monitor));
-    let served = serve_calls(&daemon, calls).await;
+    let served = serve_calls(&daemon, calls, debug).await;
     daemon.stop.cancel();
     if tokio::time::timeout(DRAIN, unasked).await.is_err() {
         tracing::info!("the search for shims, or a restart, is cut off");
@@ -125,13 +126,13 @@ async fn work_unasked(restoring: Restoring, monitor: Option<Monitor>) {
     tokio::join!(biased; keep_running, restoring.finish());
 }
 
-async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), ServerError> {
+async fn serve_calls(daemon: &Daemon, listener: UnixListener, debug: Option<UnixListener>) -> Result<(), ServerError> {
     let services = services(daemon)?;
     let calls = match &daemon.config.metrics {
         Some(metrics) => Calls::new(services.names.iter().copied(), metrics.grpc_histogram),
         None => Calls::default(),
     };
-    open_to_inspection(daemon, calls.clone()).await?;
+    open_to_inspection(daemon, calls.clone(), debug).await?;
     let server = Server::builder()
         // What is counted is what is said in the end.
         .layer(calls)
@@ -154,7 +155,7 @@ async fn serve_calls(daemon: &Daemon, listener: UnixListener) -> Result<(), Serv
 }
 
 /// Serves what the configuration wants to be looked at.
-async fn open_to_inspection(daemon: &Daemon, calls: Calls) -> Result<(), ServerError> {
+async fn open_to_inspection(daemon: &Daemon, calls: Calls, debug: Option<UnixListener>) -> Result<(), ServerError> {
     if let Some(wanted) = &daemon.config.metrics {
         let metrics = Metrics {
             calls,
@@ -167,8 +168,7 @@ async fn open_to_inspection(daemon: &Daemon, calls: Calls) -> Result<(), ServerE
             source,
         })?;
     }
-    if let Some(socket) = &daemon.config.debug {
-        let listener = listen(socket)?;
+    if let Some(listener) = debug {
         inspection::serve_debug(
             listener,
             daemon.tasks.clone(),

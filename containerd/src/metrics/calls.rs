@@ -84,6 +84,7 @@ impl Calls {
             path: path.to_owned(),
             began: Instant::now(),
             code: Code::Cancelled,
+            is_noted: false,
         })
     }
 
@@ -197,6 +198,8 @@ struct Call {
     path: String,
     began: Instant,
     code: Code,
+    /// Its beginning is counted.
+    is_noted: bool,
 }
 
 impl Call {
@@ -207,7 +210,8 @@ impl Call {
     }
 
     /// Counts the beginning. A method that is none of its service's has no counts.
-    fn note(&self) {
+    fn note(&mut self) {
+        self.is_noted = true;
         self.counts.methods().entry(self.path.clone()).or_default().started += 1;
     }
 }
@@ -215,6 +219,13 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let seconds = self.began.elapsed().as_secs_f64();
+        if !self.is_noted {
+            // Nobody has waited for the answer, or the method is none of its service's.
+            if self.code == Code::Unimplemented {
+                return;
+            }
+            self.note();
+        }
         let mut methods = self.counts.methods();
         let Some(method) = methods.get_mut(&self.path) else {
             return;
@@ -299,9 +310,7 @@ mod tests {
         Status::not_found("x").add_header(&mut headers).unwrap();
         answered.hear(&headers);
         drop(answered);
-        let given_up = calls.begin("/a.B/Get").unwrap();
-        given_up.note();
-        drop(given_up);
+        drop(calls.begin("/a.B/Get").unwrap());
         let mut text = Exposition::default();
         calls.write(&mut text);
         let text = text.into_text();

@@ -169,6 +169,16 @@ pub(super) fn set_count(labels: &mut Labels, number: i64) {
     labels.insert(COUNT.into(), number.to_string());
 }
 
+/// Takes the restart of this number back, unless another was counted meanwhile.
+pub(super) fn take_back_count(labels: &mut Labels, number: i64) {
+    if count(labels).is_ok_and(|count| count == number) {
+        match number {
+            ..=1 => drop(labels.remove(COUNT)),
+            _ => set_count(labels, number - 1),
+        }
+    }
+}
+
 /// Where the output of a task that is made anew goes; empty is nowhere.
 pub(super) fn log_uri(labels: &Labels) -> &str {
     if labels.contains_key(LOG_PATH) {

@@ -323,15 +323,21 @@ impl Reconciler {
         let task = self.task(key, record).await?;
         self.clear(key, known).await?;
         davit_fail_point::reach("manager.restart.cleared");
+        // Before its task, since whoever hears of that looks at the number at once. One that cannot be made counts, too.
+        self.count(key, restart).await?;
+        davit_fail_point::reach("manager.restart.counted");
         let made = self.tasks.create(task).await;
         davit_fail_point::reach("manager.restart.made");
         if let Err(error @ TaskError::Exists(_)) = made {
+            self.take_back_count(key, restart).await;
             return Err(error.into());
         }
         let started = async {
-            // One that cannot be made counts, too.
-            self.count(key, restart).await?;
-            davit_fail_point::reach("manager.restart.counted");
+            // Making it takes its time: another may be wanted by now.
+            if let Err(error) = self.is_asked_for(key, restart).await {
+                self.take_back_count(key, restart).await;
+                return Err(error);
+            }
             made?;
             self.tasks.get(&key.namespace, key.id.as_str())?.start("").await?;
             davit_fail_point::reach("manager.restart.started");
@@ -358,6 +364,31 @@ impl Reconciler {
     async fn record(&self, key: &Key) -> Result<ContainerRecord, RecordError> {
         let (containers, key) = (self.containers.clone(), key.clone());
         blocking(move || containers.get(&key.namespace, key.id.as_str())).await
+    }
+
+    /// Refuses a restart that the labels ask for no more.
+    async fn is_asked_for(&self, key: &Key, restart: Restart) -> Result<(), ReconcileError> {
+        match labels::ask_for(&self.record(key).await?.labels, restart) {
+            true => Ok(()),
+            false => Err(ReconcileError::Unwanted),
+        }
+    }
+
+    /// A restart that did not come about is none.
+    async fn take_back_count(&self, key: &Key, restart: Restart) {
+        let (containers, of) = (self.containers.clone(), key.clone());
+        let taken_back = blocking(move || {
+            containers.update(&of.namespace, of.id.as_str(), |record| {
+                labels::take_back_count(&mut record.labels, restart.number);
+                Ok::<_, RecordError>(())
+            })
+        });
+        match taken_back.await {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(container = %key, %error, "a restart is counted that did not come about");
+            }
+            _ => {}
+        }
     }
 
     /// Writes the number of the restart into the labels, where they ask for it still.

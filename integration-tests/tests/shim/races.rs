@@ -293,7 +293,8 @@ async fn the_end_of_a_shim_leaves_the_socket_of_the_next_alone() {
     let mut rig = Rig::new().await;
     let address = rig.start("c1", "true");
     let socket = Path::new(address.strip_prefix("unix://").expect("a socket")).to_owned();
-    let old = pid_of_listener(&socket)[0];
+    // It may have no command line yet.
+    let old = wait::until("the shim runs", 20, || pid_of_listener(&socket).first().copied());
     let client = connect(&address).await;
     client
         .create(soon(), &rig.create_request("c1", "", ""))

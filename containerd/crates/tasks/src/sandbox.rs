@@ -2,7 +2,7 @@
 //!
 //! A sandbox stands in the same map as tasks do, under its id: it is found again, missed and cleaned up after in the same way.
 
-use std::{collections::HashMap, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use davit_shim_api::sandbox::{metrics::Metric, mount::Mount, platform::Platform, sandbox as api};
 use davit_vocabulary::{ContainerId, ErrorKind, Namespace};
@@ -17,12 +17,15 @@ use crate::{
     connection::Connection,
     tasks::{
         create::{Holder, make_bundle},
-        end::{UNKNOWN_EXIT, recorded, remove_bundle},
+        end::{recorded, remove_bundle},
     },
 };
 
 /// The state of a sandbox that can take containers, in the words of CRI.
 const READY: &str = "SANDBOX_READY";
+
+/// How long a shim may take to end its containers and itself: longer than it gives them.
+const SHUT_DOWN: Duration = Duration::from_secs(60);
 
 /// The file in a bundle that says that the sandbox's end was told.
 const TOLD: &str = "exit-told";
@@ -82,7 +85,11 @@ impl Tasks {
         let bundle = Bundle::of(Role::Sandbox, &self.root, &self.state, &sandbox.namespace, &sandbox.id);
         make_bundle(bundle.clone(), sandbox.spec.clone()).await?;
         let holder = Holder { binary, sandbox: None };
-        match self.populate_sandbox(&bundle, holder, sandbox).await {
+        let populated = self.populate_sandbox(&bundle, holder, sandbox).await;
+        // It stands for a task's only while that is made.
+        self.told_creations()
+            .remove(&(bundle.namespace.clone(), bundle.id.clone()));
+        match populated {
             Ok(shim) => {
                 claim.fill(shim);
                 Ok(())
@@ -137,7 +144,7 @@ impl Tasks {
         let shim = self.find(namespace, id).await;
         shim.ok()
             .filter(|shim| shim.bundle.role == Role::Sandbox)
-            .ok_or_else(|| TaskError::NoSandbox(id.into()))
+            .ok_or_else(|| TaskError::NoSandbox(id.chars().take(200).collect()))
     }
 
     /// Starts a sandbox. One that cannot be started is removed.
@@ -193,6 +200,8 @@ impl Tasks {
             Ok(()) => {}
             // It has gone, or does not know its sandbox any more.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // It hangs, and is abandoned.
+            Err(TaskError::Call(CallError::Late(_))) => {}
             Err(error) => return Err(error),
         }
         if !shim.claim_end() {
@@ -210,13 +219,16 @@ impl Tasks {
         {
             self.abandon(&shim).await;
         }
-        remove_bundle(&shim.bundle).await;
-        drop(place);
-        shim.gone(shim.sandbox_exit.get().cloned().unwrap_or_else(|| Exit {
-            pid: 0,
-            status: UNKNOWN_EXIT,
-            at: Some(SystemTime::now().into()),
-        }));
+        // It may have been killed at it, or have left its own container behind.
+        let left = self.clean_up(&shim.binary, &shim.bundle).await;
+        match shim.sandbox_exit.get() {
+            Some(_) => {
+                remove_bundle(&shim.bundle).await;
+                drop(place);
+            }
+            None => self.tell(&shim.bundle, &left, place).await,
+        }
+        shim.gone(shim.sandbox_exit.get().cloned().unwrap_or(left));
         Ok(())
     }
 
@@ -233,6 +245,10 @@ impl Tasks {
         let is_told = tokio::fs::try_exists(&told).await.unwrap_or(false);
         // Who hears of the end may ask at once how it was.
         let exit = shim.sandbox_exit.get_or_init(|| exit);
+        if shim.connection().is_err() {
+            // Who has seen the shim's end tells it; the bundle may be the next sandbox's by now.
+            return;
+        }
         if !is_told && self.announce(&shim.bundle, exit).await.is_ok() {
             // Where it cannot be noted, or the bundle has gone, it is told once more at the worst.
             let _ = tokio::fs::write(told, b"").await;
@@ -281,7 +297,9 @@ impl Shim {
         let Ok(connection) = self.connection() else {
             return Ok(());
         };
-        match connection.call_sandbox("ShutdownSandbox", &request).await {
+        let method = "ShutdownSandbox";
+        let asked = tokio::time::timeout(SHUT_DOWN, connection.call_sandbox(method, &request)).await;
+        match asked.unwrap_or(Err(CallError::Late(method))) {
             // A shim may end before it has answered.
             Ok(api::ShutdownSandboxResponse { .. }) | Err(CallError::Closed) => Ok(()),
             Err(error) => Err(error.into()),

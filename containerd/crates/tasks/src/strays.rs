@@ -101,10 +101,13 @@ impl Stray<'_> {
     /// Whether it was started for this bundle. One that is older holds the other containers of a group, of which this one was the
     /// first and is being made anew.
     fn is_as_young(&self, pid: Pid) -> bool {
-        let made = fs::metadata(self.bundle.file("config.json")).and_then(|config| config.modified());
+        // A sandbox may have no specification; the link is as old.
+        let made = fs::metadata(self.bundle.file("config.json"))
+            .or_else(|_| fs::symlink_metadata(self.bundle.file("work")))
+            .and_then(|made| made.modified());
         match (made, started(pid)) {
             (Ok(made), Some(started)) => started + SLACK >= made,
-            // No shim starts without that file, or this one has ended.
+            // The bundle, or the process, has gone.
             _ => false,
         }
     }

@@ -137,7 +137,7 @@ impl Tasks {
         }
     }
 
-    fn told_creations(&self) -> MutexGuard<'_, HashSet<Key>> {
+    pub(crate) fn told_creations(&self) -> MutexGuard<'_, HashSet<Key>> {
         self.told_creations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -239,7 +239,7 @@ impl Claim {
 }
 
 impl Shim {
-    fn key(&self) -> Key {
+    pub(crate) fn key(&self) -> Key {
         (self.bundle.namespace.clone(), self.bundle.id.clone())
     }
 }

@@ -38,8 +38,8 @@ const SHIM: &str = "shim";
 /// The label of a namespace that names the controller of its sandboxes.
 const DEFAULT: &str = "containerd.io/defaults/sandboxer";
 
-/// Fields of a sandbox that its shim was told at the start.
-const TOLD_AT_THE_START: [&str; 2] = ["spec", "runtime"];
+/// Fields of a sandbox that are in its record alone: its shim is not told of them.
+const IN_THE_RECORD: [&str; 2] = ["labels", "extensions"];
 
 struct Service {
     stop: CancellationToken,
@@ -108,10 +108,15 @@ impl Service {
 
     async fn make(&self, sandbox: CreateSandbox) -> Result<(), Status> {
         let (namespace, id) = (sandbox.namespace.clone(), sandbox.id.clone());
-        self.tasks.create_sandbox(sandbox).await.map_err(failed)?;
-        let event = SandboxCreate { sandbox_id: id.into() };
-        self.events.publish(&namespace, "/sandboxes/create", &event);
-        Ok(())
+        let (tasks, events) = (self.tasks.clone(), self.events.clone());
+        // Told even if the caller does not wait for it.
+        let made = tokio::spawn(async move {
+            tasks.create_sandbox(sandbox).await?;
+            let event = SandboxCreate { sandbox_id: id.into() };
+            events.publish(&namespace, "/sandboxes/create", &event);
+            Ok(())
+        });
+        made.await.expect("making a sandbox does not panic").map_err(failed)
     }
 
     /// Makes a sandbox that is recorded and not there.
@@ -119,7 +124,7 @@ impl Service {
         if self.tasks.find_sandbox(namespace, id).await.is_ok() {
             return Ok(());
         }
-        let unknown = || failed(TaskError::NoSandbox(id.into()));
+        let unknown = || failed(TaskError::NoSandbox(id.chars().take(200).collect()));
         let parsed = id.parse().map_err(|_| unknown())?;
         match self.recorded(namespace, &parsed).await {
             Ok(sandbox) => self.make(sandbox).await,
@@ -161,16 +166,16 @@ impl Api for Service {
         let ControllerStartRequest { sandbox_id, sandboxer } = request.into_inner();
         self.check(&namespace, sandboxer).await?;
         self.make_recorded(&namespace, &sandbox_id).await?;
-        let started = self
-            .tasks
-            .start_sandbox(&namespace, &sandbox_id)
-            .await
-            .map_err(failed)?;
-        let event = SandboxStart {
-            sandbox_id: sandbox_id.clone(),
-        };
-        self.events.publish(&namespace, "/sandboxes/start", &event);
-        Ok(Response::new(convert::started(sandbox_id, started)))
+        let (tasks, events, id) = (self.tasks.clone(), self.events.clone(), sandbox_id.clone());
+        // Told even if the caller does not wait for it.
+        let starting = tokio::spawn(async move {
+            let started = tasks.start_sandbox(&namespace, &id).await?;
+            let event = SandboxStart { sandbox_id: id };
+            events.publish(&namespace, "/sandboxes/start", &event);
+            Ok(started)
+        });
+        let started = starting.await.expect("starting a sandbox does not panic");
+        Ok(Response::new(convert::started(sandbox_id, started.map_err(failed)?)))
     }
 
     async fn platform(
@@ -278,7 +283,7 @@ impl Api for Service {
         let refused = request
             .fields
             .iter()
-            .find(|field| TOLD_AT_THE_START.contains(&first(field).as_str()));
+            .find(|field| !IN_THE_RECORD.contains(&first(field).as_str()));
         match refused {
             None => Ok(Response::new(ControllerUpdateResponse {})),
             Some(field) => Err(Status::unimplemented(format!(

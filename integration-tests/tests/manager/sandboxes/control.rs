@@ -241,9 +241,11 @@ async fn dies_with_its_shim(kind: Kind) {
     }
     if kind == Kind::Ours {
         for id in [&plain, &own] {
-            assert_eq!(heard.of_sandbox(id), ["/sandboxes/exit"]);
+            wait::until_true("its end is told", 10, || heard.of_sandbox(id) == ["/sandboxes/exit"]);
         }
         assert_eq!(heard.of_task(&plain), [""; 0]);
+        let ends: [String; 2] = ["/tasks/exit".into(), "/tasks/delete".into()];
+        wait::until_true("its process's end is told", 10, || heard.of_task(&own).ends_with(&ends));
         let told = heard.of_task(&own);
         assert!(
             told.ends_with(&["/tasks/exit".into(), "/tasks/delete".into()]) && told.len() <= 4,

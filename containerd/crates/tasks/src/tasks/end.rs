@@ -102,22 +102,28 @@ impl Tasks {
             return;
         };
         tracing::warn!(id = %shim.bundle.id, %error, "shim does not shut down");
-        if matches!(error, CallError::Late(_)) && !self.is_shared(shim) {
+        // With a sandbox its containers end, too.
+        let holds_others = || shim.bundle.role == Role::Task && self.is_shared(shim);
+        if matches!(error, CallError::Late(_)) && !holds_others() {
             self.kill_strays(&shim.binary, &shim.bundle).await;
         }
         self.clean_up(&shim.binary, &shim.bundle).await;
     }
 
-    /// Whether another container is in the same shim.
+    /// Whether another container is in the same shim, or may be.
     fn is_shared(&self, shim: &Shim) -> bool {
         let address = |shim: &Shim| shim.connection().ok().map(|connection| connection.address);
         let own = address(shim);
-        let others = self.slots();
-        let mut others = others.values().filter_map(|slot| match slot {
-            Slot::There(other) if other.bundle.id != shim.bundle.id => Some(other),
-            _ => None,
-        });
-        others.any(|other| address(other) == own)
+        let key = shim.key();
+        self.slots().iter().any(|(of, slot)| {
+            let may_be_there = match slot {
+                Slot::There(other) => address(other) == own,
+                // Nobody knows yet whose shim it is in.
+                Slot::Coming | Slot::Returning(_) => true,
+                Slot::Going => false,
+            };
+            *of != key && of.0 == key.0 && may_be_there
+        })
     }
 
     /// Waits for a shim's end, and cleans up after one that was not taken down.
@@ -174,7 +180,7 @@ impl Tasks {
 
     /// Tells an end, and then removes the bundle and frees the place. Returns when that is done or, while it goes on, after a limit:
     /// the task is gone by then.
-    pub(super) async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
+    pub(crate) async fn tell(&self, bundle: &Bundle, exit: &Exit, place: Claim) {
         let mut is_told = self.announce(bundle, exit);
         match tokio::time::timeout(self.launcher.timeouts.told, &mut is_told).await {
             Ok(told) => part(bundle, told, place).await,
