@@ -126,9 +126,10 @@ fn a_shim_that_hangs_goes_with_the_client_that_waits_for_it() {
         }
     });
     for what in ["task hangs: ", "again: "] {
+        // The last: before, the id was taken.
         let line = lines
             .iter()
-            .find(|line| line.starts_with(what))
+            .rfind(|line| line.starts_with(what))
             .expect("it was asked for");
         assert!(
             line.contains("DeadlineExceeded") || line.contains("Cancelled"),
