@@ -10,7 +10,7 @@ use crate::{
     bundle::process_spec,
     error::TaskError,
     exit::Exit,
-    process::{Live, Process},
+    process::{Live, Process, Status},
     reaper::ExitReceiver,
     stdio::{Place, Prepared, StdioRequest},
 };
@@ -65,11 +65,11 @@ impl Container {
         Ok(())
     }
 
-    /// No exec is told of after init's end.
+    /// No exec is told of after init's end is told. Until then init runs, for all that anybody knows.
     fn is_there_for_execs(&self) -> Result<(), TaskError> {
-        match self.has_init_ended() {
-            true => Err(TaskError::State("cannot exec in a stopped state".into())),
-            false => Ok(()),
+        match self.init.status() {
+            Status::Stopped(_) => Err(TaskError::State("cannot exec in a stopped state".into())),
+            Status::Created | Status::Running => Ok(()),
         }
     }
 
