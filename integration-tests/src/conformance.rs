@@ -27,6 +27,9 @@ use suite::Suite;
 /// The suite's state folder, which no flag changes.
 const STATE: &str = "/run/containerd-test";
 
+/// Where our runtime keeps its state: what a test that fails leaves there must not meet the next run.
+const RUNTIME_STATE: &str = "/run/davit/runc";
+
 /// `lsof -p PID`, as far as the suite reads it: the peers have none.
 const LSOF: &str = "\
 #!/bin/sh
@@ -106,7 +109,8 @@ fn start(scratch: &Scratch, suite: &Suite, list: &Path, conditions: Conditions, 
     let programs = programs(scratch, suite, conditions.manager);
     // A shell is the first process there: it collects the shims that have lost theirs.
     let script = format!(
-        "mkdir -p {STATE} {0}/state {0}/lib && mount --bind {0}/state {STATE} && mount --bind {0}/lib /var/lib \
+        "mkdir -p {STATE} {RUNTIME_STATE} {0}/state {0}/runc {0}/lib && mount --bind {0}/state {STATE} \
+         && mount --bind {0}/runc {RUNTIME_STATE} && mount --bind {0}/lib /var/lib \
          && exec unshare --pid --fork --kill-child --mount-proc sh -c '\"$@\"; exit $?' sh \"$@\"",
         scratch.path().display()
     );
