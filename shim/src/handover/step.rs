@@ -172,15 +172,17 @@ fn execute(program: &Path, arguments: Vec<OsString>, json: &[u8], mut packing: P
     packing.send(&here)?;
     // Their other copies are closed by the execution, and must not be open meanwhile: there may be many.
     drop(packing);
+    // Opened now: what puts this program back as it was must not fail for want of a descriptor.
+    let null = File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&there)?;
     let signals = ending_signals();
     signals.thread_block()?;
-    rustix::stdio::dup2_stdin(&there)?;
     let error = match execve(&path, &words, &environment) {
         Err(error) => error.into(),
         Ok(never) => match never {},
     };
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     signals.thread_unblock()?;
+    rustix::stdio::dup2_stdin(&null)?;
     Err(error)
 }
 
